@@ -1,7 +1,7 @@
 """The settings of lazytorch: one typed object, `config`, read from the environment when it is made.
 
-A setting is declared once, as a field of `Config` with its environment variable, default and meaning; the parsing, the checks
-and the table in docs/configuration.md are derived from that declaration.
+A setting is declared once, as a field of `Config` with its environment variable, default and meaning; the parsing, the
+checks and the table in docs/configuration.md are derived from that declaration.
 """
 
 import os
@@ -13,6 +13,22 @@ from pathlib import Path
 from typing import Any, Self
 
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+_PAGE_HEAD = """# Settings
+
+Every setting can be given as an environment variable, which is read when lazytorch is imported, assigned
+(`config.fuse = False`), or changed for a block:
+
+```python
+from lazytorch.config import config
+
+with config(fuse=False):
+    ...
+```
+
+A value that does not fit raises an error that names the variable. This page is generated: `make docs` writes it from
+the declarations in `lazytorch/config.py`.
+"""
 
 
 def _setting(
@@ -39,11 +55,12 @@ def _setting(
 class Config:
     """Process-wide settings. Reading one is one attribute load.
 
-    Assigning checks type and range (TypeError, ValueError); an unknown name is an AttributeError. `with config(fuse=False):`
-    changes settings for a block and puts the old values back after it. Settings belong to the process, not to a thread.
+    Assigning checks type and range (TypeError, ValueError); an unknown name is an AttributeError.
+    `with config(fuse=False):` changes settings for a block and puts the old values back after it. Settings belong to
+    the process, not to a thread.
     """
 
-    fuse: bool = _setting("LAZYTORCH_FUSE", True, "Merge operations into shared kernels. Results are the same bits either way.")
+    fuse: bool = _setting("LAZYTORCH_FUSE", True, "Merge operations into shared kernels.")
     eager: bool = _setting("LAZYTORCH_EAGER", False, "Run every operation as soon as it is recorded.")
     target: str = _setting(
         "LAZYTORCH_TARGET",
@@ -76,11 +93,13 @@ class Config:
         default_text="nothing",
     )
     verify: bool = _setting("LAZYTORCH_VERIFY", False, "Verify the IR after every pass.")
-    check: bool = _setting("LAZYTORCH_CHECK", False, "Compare the result of every kernel with the reference interpreter's.")
+    check: bool = _setting(
+        "LAZYTORCH_CHECK", False, "Compare the result of every kernel with the reference interpreter's."
+    )
     num_threads: int = _setting(
         "LAZYTORCH_NUM_THREADS",
         0,
-        "Threads that run a kernel. Results are the same bits for any number.",
+        "Threads that run a kernel.",
         minimum=0,
         default_text="`0`: one for each core",
     )
@@ -96,8 +115,8 @@ class Config:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Settings with the environment's values; an unset or empty variable leaves the default.
 
-        Raises ValueError naming the variable when its value does not fit. An unknown `LAZYTORCH_` variable is most likely a
-        misspelt one: it gives a warning.
+        Raises ValueError naming the variable when its value does not fit. An unknown `LAZYTORCH_` variable is most
+        likely a misspelt one: it gives a warning.
         """
         by_variable = {setting.metadata["variable"]: setting for setting in fields(cls)}
         values: dict[str, object] = {}
@@ -120,7 +139,7 @@ class Config:
 
     @contextmanager
     def __call__(self, **changes: object) -> Iterator[Self]:
-        """Change settings for a `with` block (or a decorated function). All names and values are checked before any changes."""
+        """Change settings for a `with` block or a decorated function. All values are checked before any is changed."""
         for name, value in changes.items():
             if name not in self.__dataclass_fields__:
                 raise TypeError(f"config() got an unexpected keyword argument {name!r}")
@@ -135,7 +154,7 @@ class Config:
                 setattr(self, name, value)
 
     def cache_folder(self) -> Path:
-        """Where compiled kernels are kept: `cache_dir`, or lazytorch's folder in the user's cache directory. May not exist."""
+        """Where compiled kernels are kept: `cache_dir`, else a folder in the user's cache folder. It may not exist."""
         if self.cache_dir:
             return Path(self.cache_dir).expanduser()
         user_cache = os.environ.get("XDG_CACHE_HOME", "")
@@ -171,17 +190,20 @@ def _check(setting: Field[Any], value: object, name: str) -> None:
         if wrong:
             raise ValueError(f"{name}: {wrong[0]!r} is none of {', '.join(choices)}")
     elif type(value) is not setting.type:
-        raise TypeError(f"{name}: expected {setting.type.__name__}, got {type(value).__name__}")  # type: ignore[union-attr]
+        raise TypeError(f"{name}: expected {setting.type.__name__}, got {type(value).__name__}")
     elif minimum is not None and value < minimum:
         raise ValueError(f"{name}: must be at least {minimum}")
 
 
+_KINDS: dict[object, str] = {bool: "bool", int: "int", str: "str"}
+
+
 def describe() -> str:
-    """The table of all settings, in Markdown: name, environment variable, type, default, meaning."""
-    rows = ["| setting | environment variable | type | default | meaning |", "|---|---|---|---|---|"]
+    """The page docs/configuration.md: all settings with environment variable, type, default and meaning."""
+    rows = [_PAGE_HEAD, "| setting | environment variable | type | default | meaning |", "|---|---|---|---|---|"]
     for setting in fields(Config):
-        kind = setting.type.__name__ if setting.type in (bool, int, str) else "list"  # type: ignore[union-attr]
-        shown = int(setting.default) if setting.type is bool else setting.default
+        kind = _KINDS.get(setting.type, "list")
+        shown = int(setting.default) if isinstance(setting.default, bool) else setting.default
         default = setting.metadata["default_text"] or f"`{shown}`"
         columns = (f"`{setting.name}`", f"`{setting.metadata['variable']}`", kind, default, setting.metadata["meaning"])
         rows.append(f"| {' | '.join(columns)} |")

@@ -1,7 +1,7 @@
 """What lazytorch raises beside torch's own exception types.
 
-A wrong call raises what torch raises (RuntimeError, TypeError, IndexError, ValueError) at the user's line. The classes here
-are for what torch has no type for: text that does not parse, IR that breaks its rules, and faults of the compiler itself.
+A wrong call raises what torch raises (RuntimeError, TypeError, IndexError, ValueError) at the user's line. The classes
+here are for what torch has no type for: text that does not parse, IR that breaks its rules, the compiler's own faults.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class OutOfMemoryError(RuntimeError):
 class CompileError(LazytorchError):
     """A fault of the compiler, not of the user's program.
 
-    `stage` is the pass or step that failed, `location` the user's line the operation was recorded at (anything whose str()
-    reads `file:line`), `reproduce` a command line that shows the fault again. The message holds all that is known:
+    `stage` is the pass or step that failed, `location` the user's line the operation was recorded at (anything whose
+    str() reads `file:line`), `reproduce` a command line that shows the fault again. The text holds all that is known:
 
         CompileError: after pass 'fuse': operand shapes differ   [train.py:12]
           reproduce: lazytorch-opt --passes=fuse FILE

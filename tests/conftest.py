@@ -1,0 +1,27 @@
+"""What holds for every test: a kernel cache of its own for the run, one thread for the oracle, repeatable examples."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_IS_XDIST_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+
+# Set here, before anything imports lazytorch or torch, because both read the environment then. The workers of one run
+# inherit the variables and so share the cache.
+if not _IS_XDIST_WORKER:
+    os.environ["LAZYTORCH_CACHE_DIR"] = tempfile.mkdtemp(prefix="lazytorch-test-cache-")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ci")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the run's kernel cache, once, when the workers are gone."""
+    if not _IS_XDIST_WORKER:
+        shutil.rmtree(os.environ["LAZYTORCH_CACHE_DIR"], ignore_errors=True)
