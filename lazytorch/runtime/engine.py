@@ -1,0 +1,196 @@
+"""LLVM text → object code → callable code in this process.
+
+There is one engine. It owns one ORC JIT, into which every object file is linked as a library of its own, so that each can be
+taken out again without touching the others. Compiling and loading are apart: object code is bytes that can be kept on disk
+and loaded in a tenth of a millisecond. No IR passes run: kernels come with explicit vectors and gain nothing from them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from lazytorch.codegen.target import Target, host_target
+from lazytorch.errors import CompileError
+from lazytorch.runtime.kernel_cache import cache_key, kernel_cache
+from lazytorch.runtime.statistics import STATISTICS
+
+_CONTEXT_LINES = 4
+_ELF_MACHINE = {62: "x86_64", 183: "aarch64"}
+
+
+class LoadedCode:
+    """Machine code in this process: `addresses[symbol]`. It stays callable until `close()` or the last reference goes.
+
+    Whoever keeps an address must keep this object too: without it the code is unmapped and a call crashes.
+    """
+
+    __slots__ = ("_tracker", "addresses")
+
+    def __init__(self, tracker: Any, symbols: Sequence[str]) -> None:
+        self._tracker = tracker
+        self.addresses: Mapping[str, int] = {symbol: tracker[symbol] for symbol in symbols}
+        STATISTICS.objects_loaded += 1
+
+    def __getitem__(self, symbol: str) -> int:
+        return self.addresses[symbol]
+
+    @property
+    def closed(self) -> bool:
+        """True when the code has been unmapped."""
+        return self._tracker is None
+
+    def close(self) -> None:
+        """Unmap the code now; a second call does nothing. No thread may be inside it."""
+        tracker, self._tracker = self._tracker, None
+        if tracker is not None:
+            self.addresses = {}
+            STATISTICS.objects_unloaded += 1
+            tracker.close()
+
+    def pin(self) -> None:
+        """Never unmap this code, not even when the interpreter ends: threads that Python does not know of are inside it."""
+        self._tracker.detach()
+
+    def __del__(self) -> None:
+        # The tracker disposes of itself (and knows when the interpreter is ending); only the count is ours.
+        if getattr(self, "_tracker", None) is not None:
+            STATISTICS.objects_unloaded += 1
+
+
+class Engine:
+    """Compiles for any target and loads code for this machine. Use `engine()`; all methods may be called by any thread."""
+
+    def __init__(self) -> None:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+        llvm.initialize_native_asmparser()
+        self._lock = threading.RLock()
+        self._machines: dict[str, Any] = {}
+        self._imports: dict[str, int] = {}
+        self._serial = itertools.count()
+        self._jit = llvm.create_lljit_compiler(self._machine(host_target()))
+        # A child that is forked while another thread is inside LLVM would find LLVM's own locks taken for ever.
+        os.register_at_fork(
+            before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release
+        )
+
+    def compile(self, text: str, target: Target) -> bytes:
+        """Object code of an LLVM module given as text, for `target`, at code generation level 2.
+
+        The module's own triple and data layout are replaced by the target's. Raises CompileError, with the lines around the
+        fault, when LLVM cannot parse the text or its verifier rejects it.
+        """
+        start = time.perf_counter_ns()
+        with self._parsed(text, target) as module:
+            code: bytes = self._machine(target).emit_object(module)
+        STATISTICS.modules_compiled += 1
+        STATISTICS.compile_nanoseconds += time.perf_counter_ns() - start
+        return code
+
+    def object_code(self, text: str, target: Target) -> bytes:
+        """As `compile`, but taken from the kernel cache on disk when it is there, and put there when it is not."""
+        stored = kernel_cache()
+        if stored is None:
+            return self.compile(text, target)
+        key = cache_key(text, target.fingerprint)
+        code = stored.get(key)
+        if code is None:
+            code = self.compile(text, target)
+            stored.put(key, code)
+        return code
+
+    def assembly(self, text: str, target: Target) -> str:
+        """The assembly that `compile` makes of `text`, to be read. Raises CompileError as `compile` does."""
+        with self._parsed(text, target) as module:
+            return str(self._machine(target).emit_assembly(module))
+
+    def load(self, code: bytes, symbols: Sequence[str]) -> LoadedCode:
+        """Link object code into this process and return the addresses of `symbols`.
+
+        The code may use what `define_symbol` has named and what the C library exports. Raises CompileError when a symbol is
+        missing or the bytes are no object file of this machine's architecture.
+        """
+        self._check_architecture(code)
+        with self._lock:
+            builder = llvm.JITLibraryBuilder()
+            for name, address in self._imports.items():
+                builder.import_symbol(name, address)
+            builder.add_current_process().add_object_img(code)
+            for symbol in symbols:
+                builder.export_symbol(symbol)
+            try:
+                tracker = builder.link(self._jit, f"lazytorch.{next(self._serial)}")
+            except RuntimeError as error:
+                raise CompileError(f"cannot load {', '.join(symbols)}: {error}", stage="link") from None
+        return LoadedCode(tracker, symbols)
+
+    def define_symbol(self, name: str, address: int) -> None:
+        """Let code that is loaded from now on call `name`, a function at `address` that lives as long as the process."""
+        with self._lock:
+            self._imports[name] = address
+
+    def _check_architecture(self, code: bytes) -> None:
+        """The JIT links another architecture's object file without a word, and calling it would crash."""
+        host = host_target().triple.split("-")[0]
+        machine = int.from_bytes(code[18:20], "little")
+        if code[:4] == b"\x7fELF" and _ELF_MACHINE.get(machine) != host:
+            found = _ELF_MACHINE.get(machine, f"ELF machine {machine}")
+            raise CompileError(f"object code for {found} cannot be loaded on {host}", stage="link")
+
+    def _machine(self, target: Target) -> Any:
+        """LLVM's target machine for `target`, made once."""
+        with self._lock:
+            machine = self._machines.get(target.fingerprint)
+            if machine is None:
+                machine = llvm.Target.from_triple(target.triple).create_target_machine(
+                    cpu=target.cpu, features=target.features, opt=2, codemodel="jitdefault", jit=True
+                )
+                self._machines[target.fingerprint] = machine
+            return machine
+
+    @contextmanager
+    def _parsed(self, text: str, target: Target) -> Iterator[Any]:
+        """The verified module, in an LLVM context of its own: in a shared one, its types and names would pile up."""
+        with self._lock:
+            context = llvm.create_context()
+            try:
+                module = llvm.parse_assembly(text, context)
+                module.triple = target.triple
+                module.data_layout = str(self._machine(target).target_data)
+                module.verify()
+            except RuntimeError as error:
+                raise _compile_error(text, str(error)) from None
+            with module:
+                yield module
+
+
+@cache
+def engine() -> Engine:
+    """The process's engine, made at the first call."""
+    return Engine()
+
+
+def _compile_error(text: str, message: str) -> CompileError:
+    """LLVM's complaint with the numbered lines of `text` around the place it names, when it names one."""
+    message = message.strip()
+    place = re.search(r":(\d+):(\d+): error:", message)
+    if place is None:
+        return CompileError(message, stage="llvm")
+    line = int(place[1])
+    lines = text.splitlines()
+    first = max(0, line - 1 - _CONTEXT_LINES)
+    shown = [
+        f"{'>' if number == line else ' '}{number:5} | {content}"
+        for number, content in enumerate(lines[first : line + _CONTEXT_LINES], first + 1)
+    ]
+    return CompileError("\n".join([message, *shown]), stage="llvm")
