@@ -1,8 +1,9 @@
 """LLVM text → object code → callable code in this process.
 
-There is one engine. It owns one ORC JIT, into which every object file is linked as a library of its own, so that each can be
-taken out again without touching the others. Compiling and loading are apart: object code is bytes that can be kept on disk
-and loaded in a tenth of a millisecond. No IR passes run: kernels come with explicit vectors and gain nothing from them.
+There is one engine. It owns one ORC JIT, into which every object file is linked as a library of its own, so that each
+can be taken out again without touching the others. Compiling and loading are apart: object code is bytes that can be
+kept on disk and loaded in a tenth of a millisecond. No IR passes run: kernels come with explicit vectors and gain
+nothing from them.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class LoadedCode:
     @property
     def closed(self) -> bool:
         """True when the code has been unmapped."""
-        return self._tracker is None
+        return not self.addresses
 
     def close(self) -> None:
         """Unmap the code now; a second call does nothing. No thread may be inside it."""
@@ -58,8 +59,9 @@ class LoadedCode:
             tracker.close()
 
     def pin(self) -> None:
-        """Never unmap this code, not even when the interpreter ends: threads that Python does not know of are inside it."""
-        self._tracker.detach()
+        """Never unmap this code, not even when this object goes: threads that Python does not know of are inside."""
+        tracker, self._tracker = self._tracker, None
+        tracker.detach()
 
     def __del__(self) -> None:
         # The tracker disposes of itself (and knows when the interpreter is ending); only the count is ours.
@@ -68,7 +70,7 @@ class LoadedCode:
 
 
 class Engine:
-    """Compiles for any target and loads code for this machine. Use `engine()`; all methods may be called by any thread."""
+    """Compiles for any target and loads code for this machine. Use `engine()`; any thread may call its methods."""
 
     def __init__(self) -> None:
         llvm.initialize_all_targets()
@@ -87,8 +89,8 @@ class Engine:
     def compile(self, text: str, target: Target) -> bytes:
         """Object code of an LLVM module given as text, for `target`, at code generation level 2.
 
-        The module's own triple and data layout are replaced by the target's. Raises CompileError, with the lines around the
-        fault, when LLVM cannot parse the text or its verifier rejects it.
+        The module's own triple and data layout are replaced by the target's. Raises CompileError, with the lines
+        around the fault, when LLVM cannot parse the text or its verifier rejects it.
         """
         start = time.perf_counter_ns()
         with self._parsed(text, target) as module:
@@ -117,8 +119,8 @@ class Engine:
     def load(self, code: bytes, symbols: Sequence[str]) -> LoadedCode:
         """Link object code into this process and return the addresses of `symbols`.
 
-        The code may use what `define_symbol` has named and what the C library exports. Raises CompileError when a symbol is
-        missing or the bytes are no object file of this machine's architecture.
+        The code may use what `define_symbol` has named and what the C library exports. Raises CompileError when a
+        symbol is missing or the bytes are no object file of this machine's architecture.
         """
         self._check_architecture(code)
         with self._lock:
@@ -135,7 +137,7 @@ class Engine:
         return LoadedCode(tracker, symbols)
 
     def define_symbol(self, name: str, address: int) -> None:
-        """Let code that is loaded from now on call `name`, a function at `address` that lives as long as the process."""
+        """Let code that is loaded from now on call `name`, a function at `address` that is never unmapped."""
         with self._lock:
             self._imports[name] = address
 

@@ -1,10 +1,10 @@
 """Object code on disk, so that a program compiled once starts without compiling.
 
-An entry is one file, `FOLDER/ab/cdef….o`, named by its key: a digest of all that the code depends on. It starts with a header
-that holds a digest of key and code, so a file that was truncated, damaged or renamed is not believed: it is removed, the
-caller compiles and writes it anew. Loading object code is running it, so files and folders that another user owns or may
-write to are ignored. Files are written under a temporary name and renamed, so readers and any number of writers never see half
-a file. The folder is kept under `config.cache_bytes` by removing what was used longest ago.
+An entry is one file, `FOLDER/ab/cdef….o`, named by its key: a digest of all that the code depends on. It starts with
+a header that holds a digest of key and code, so a file that was truncated, damaged or renamed is not believed: it is
+removed, the caller compiles and writes it anew. Loading object code is running it, so files and folders that another
+user owns or may write to are ignored. Files are written under a temporary name and renamed, so readers and any number
+of writers never see half a file. The folder is kept under `config.cache_bytes` by removing what was used longest ago.
 
 A cache that cannot be read or written (no space, no permission) is no error: things are compiled again.
 """

@@ -1,7 +1,7 @@
 """What the runtime has done so far, counted: for tests ("the second step compiled nothing"), for `info` and for users.
 
-Counters are plain attributes that hot code increments (`STATISTICS.native_calls += 1`). Two Python threads that do so at the
-same moment may lose a count: these are diagnostics, and a lock would cost more than what is counted.
+Counters are plain attributes that hot code increments (`STATISTICS.native_calls += 1`). Two Python threads that do so
+at the same moment may lose a count: these are diagnostics, and a lock would cost more than what is counted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How many threads run kernels: `torch.set_num_threads` and `torch.get_num_threads`.
 
-The number lives in `config.num_threads`; the pool looks there before each run. Apart from the pool, so that asking needs no
-compiler.
+The number lives in `config.num_threads`; the pool looks there before each run. Apart from the pool, so that asking
+needs no compiler.
 """
 
 from __future__ import annotations
@@ -26,5 +26,5 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Threads that run kernels, the caller's included: `config.num_threads`, or one for each core this process may use."""
+    """Threads that run kernels, the caller's included: `config.num_threads`, or one for each core available."""
     return config.num_threads or available_cores()

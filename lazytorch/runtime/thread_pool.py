@@ -1,9 +1,10 @@
 """The threads that run kernels: a pool whose threads claim chunks of a parallel region, written in LLVM IR.
 
-A kernel is `void kernel(ptr arguments, i64 chunk, i64 chunks)`; `lt_parallel(kernel, arguments, chunks)` runs it once for each
-chunk in 0 … chunks-1 and returns when all are done. A compare-and-swap on one word, generation << 32 | next chunk, claims a
-chunk. The caller works too and never waits for a thread that has not started, so on a busy machine a region costs what running
-it alone would. Which thread runs a chunk decides no result: what a chunk computes depends on its number only.
+A kernel is `void kernel(ptr arguments, i64 chunk, i64 chunks)`; `lt_parallel(kernel, arguments, chunks)` runs it once
+for each chunk in 0 … chunks-1 and returns when all are done. A compare-and-swap on one word, generation << 32 | next
+chunk, claims a chunk. The caller works too and never waits for a thread that has not started, so on a busy machine a
+region costs what running it alone would. Which thread runs a chunk decides no result: what a chunk computes depends
+on its number only.
 
 * A region inside a region, or beside one of another Python thread, runs its chunks one after the other in its caller.
 * After a fork the child has no workers and makes its own at its first region.
@@ -34,7 +35,7 @@ _SYMBOLS = ("lt_parallel", "lt_set_workers", "lt_worker_count", "lt_after_fork")
 
 @dataclass(frozen=True)
 class _Platform:
-    """What differs between architectures: the pause instruction, a clock user code may read, and the futex call's number."""
+    """What differs between architectures: pause instruction, a clock user code may read, number of the futex call."""
 
     pause_declaration: str
     pause: str
@@ -73,8 +74,8 @@ declare i64 @llvm.umin.i64(i64, i64)
 declare i64 @$clock()
 $pause_declaration
 
-; Claim and run chunks of region %generation until none is left. The three words may already be a later region's, but then
-; the region was closed before they were written, so the claim below fails.
+; Claim and run chunks of region %generation until none is left. The three words may already be a later region's, but
+; then the region was closed before they were written, so the claim below fails.
 define internal void @drain(i64 %generation) {
 entry:
   %kernel = load atomic ptr, ptr @kernel acquire, align 8
@@ -149,7 +150,7 @@ sleep:
   %missed = icmp ne i64 %generation_now, %last
   br i1 %missed, label %wake, label %wait
 wait:
-  %woken = call i64 (i64, ...) @syscall(i64 $futex, ptr @wake_sequence, i32 128, i32 %sequence, ptr null, ptr null, i32 0)
+  %woken = call i64 (i64, ...) @syscall(i64 $futex, ptr @wake_sequence, i32 128, i32 %sequence, ptr null)
   br label %wake
 wake:
   atomicrmw sub ptr @sleepers, i32 1 seq_cst
@@ -202,7 +203,7 @@ return:
 
 define internal void @wake_all() noinline {
   atomicrmw add ptr @wake_sequence, i32 1 seq_cst
-  %woken = call i64 (i64, ...) @syscall(i64 $futex, ptr @wake_sequence, i32 129, i32 2147483647, ptr null, ptr null, i32 0)
+  %woken = call i64 (i64, ...) @syscall(i64 $futex, ptr @wake_sequence, i32 129, i32 2147483647)
   ret void
 }
 
