@@ -121,7 +121,7 @@ def format_tensor(
     """The text of a tensor that holds `array`'s values.
 
     `dtype_name` is torch's name of the element type without 'torch.' (default: the array's own). bfloat16 values come
-    as float32 numbers or as their uint16 bit patterns. `device` ('cuda:0') is given only where it is not the default one;
+    as float32 numbers or as their uint16 bit patterns. `device` ('cuda:0') is given where it is not the default;
     `grad_fn_name` is the class of the node that made the tensor ('MulBackward0') and takes precedence over
     `requires_grad`. `class_name` is the word before the parenthesis for subclasses. `options`: those in force.
 
