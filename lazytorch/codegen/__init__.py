@@ -1,0 +1,1 @@
+"""From fused tensor operations to loop kernels to LLVM text."""

@@ -1,0 +1,71 @@
+"""What a schedule hands to the runtime: kernels to compile, and how to call them with today's sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lazytorch.codegen.target import Target
+from lazytorch.ir.core import Operation, Value
+
+
+@dataclass(frozen=True)
+class Address:
+    """The memory of a tensor value (operand or result of a fused.kernel), from a byte offset on."""
+
+    value: Value
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Temporary memory of the launches of one fused.kernel: the same `index` in two launches is the same memory."""
+
+    index: int
+    nbytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Constant data computed while planning (offset tables of strided contractions, say); 64-byte aligned by the runtime."""
+
+    array: np.ndarray
+
+
+@dataclass(frozen=True)
+class Status:
+    """The program's status words (see loop.fail). `code` in loop.fail identifies `operation` for the error message."""
+
+
+Slot = Address | Scratch | Table | Status | int
+
+
+@dataclass
+class Launch:
+    """One call of one kernel.
+
+    key: canonical text of the kernel's structure: equal keys are equal kernels, whatever the sizes.
+    build: makes the module with the loop.kernel named `symbol`; called only when no code is cached for the key.
+    slots: the 8-byte slots of the argument block in the order of the kernel's arguments (a buffer: its address, then its
+        run-time strides in elements; an index: its value).
+    chunks: into how many pieces the parallel loop is divided at most (1: runs on the calling thread).
+    """
+
+    key: str
+    symbol: str
+    build: Callable[[], Operation]
+    slots: Sequence[Slot]
+    chunks: int = 1
+    flops: int = 0
+    bytes: int = 0
+    operations: Sequence[Operation] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ScheduleContext:
+    """What schedules decide by: the target and how many threads may share a kernel."""
+
+    target: Target
+    threads: int

@@ -1,0 +1,266 @@
+"""What an operation is, said once.
+
+A `Declaration` is one operation name with everything the compiler must know about it: type inference with the error a user
+should see, vector-Jacobian product, NumPy meaning, decomposition, folding, traits. An `Operator` is a declaration with
+attributes, interned. A `Signature` is an operator with operand types, interned: everything static about a recorded
+operation. The recorded trace and the IR proper are built from the same declarations; values of both kinds know how to
+emit another operation beside themselves (`value.builder`), so a rule written once serves both.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lazytorch.ir.types import TupleType, Type
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Trait(enum.Enum):
+    """Facts that generic code dispatches on."""
+
+    PURE = "pure"  # no effect: may be removed, merged and recomputed
+    ELEMENTWISE = "elementwise"  # operands broadcast as in NumPy; result element i reads operand elements i
+    COMMUTATIVE = "commutative"
+    VIEW = "view"  # moves or repeats elements of its first operand and computes nothing
+    REDUCTION = "reduction"
+    CONTRACTION = "contraction"
+    COMPOSITE = "composite"  # defined by its decomposition
+    CONSTANT = "constant"
+    TERMINATOR = "terminator"
+    EXPENSIVE = "expensive"  # never worth computing twice
+
+
+class Builder(Protocol):
+    """Something that can add an operation: the trace, an IR insertion point, or NumPy itself."""
+
+    def emit(self, operator: Operator, operands: Sequence[Any]) -> Any:
+        """Add one operation; its result value, or a tuple of them for an operation of several results."""
+
+    def constant(self, value: Any, like: Any) -> Any:
+        """A scalar constant of `like`'s element type (inside kernels: of `like`'s type)."""
+
+
+Infer = Callable[..., Type | tuple[Type, ...]]
+Rule = Callable[..., Any]
+
+
+class Declaration:
+    """One operation. Calling it emits it: `arith.mul(x, 2.0)`, `tensor.permute(x, order=(1, 0))`.
+
+    infer(attributes, *operand_types) -> result type or tuple of them; raises torch's exception with torch's wording.
+    vjp: one rule per operand (None: not differentiable there), each `rule(operation, cotangent) -> cotangent of the
+        operand`, or one joint rule `rule(operation, cotangent) -> tuple`. `operation` offers operands, attributes, result.
+        A cotangent whose shape is the broadcast of the operand's is summed to it by the caller.
+    reference(attributes, *arrays) -> array(s): the meaning, in NumPy.
+    decompose(operation) -> value(s) equal to the operation's results, built from other operations.
+    fold(attributes, *constant operands or None) -> constant, value or None.
+    gradient_name: torch's name of the autograd node, without "Backward0".
+    """
+
+    __slots__ = (
+        "_operators",
+        "attribute_names",
+        "canonicalizations",
+        "decompose",
+        "defaults",
+        "documentation",
+        "fold",
+        "gradient_name",
+        "infer",
+        "name",
+        "reference",
+        "traits",
+        "vjp",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        infer: Infer,
+        *,
+        attributes: Sequence[str] = (),
+        defaults: dict[str, Any] | None = None,
+        traits: Iterable[Trait] = (Trait.PURE,),
+        vjp: Sequence[Rule | None] | Rule | None = None,
+        reference: Callable[..., np.ndarray | tuple[np.ndarray, ...]] | None = None,
+        decompose: Rule | None = None,
+        fold: Rule | None = None,
+        gradient_name: str = "",
+        doc: str = "",
+    ) -> None:
+        if name in _REGISTRY:
+            raise ValueError(f"operation {name} is declared twice")
+        self.name = name
+        self.infer = infer
+        self.attribute_names = tuple(attributes)
+        self.defaults = defaults or {}
+        self.traits = frozenset(traits)
+        self.vjp = tuple(vjp) if isinstance(vjp, list | tuple) else vjp
+        self.reference = reference
+        self.decompose = decompose
+        self.fold = fold
+        self.gradient_name = gradient_name
+        self.documentation = doc
+        self.canonicalizations: list[Rule] = []
+        self._operators: dict[Any, Operator] = {}
+        _REGISTRY[name] = self
+
+    def operator(self, label: str = "", **attributes: Any) -> Operator:
+        """The interned operator with these attributes. `label` names the torch call for dumps and `grad_fn`."""
+        key = (label, *[_identity(attributes.get(name, self.defaults.get(name))) for name in self.attribute_names])
+        found = self._operators.get(key)
+        if found is None:
+            unknown = set(attributes) - set(self.attribute_names)
+            if unknown:
+                raise TypeError(f"{self.name} has no attribute {sorted(unknown)}")
+            values = {name: attributes.get(name, self.defaults.get(name)) for name in self.attribute_names}
+            found = self._operators[key] = Operator(self, Attributes(values), label)
+        return found
+
+    def __call__(self, *operands: Any, **attributes: Any) -> Any:
+        """Emit the operation beside its operands; Python numbers among them become constants."""
+        operator = self.operator(**attributes)
+        anchor = None
+        plain = False
+        for operand in operands:
+            if type(operand) in _PYTHON_NUMBERS:
+                plain = True
+            elif anchor is None:
+                anchor = operand
+        if anchor is None:
+            raise TypeError(f"{self.name}: needs a value among its operands; use build(builder, ...)")
+        if plain:
+            builder = anchor.builder
+            operands = tuple([builder.constant(x, anchor) if type(x) in _PYTHON_NUMBERS else x for x in operands])
+        return anchor.builder.emit(operator, operands)
+
+    def build(self, builder: Builder, *operands: Any, **attributes: Any) -> Any:
+        """Emit the operation through a builder (for operations without operands)."""
+        return builder.emit(self.operator(**attributes), operands)
+
+    def canonicalization(self, rule: Rule) -> Rule:
+        """Decorator: a rewrite `rule(operation, rewriter) -> bool` on this operation, run by the canonicalize pass."""
+        self.canonicalizations.append(rule)
+        return rule
+
+    def has(self, trait: Trait) -> bool:
+        """Whether the operation has the trait."""
+        return trait in self.traits
+
+    def __repr__(self) -> str:
+        return f"<declaration {self.name}>"
+
+
+_PYTHON_NUMBERS = frozenset((int, float, bool, complex))
+_REGISTRY: dict[str, Declaration] = {}
+
+
+def _identity(value: Any) -> Any:
+    """A dictionary key that keeps 1, 1.0 and True, 0.0 and -0.0, and nan apart."""
+    if isinstance(value, tuple):
+        return tuple([_identity(item) for item in value])
+    if isinstance(value, float | complex):
+        return (type(value), repr(value))
+    if isinstance(value, bool):
+        return (bool, value)
+    return value
+
+
+class Attributes:
+    """Immutable attributes, read as fields: `operation.attributes.order`."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(f"no attribute {name!r} among {sorted(self._values)}") from None
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """(name, value) pairs in the declaration's order."""
+        return self._values.items()
+
+    def as_dict(self) -> dict[str, Any]:
+        """A copy as a dictionary."""
+        return dict(self._values)
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{name} = {value!r}" for name, value in self._values.items()) + "}"
+
+
+class Operator:
+    """A declaration with attributes, interned. The `by_*` tables map operand types to signatures: the inference cache."""
+
+    __slots__ = ("attributes", "by_many", "by_one", "by_two", "declaration", "label")
+
+    def __init__(self, declaration: Declaration, attributes: Attributes, label: str) -> None:
+        self.declaration = declaration
+        self.attributes = attributes
+        self.label = label
+        self.by_one: dict[Type, Signature] = {}
+        self.by_two: dict[Type, dict[Type, Signature]] = {}
+        self.by_many: dict[tuple[Type, ...], Signature] = {}
+
+    def signature(self, *operand_types: Type) -> Signature:
+        """The interned signature for these operand types; infers on first use and raises the user's error."""
+        found = self.by_many.get(operand_types)
+        if found is None:
+            found = Signature(self, operand_types, self.infer(*operand_types))
+            self.by_many[operand_types] = found
+            if len(operand_types) == 1:
+                self.by_one[operand_types[0]] = found
+            elif len(operand_types) == 2:
+                self.by_two.setdefault(operand_types[0], {})[operand_types[1]] = found
+        return found
+
+    def infer(self, *operand_types: Type) -> Type:
+        """The result type (a TupleType for several results)."""
+        inferred = self.declaration.infer(self.attributes, *operand_types)
+        return TupleType(inferred) if isinstance(inferred, tuple) else inferred
+
+    def __repr__(self) -> str:
+        return f"<operator {self.declaration.name} {self.attributes}>"
+
+
+class Signature:
+    """An operator with its operand types. `id` is its number in program keys."""
+
+    __slots__ = ("id", "operand_types", "operator", "result_type", "vjp")
+
+    def __init__(self, operator: Operator, operand_types: tuple[Type, ...], result_type: Type) -> None:
+        self.operator = operator
+        self.operand_types = operand_types
+        self.result_type = result_type
+        self.vjp = operator.declaration.vjp
+        self.id = len(_SIGNATURES)
+        _SIGNATURES.append(self)
+
+    def __repr__(self) -> str:
+        operands = ", ".join(map(repr, self.operand_types))
+        return f"<{self.operator.declaration.name}({operands}) -> {self.result_type}>"
+
+
+_SIGNATURES: list[Signature] = []
+
+
+def signature_by_id(identity: int) -> Signature:
+    """The signature with this number."""
+    return _SIGNATURES[identity]
+
+
+def declaration_named(name: str) -> Declaration:
+    """The declaration of an operation name. Raises KeyError for an unknown operation."""
+    return _REGISTRY[name]
+
+
+def all_declarations() -> list[Declaration]:
+    """Every declared operation, by name."""
+    return [_REGISTRY[name] for name in sorted(_REGISTRY)]

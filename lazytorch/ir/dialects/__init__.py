@@ -1,0 +1,1 @@
+"""The dialects. Importing this package declares every operation."""

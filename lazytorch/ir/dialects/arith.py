@@ -1,0 +1,312 @@
+"""`arith`: exact elementwise operations, over tensors (operands broadcast as in NumPy), vectors and scalars alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lazytorch import dtypes
+from lazytorch.dtypes import DType
+from lazytorch.ir.declaration import Attributes, Declaration, Rule, Trait
+from lazytorch.ir.types import ScalarType, TensorType, Type, VectorType
+
+ELEMENTWISE = (Trait.PURE, Trait.ELEMENTWISE)
+COMMUTATIVE = (Trait.PURE, Trait.ELEMENTWISE, Trait.COMMUTATIVE)
+
+
+def broadcast_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """NumPy's broadcast of two shapes. Raises torch's RuntimeError where sizes do not match."""
+    if a == b:
+        return a
+    rank = max(len(a), len(b))
+    left = (1,) * (rank - len(a)) + a
+    right = (1,) * (rank - len(b)) + b
+    out = []
+    for dimension, (x, y) in enumerate(zip(left, right, strict=True)):
+        if x != y and x != 1 and y != 1:
+            raise RuntimeError(
+                f"The size of tensor a ({x}) must match the size of tensor b ({y}) at non-singleton dimension {dimension}"
+            )
+        out.append(y if x == 1 else x)
+    return tuple(out)
+
+
+def elementwise_type(*types: Type) -> Type:
+    """The common type of elementwise operands, whatever their element types: broadcast tensors, or equal vectors."""
+    first = types[0]
+    if isinstance(first, TensorType):
+        shape = first.shape
+        for other in types[1:]:
+            shape = broadcast_shapes(shape, other.shape)
+        return TensorType(first.dtype, shape)
+    for other in types[1:]:
+        if type(other) is not type(first) or getattr(other, "lanes", 1) != getattr(first, "lanes", 1):
+            raise TypeError(f"operand types differ: {first} and {other}")
+    return first
+
+
+def _same_dtype(name: str, types: Sequence[Type]) -> None:
+    for other in types[1:]:
+        if other.dtype is not types[0].dtype:
+            raise RuntimeError(f"{name}: expected operands of one dtype but got {types[0].dtype} and {other.dtype}")
+
+
+def _infer_same(name: str) -> Callable[..., Type]:
+    def infer(attributes: Attributes, *types: Type) -> Type:
+        _same_dtype(name, types)
+        return elementwise_type(*types)
+
+    return infer
+
+
+def elementwise(
+    name: str,
+    reference: Callable[..., np.ndarray],
+    *,
+    vjp: Sequence[Rule | None] | None = None,
+    commutative: bool = False,
+    gradient_name: str = "",
+    decompose: Rule | None = None,
+    doc: str = "",
+) -> Declaration:
+    """Declare an elementwise operation whose operands and result have one element type."""
+    return Declaration(
+        name,
+        _infer_same(name),
+        traits=COMMUTATIVE if commutative else ELEMENTWISE,
+        reference=lambda attributes, *arrays: reference(*arrays),
+        vjp=vjp,
+        gradient_name=gradient_name,
+        decompose=decompose,
+        doc=doc,
+    )
+
+
+def _infer_constant(attributes: Attributes) -> Type:
+    constant_type: Type = attributes.type
+    return constant_type
+
+
+constant: Declaration = Declaration(
+    "arith.constant",
+    _infer_constant,
+    attributes=("value", "type"),
+    traits=(Trait.PURE, Trait.CONSTANT),
+    reference=lambda attributes: np.full(attributes.type.shape, attributes.value, attributes.type.dtype.numpy),
+    doc="One number, as a tensor of any shape (a splat), a scalar or a vector.",
+)
+
+add: Declaration = elementwise(
+    "arith.add", np.add, vjp=(lambda op, g: g, lambda op, g: g), commutative=True, gradient_name="Add", doc="a + b"
+)
+sub: Declaration = elementwise(
+    "arith.sub", np.subtract, vjp=(lambda op, g: g, lambda op, g: neg(g)), gradient_name="Sub", doc="a - b"
+)
+mul: Declaration = elementwise(
+    "arith.mul",
+    np.multiply,
+    vjp=(lambda op, g: mul(g, op.operands[1]), lambda op, g: mul(g, op.operands[0])),
+    commutative=True,
+    gradient_name="Mul",
+    doc="a * b",
+)
+
+
+def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if a.dtype.kind in "fc":
+        return np.divide(a, b)
+    quotient = np.floor_divide(a, b)
+    return quotient + ((np.remainder(a, b) != 0) & ((a < 0) != (b < 0))).astype(a.dtype)
+
+
+div: Declaration = elementwise(
+    "arith.div",
+    _divide,
+    vjp=(
+        lambda op, g: div(g, op.operands[1]),
+        lambda op, g: neg(div(mul(g, op.result), op.operands[1])),
+    ),
+    gradient_name="Div",
+    doc="a / b; integers truncate toward zero, index operands are never negative",
+)
+remainder: Declaration = elementwise(
+    "arith.remainder",
+    np.fmod,
+    vjp=(lambda op, g: g, None),
+    gradient_name="Fmod",
+    doc="a - b * trunc(a / b), as C's fmod and %",
+)
+neg: Declaration = elementwise("arith.neg", np.negative, vjp=(lambda op, g: neg(g),), gradient_name="Neg", doc="-a")
+abs_: Declaration = elementwise(
+    "arith.abs", np.abs, vjp=(lambda op, g: mul(g, sign(op.operands[0])),), gradient_name="Abs", doc="|a|"
+)
+sign: Declaration = elementwise(
+    "arith.sign", np.sign, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Sign", doc="-1, 0 or 1; nan stays"
+)
+
+
+def _share(op: Any, g: Any, i: int) -> Any:
+    """The cotangent of one side of max or min: all where it was chosen, half where both are equal, as torch."""
+    mine, other = op.operands[i], op.operands[1 - i]
+    tied = compare(mine, other, predicate="eq")
+    chosen = compare(mine, op.result, predicate="eq")
+    return select(tied, mul(g, 0.5), select(chosen, g, mul(g, 0.0)))
+
+
+maximum: Declaration = elementwise(
+    "arith.maximum",
+    np.maximum,
+    vjp=(lambda op, g: _share(op, g, 0), lambda op, g: _share(op, g, 1)),
+    commutative=True,
+    gradient_name="Maximum",
+    doc="the larger; nan if either is nan",
+)
+minimum: Declaration = elementwise(
+    "arith.minimum",
+    np.minimum,
+    vjp=(lambda op, g: _share(op, g, 0), lambda op, g: _share(op, g, 1)),
+    commutative=True,
+    gradient_name="Minimum",
+    doc="the smaller; nan if either is nan",
+)
+
+
+def _fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    if a.dtype == np.float32:
+        return (a.astype(np.float64) * b.astype(np.float64) + c.astype(np.float64)).astype(np.float32)
+    wide = a.astype(np.longdouble) * b.astype(np.longdouble) + c.astype(np.longdouble)
+    return wide.astype(a.dtype)
+
+
+fma: Declaration = elementwise(
+    "arith.fma", _fma, doc="a * b + c with one rounding (the reference rounds twice in rare cases)"
+)
+floor: Declaration = elementwise(
+    "arith.floor", np.floor, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Floor", doc="toward -inf"
+)
+ceil: Declaration = elementwise(
+    "arith.ceil", np.ceil, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Ceil", doc="toward +inf"
+)
+trunc: Declaration = elementwise(
+    "arith.trunc", np.trunc, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Trunc", doc="toward zero"
+)
+round_even: Declaration = elementwise(
+    "arith.round_even", np.rint, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Round", doc="to nearest, ties to even"
+)
+sqrt: Declaration = elementwise(
+    "arith.sqrt",
+    np.sqrt,
+    vjp=(lambda op, g: div(g, mul(op.result, 2.0)),),
+    gradient_name="Sqrt",
+    doc="square root, correctly rounded",
+)
+copysign: Declaration = elementwise(
+    "arith.copysign", np.copysign, gradient_name="Copysign", doc="|a| with the sign of b"
+)
+bit_and: Declaration = elementwise("arith.bit_and", np.bitwise_and, commutative=True, doc="a & b; logical and of i1")
+bit_or: Declaration = elementwise("arith.bit_or", np.bitwise_or, commutative=True, doc="a | b; logical or of i1")
+bit_xor: Declaration = elementwise("arith.bit_xor", np.bitwise_xor, commutative=True, doc="a ^ b; logical xor of i1")
+bit_not: Declaration = elementwise("arith.bit_not", np.invert, doc="~a; logical not of i1")
+shift_left: Declaration = elementwise("arith.shift_left", np.left_shift, doc="a << b")
+shift_right: Declaration = elementwise(
+    "arith.shift_right", np.right_shift, doc="a >> b; arithmetic for signed, logical for unsigned"
+)
+
+PREDICATES: dict[str, Callable[..., np.ndarray]] = {
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+}
+
+
+def _infer_compare(attributes: Attributes, *types: Type) -> Type:
+    _same_dtype("arith.compare", types)
+    return elementwise_type(*types).with_dtype(dtypes.bool_)
+
+
+compare: Declaration = Declaration(
+    "arith.compare",
+    _infer_compare,
+    attributes=("predicate",),
+    traits=ELEMENTWISE,
+    reference=lambda attributes, a, b: PREDICATES[attributes.predicate](a, b),
+    doc="a < b and so on as i1: eq ne lt le gt ge; with nan every predicate but ne is false",
+)
+
+
+def _infer_select(attributes: Attributes, condition: Type, a: Type, b: Type) -> Type:
+    if condition.dtype is not dtypes.bool_:
+        raise RuntimeError(f"arith.select: expected a bool condition but got {condition.dtype}")
+    _same_dtype("arith.select", (a, b))
+    return elementwise_type(condition, a, b).with_dtype(a.dtype)
+
+
+select: Declaration = Declaration(
+    "arith.select",
+    _infer_select,
+    traits=ELEMENTWISE,
+    vjp=(
+        None,
+        lambda op, g: select(op.operands[0], g, mul(g, 0.0)),
+        lambda op, g: select(op.operands[0], mul(g, 0.0), g),
+    ),
+    reference=lambda attributes, condition, a, b: np.where(condition, a, b),
+    gradient_name="Where",
+    doc="a where the condition holds, else b",
+)
+
+
+def convert(array: np.ndarray, source: DType, target: DType) -> np.ndarray:
+    """`tensor.to(dtype)`: floats to integers truncate, anything to bool is `!= 0`. bfloat16 is not stored here."""
+    if target is dtypes.bool_:
+        return array != 0
+    with np.errstate(invalid="ignore", over="ignore"):
+        if source.kind == "c" and target.kind != "c":
+            array = array.real
+        if source.kind == "f" and target.kind in "ui":
+            array = np.nan_to_num(np.trunc(array), nan=-(2.0**63), posinf=-(2.0**63), neginf=-(2.0**63)).astype(
+                np.int64
+            )
+        return array.astype(target.numpy)
+
+
+cast: Declaration = Declaration(
+    "arith.cast",
+    lambda attributes, x: x.with_dtype(attributes.dtype),
+    attributes=("dtype",),
+    traits=ELEMENTWISE,
+    vjp=(lambda op, g: cast(g, dtype=op.operands[0].type.dtype),),
+    reference=lambda attributes, x: convert(x, dtypes.of_numpy(x.dtype), attributes.dtype),
+    gradient_name="ToCopy",
+    doc="conversion of the element type by value",
+)
+
+
+def _infer_bitcast(attributes: Attributes, x: Type) -> Type:
+    if attributes.dtype.itemsize != x.dtype.itemsize:
+        raise RuntimeError(f"arith.bitcast: {x.dtype} and {attributes.dtype} differ in size")
+    return x.with_dtype(attributes.dtype)
+
+
+bitcast: Declaration = Declaration(
+    "arith.bitcast",
+    _infer_bitcast,
+    attributes=("dtype",),
+    traits=ELEMENTWISE,
+    reference=lambda attributes, x: x.view(attributes.dtype.numpy),
+    doc="the same bits read as another element type of the same size",
+)
+
+
+def type_of_constant(dtype: DType, like: Type) -> Type:
+    """The type a constant of `dtype` has beside a value of type `like`: rank-0 tensor, scalar or vector."""
+    if isinstance(like, TensorType):
+        return TensorType(dtype, ())
+    if isinstance(like, VectorType):
+        return VectorType(dtype, like.lanes)
+    return ScalarType(dtype)

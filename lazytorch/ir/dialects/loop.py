@@ -1,0 +1,187 @@
+"""`loop`: one kernel each. Parallel and sequential loops, buffers with strides, vectors, local memory, masks.
+
+Control structure carries regions, so these operations are built by `codegen.kernel_builder`, not by calling them.
+Numbers are computed with `arith` and `math` on scalars, vectors and `index` values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lazytorch import dtypes
+from lazytorch.ir.declaration import Attributes, Declaration, Trait
+from lazytorch.ir.types import INDEX, BufferType, ScalarType, Type, VectorType
+
+
+def _none(attributes: Attributes, *types: Type) -> tuple[Type, ...]:
+    return ()
+
+
+def _loaded(attributes: Attributes, buffer: BufferType, *rest: Type) -> Type:
+    return ScalarType(buffer.dtype) if attributes.lanes == 1 else VectorType(buffer.dtype, attributes.lanes)
+
+
+kernel: Declaration = Declaration(
+    "loop.kernel",
+    _none,
+    attributes=("name",),
+    traits=(),
+    doc="A kernel: its block arguments are buffers, `index` sizes and scalars, passed in 8-byte slots of one argument "
+    "block: for a buffer its address and then its run-time strides, in order; one thread runs one chunk of the "
+    "parallel loops.",
+)
+function: Declaration = Declaration(
+    "loop.function",
+    _none,
+    attributes=("name",),
+    traits=(),
+    doc="A function private to the kernels of a module (a microkernel, a packing routine); never inlined.",
+)
+call: Declaration = Declaration(
+    "loop.call", _none, attributes=("callee",), traits=(), doc="Call a loop.function of the same module."
+)
+return_: Declaration = Declaration("loop.return", _none, traits=(Trait.TERMINATOR,), doc="Ends a kernel or function.")
+yield_: Declaration = Declaration(
+    "loop.yield",
+    _none,
+    traits=(Trait.TERMINATOR,),
+    doc="Ends a loop or if body; the operands are carried or become results.",
+)
+parallel: Declaration = Declaration(
+    "loop.parallel",
+    _none,
+    traits=(),
+    doc="operands lo, hi; for each index in [lo, hi), in any order, divided among the chunks of the launch. "
+    "Only at the top level of a kernel. Body argument: the index.",
+)
+for_: Declaration = Declaration(
+    "loop.for",
+    lambda attributes, lo, hi, step, *carried: tuple(carried),
+    traits=(),
+    doc="operands lo, hi, step, initial values; sequential; body arguments: the index and the carried values.",
+)
+if_: Declaration = Declaration(
+    "loop.if",
+    lambda attributes, condition: attributes.types,
+    attributes=("types",),
+    traits=(),
+    doc="operand: a scalar i1; two regions that yield values of `types`.",
+)
+load: Declaration = Declaration(
+    "loop.load",
+    _loaded,
+    attributes=("lanes", "aligned"),
+    defaults={"lanes": 1, "aligned": False},
+    traits=(),
+    doc="buffer, indices. lanes > 1: that many consecutive elements along the last index, whose stride must be 1; "
+    "`aligned` promises an address divisible by the vector's size.",
+)
+masked_load: Declaration = Declaration(
+    "loop.masked_load",
+    _loaded,
+    attributes=("lanes",),
+    traits=(),
+    doc="buffer, indices, mask, other: lanes whose mask is false are not touched and read `other` (two last operands)",
+)
+store: Declaration = Declaration(
+    "loop.store",
+    _none,
+    attributes=("aligned", "streaming"),
+    defaults={"aligned": False, "streaming": False},
+    traits=(),
+    doc="value, buffer, indices. A vector goes to consecutive elements along the last index (stride 1).",
+)
+masked_store: Declaration = Declaration(
+    "loop.masked_store", _none, traits=(), doc="value, mask, buffer, indices: lanes whose mask is false are not written"
+)
+strided_load: Declaration = Declaration(
+    "loop.strided_load",
+    _loaded,
+    attributes=("lanes",),
+    traits=(),
+    doc="buffer, indices, mask: lane i reads the last index + i, whatever that stride is (a gather); masked-off lanes are 0",
+)
+strided_store: Declaration = Declaration(
+    "loop.strided_store",
+    _none,
+    traits=(),
+    doc="value, mask, buffer, indices: lane i goes to the last index + i, whatever that stride is (a scatter)",
+)
+gather_load: Declaration = Declaration(
+    "loop.gather_load",
+    lambda attributes, buffer, index, mask: VectorType(buffer.dtype, index.lanes),
+    traits=(),
+    doc="rank-1 buffer, vector of i64 element positions, mask: lane i reads position index[i]; masked-off lanes are 0",
+)
+offset: Declaration = Declaration(
+    "loop.offset",
+    lambda attributes, buffer, *indices: buffer,
+    traits=(Trait.PURE,),
+    doc="buffer, indices: the same buffer type starting at that element",
+)
+flatten: Declaration = Declaration(
+    "loop.flatten",
+    lambda attributes, buffer: BufferType(buffer.dtype, (1,)),
+    traits=(Trait.PURE,),
+    doc="the memory of a buffer from its first element, as a rank-1 buffer of stride 1",
+)
+local: Declaration = Declaration(
+    "loop.local",
+    lambda attributes: BufferType(attributes.dtype, (1,)),
+    attributes=("dtype", "size"),
+    traits=(),
+    doc="`size` elements of scratch memory of this thread (stack), 64-byte aligned; one allocation per call, not per iteration",
+)
+broadcast: Declaration = Declaration(
+    "loop.broadcast",
+    lambda attributes, x: VectorType(x.dtype, attributes.lanes),
+    attributes=("lanes",),
+    traits=(Trait.PURE,),
+    doc="a scalar in every lane",
+)
+lane_ids: Declaration = Declaration(
+    "loop.lane_ids",
+    lambda attributes: VectorType(attributes.dtype, attributes.lanes),
+    attributes=("lanes", "dtype"),
+    traits=(Trait.PURE,),
+    doc="0, 1, 2, ... as a vector",
+)
+extract: Declaration = Declaration(
+    "loop.extract",
+    lambda attributes, x: ScalarType(x.dtype),
+    attributes=("lane",),
+    traits=(Trait.PURE,),
+    doc="one lane of a vector",
+)
+shuffle: Declaration = Declaration(
+    "loop.shuffle",
+    lambda attributes, a, b: VectorType(a.dtype, len(attributes.lanes)),
+    attributes=("lanes",),
+    traits=(Trait.PURE,),
+    doc="lanes chosen by number out of a (0 ..) and b (following)",
+)
+mask: Declaration = Declaration(
+    "loop.mask",
+    lambda attributes, remaining: VectorType(dtypes.bool_, attributes.lanes),
+    attributes=("lanes",),
+    traits=(Trait.PURE,),
+    doc="lane < remaining (an index)",
+)
+prefetch: Declaration = Declaration(
+    "loop.prefetch", _none, attributes=("write",), defaults={"write": False}, traits=(), doc="buffer, indices: a hint"
+)
+fail: Declaration = Declaration(
+    "loop.fail",
+    _none,
+    traits=(),
+    doc="status buffer<i64, [1]>, code, detail, extent: store these three numbers there if the first is still 0 "
+    "(an index out of range, say); the program stops after this kernel and the runtime raises",
+)
+chunk_id: Declaration = Declaration(
+    "loop.chunk_id", lambda attributes: INDEX, traits=(), doc="the number of this chunk of the launch"
+)
+
+
+def is_control(operation: Any) -> bool:
+    """Whether the operation carries loop or branch structure."""
+    return bool(operation.regions)

@@ -1,0 +1,651 @@
+"""`tensor`: shape, creation, reduction, contraction, gather and scatter. Value semantics: nothing here mutates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lazytorch import dtypes
+from lazytorch.ir.declaration import Attributes, Declaration, Trait
+from lazytorch.ir.dialects import arith
+from lazytorch.ir.types import TensorType
+
+VIEW = (Trait.PURE, Trait.VIEW)
+
+
+def _numel(shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+# -- views: a reader applies them as an index map, nothing is copied ---------------------------------------------------
+
+
+def _infer_reshape(attributes: Attributes, x: TensorType) -> TensorType:
+    if _numel(attributes.shape) != x.numel:
+        raise RuntimeError(f"shape '{list(attributes.shape)}' is invalid for input of size {x.numel}")
+    return TensorType(x.dtype, attributes.shape)
+
+
+reshape: Declaration = Declaration(
+    "tensor.reshape",
+    _infer_reshape,
+    attributes=("shape",),
+    traits=VIEW,
+    vjp=(lambda op, g: reshape(g, shape=op.operands[0].type.shape),),
+    reference=lambda attributes, x: np.reshape(x, attributes.shape),
+    gradient_name="View",
+    doc="the same elements in row-major order in another shape",
+)
+
+
+def inverse_order(order: tuple[int, ...]) -> tuple[int, ...]:
+    """The permutation that undoes `order`."""
+    out = [0] * len(order)
+    for position, dimension in enumerate(order):
+        out[dimension] = position
+    return tuple(out)
+
+
+permute: Declaration = Declaration(
+    "tensor.permute",
+    lambda attributes, x: TensorType(x.dtype, tuple([x.shape[d] for d in attributes.order])),
+    attributes=("order",),
+    traits=VIEW,
+    vjp=(lambda op, g: permute(g, order=inverse_order(op.attributes.order)),),
+    reference=lambda attributes, x: np.transpose(x, attributes.order),
+    gradient_name="Permute",
+    doc="result dimension i is operand dimension order[i]",
+)
+
+
+def _infer_expand(attributes: Attributes, x: TensorType) -> TensorType:
+    if arith.broadcast_shapes(x.shape, attributes.shape) != attributes.shape:
+        raise RuntimeError(f"tensor.expand: {x} does not broadcast to {list(attributes.shape)}")
+    return TensorType(x.dtype, attributes.shape)
+
+
+expand: Declaration = Declaration(
+    "tensor.expand",
+    _infer_expand,
+    attributes=("shape",),
+    traits=VIEW,
+    vjp=(lambda op, g: sum_to(g, op.operands[0].type.shape),),
+    reference=lambda attributes, x: np.broadcast_to(x, attributes.shape),
+    gradient_name="Expand",
+    doc="broadcast as in NumPy",
+)
+
+
+def _infer_slice(attributes: Attributes, x: TensorType) -> TensorType:
+    for start, size, step, extent in zip(attributes.starts, attributes.sizes, attributes.steps, x.shape, strict=True):
+        if start < 0 or size < 0 or step < 1 or (size and start + (size - 1) * step >= extent):
+            raise IndexError(f"tensor.slice: {start}:+{size}:{step} is out of bounds for a dimension of size {extent}")
+    return TensorType(x.dtype, attributes.sizes)
+
+
+def _window(attributes: Attributes) -> tuple[slice, ...]:
+    """The NumPy index of a slice operation."""
+    triples = zip(attributes.starts, attributes.sizes, attributes.steps, strict=True)
+    return tuple(
+        [slice(start, start + (size - 1) * step + 1 if size else start, step) for start, size, step in triples]
+    )
+
+
+def _slice_vjp(op: Any, g: Any) -> Any:
+    a = op.attributes
+    high = []
+    for start, size, step, extent in zip(a.starts, a.sizes, a.steps, op.operands[0].type.shape, strict=True):
+        high.append(extent - start - ((size - 1) * step + 1 if size else 0))
+    return pad(g, low=a.starts, high=tuple(high), interior=tuple([step - 1 for step in a.steps]), value=0.0)
+
+
+slice_: Declaration = Declaration(
+    "tensor.slice",
+    _infer_slice,
+    attributes=("starts", "sizes", "steps"),
+    traits=VIEW,
+    vjp=(_slice_vjp,),
+    reference=lambda attributes, x: x[_window(attributes)],
+    gradient_name="Slice",
+    doc="per dimension, `size` elements from `start` in steps of `step`",
+)
+flip: Declaration = Declaration(
+    "tensor.flip",
+    lambda attributes, x: x,
+    attributes=("dims",),
+    traits=VIEW,
+    vjp=(lambda op, g: flip(g, dims=op.attributes.dims),),
+    reference=lambda attributes, x: np.flip(x, attributes.dims),
+    gradient_name="Flip",
+    doc="reverse the given dimensions",
+)
+alias: Declaration = Declaration(
+    "tensor.alias",
+    lambda attributes, x: x,
+    traits=VIEW,
+    vjp=(lambda op, g: g,),
+    reference=lambda attributes, x: x,
+    gradient_name="Alias",
+    doc="the same value under another name",
+)
+detach: Declaration = Declaration(
+    "tensor.detach",
+    lambda attributes, x: x,
+    traits=VIEW,
+    vjp=(None,),
+    reference=lambda attributes, x: x,
+    doc="the same value, through which no gradient flows",
+)
+
+
+def _infer_window(attributes: Attributes, x: TensorType) -> TensorType:
+    spatial = len(attributes.sizes)
+    extents = x.shape[x.rank - spatial :]
+    counts = []
+    for extent, size, stride, dilation in zip(
+        extents, attributes.sizes, attributes.strides, attributes.dilations, strict=True
+    ):
+        span = dilation * (size - 1) + 1
+        if span > extent:
+            raise RuntimeError(
+                f"Calculated padded input size per channel: ({' x '.join(map(str, extents))}). "
+                f"Kernel size: ({' x '.join(map(str, attributes.sizes))}). "
+                "Kernel size can't be greater than actual input size"
+            )
+        counts.append((extent - span) // stride + 1)
+    return TensorType(x.dtype, (*x.shape[: x.rank - spatial], *counts, *attributes.sizes))
+
+
+def _reference_window(attributes: Attributes, x: np.ndarray) -> np.ndarray:
+    out = _infer_window(attributes, TensorType(dtypes.of_numpy(x.dtype), x.shape)).shape
+    spatial = len(attributes.sizes)
+    last = x.strides[x.ndim - spatial :]
+    strides = (
+        *x.strides[: x.ndim - spatial],
+        *[s * step for s, step in zip(last, attributes.strides, strict=True)],
+        *[s * step for s, step in zip(last, attributes.dilations, strict=True)],
+    )
+    return np.lib.stride_tricks.as_strided(x, out, strides)
+
+
+window: Declaration = Declaration(
+    "tensor.window",
+    _infer_window,
+    attributes=("sizes", "strides", "dilations"),
+    traits=VIEW,
+    vjp=(
+        lambda op, g: fold_windows(
+            g,
+            shape=op.operands[0].type.shape,
+            strides=op.attributes.strides,
+            dilations=op.attributes.dilations,
+        ),
+    ),
+    reference=_reference_window,
+    gradient_name="Unfold",
+    doc="sliding windows over the last len(sizes) dimensions: [..., positions, window]; overlapping, an index map",
+)
+
+
+def _reference_fold(attributes: Attributes, g: np.ndarray) -> np.ndarray:
+    out = np.zeros(attributes.shape, g.dtype)
+    spatial = len(attributes.strides)
+    lead = g.ndim - 2 * spatial
+    for offset in np.ndindex(*g.shape[lead + spatial :]):
+        place = tuple(
+            [
+                slice(o * d, o * d + (n - 1) * s + 1, s)
+                for o, d, s, n in zip(
+                    offset, attributes.dilations, attributes.strides, g.shape[lead : lead + spatial], strict=True
+                )
+            ]
+        )
+        out[(..., *place)] += g[(..., *offset)]
+    return out
+
+
+def _decompose_fold(op: Any) -> Any:
+    """Sum over the window's elements of the slice of g at that element, padded back to the input's shape."""
+    a, g = op.attributes, op.operands[0]
+    shape = g.type.shape
+    spatial = len(a.strides)
+    lead = len(shape) - 2 * spatial
+    total = None
+    for offset in np.ndindex(*shape[lead + spatial :]):
+        part = slice_(
+            g,
+            starts=(0,) * (lead + spatial) + offset,
+            sizes=shape[: lead + spatial] + (1,) * spatial,
+            steps=(1,) * len(shape),
+        )
+        part = reshape(part, shape=shape[: lead + spatial])
+        low = tuple([o * d for o, d in zip(offset, a.dilations, strict=True)])
+        spans = [(n - 1) * s + 1 for n, s in zip(shape[lead : lead + spatial], a.strides, strict=True)]
+        high = tuple([e - lo - span for e, lo, span in zip(a.shape[lead:], low, spans, strict=True)])
+        part = pad(
+            part,
+            low=(0,) * lead + low,
+            high=(0,) * lead + high,
+            interior=(0,) * lead + tuple([s - 1 for s in a.strides]),
+            value=0.0,
+        )
+        total = part if total is None else arith.add(total, part)
+    return total
+
+
+fold_windows: Declaration = Declaration(
+    "tensor.fold_windows",
+    lambda attributes, g: TensorType(g.dtype, attributes.shape),
+    attributes=("shape", "strides", "dilations"),
+    traits=(Trait.PURE, Trait.COMPOSITE),
+    vjp=(
+        lambda op, g: window(
+            g,
+            sizes=op.operands[0].type.shape[-len(op.attributes.strides) :],
+            strides=op.attributes.strides,
+            dilations=op.attributes.dilations,
+        ),
+    ),
+    reference=_reference_fold,
+    decompose=_decompose_fold,
+    gradient_name="Fold",
+    doc="the adjoint of window: add every window's element back to its place in a tensor of `shape`",
+)
+
+# -- building larger tensors -------------------------------------------------------------------------------------------
+
+
+def _infer_pad(attributes: Attributes, x: TensorType) -> TensorType:
+    shape = []
+    for low, high, interior, size in zip(attributes.low, attributes.high, attributes.interior, x.shape, strict=True):
+        extent = low + high + size + max(size - 1, 0) * interior
+        if extent < 0 or low < 0 or high < 0:
+            raise RuntimeError(f"tensor.pad: negative padding ({low}, {high}) of a dimension of size {size}")
+        shape.append(extent)
+    return TensorType(x.dtype, tuple(shape))
+
+
+def padded_place(attributes: Any, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Where the operand of a pad lies in its result, as a NumPy index."""
+    place = []
+    for low, interior, size in zip(attributes.low, attributes.interior, shape, strict=True):
+        step = interior + 1
+        place.append(slice(low, low + (size - 1) * step + 1 if size else low, step))
+    return tuple(place)
+
+
+def _reference_pad(attributes: Attributes, x: np.ndarray) -> np.ndarray:
+    shape = _infer_pad(attributes, TensorType(dtypes.of_numpy(x.dtype), x.shape)).shape
+    out = np.full(shape, attributes.value, x.dtype)
+    out[padded_place(attributes, x.shape)] = x
+    return out
+
+
+pad: Declaration = Declaration(
+    "tensor.pad",
+    _infer_pad,
+    attributes=("low", "high", "interior", "value"),
+    traits=(Trait.PURE,),
+    vjp=(
+        lambda op, g: slice_(
+            g,
+            starts=op.attributes.low,
+            sizes=op.operands[0].type.shape,
+            steps=tuple([interior + 1 for interior in op.attributes.interior]),
+        ),
+    ),
+    reference=_reference_pad,
+    gradient_name="ConstantPadNd",
+    doc="surround with `value`: low and high elements per dimension, `interior` between neighbours (as XLA's pad)",
+)
+
+
+def _infer_concat(attributes: Attributes, *types: TensorType) -> TensorType:
+    first = types[0]
+    dim = attributes.dim
+    total = 0
+    for position, type in enumerate(types):
+        if type.dtype is not first.dtype:
+            raise RuntimeError(f"tensor.concat: expected one dtype but got {first.dtype} and {type.dtype}")
+        if type.rank != first.rank:
+            raise RuntimeError(f"Tensors must have same number of dimensions: got {first.rank} and {type.rank}")
+        for d, (a, b) in enumerate(zip(first.shape, type.shape, strict=True)):
+            if d != dim and a != b:
+                raise RuntimeError(
+                    f"Sizes of tensors must match except in dimension {dim}. "
+                    f"Expected size {a} but got size {b} for tensor number {position} in the list."
+                )
+        total += type.shape[dim]
+    return TensorType(first.dtype, (*first.shape[:dim], total, *first.shape[dim + 1 :]))
+
+
+def _concat_vjp(op: Any, g: Any) -> tuple[Any, ...]:
+    out, at, rank, dim = [], 0, g.type.rank, op.attributes.dim
+    for operand in op.operands:
+        starts = tuple([at if d == dim else 0 for d in range(rank)])
+        out.append(slice_(g, starts=starts, sizes=operand.type.shape, steps=(1,) * rank))
+        at += operand.type.shape[dim]
+    return tuple(out)
+
+
+concat: Declaration = Declaration(
+    "tensor.concat",
+    _infer_concat,
+    attributes=("dim",),
+    vjp=_concat_vjp,
+    reference=lambda attributes, *arrays: np.concatenate(arrays, attributes.dim),
+    gradient_name="Cat",
+    doc="one after another along `dim`",
+)
+
+
+def _infer_insert(attributes: Attributes, base: TensorType, value: TensorType) -> TensorType:
+    _infer_slice(Attributes({**attributes.as_dict(), "sizes": value.shape}), base)
+    if base.dtype is not value.dtype:
+        raise RuntimeError(f"tensor.insert_slice: dtypes {base.dtype} and {value.dtype} differ")
+    return base
+
+
+def _reference_insert(attributes: Attributes, base: np.ndarray, value: np.ndarray) -> np.ndarray:
+    out = base.copy()
+    out[_window(Attributes({**attributes.as_dict(), "sizes": value.shape}))] = value
+    return out
+
+
+def _insert_base_vjp(op: Any, g: Any) -> Any:
+    value = op.operands[1]
+    zeros = arith.constant.build(g.builder, value=0.0, type=value.type)
+    return insert_slice(g, zeros, starts=op.attributes.starts, steps=op.attributes.steps)
+
+
+insert_slice: Declaration = Declaration(
+    "tensor.insert_slice",
+    _infer_insert,
+    attributes=("starts", "steps"),
+    vjp=(
+        _insert_base_vjp,
+        lambda op, g: slice_(
+            g, starts=op.attributes.starts, sizes=op.operands[1].type.shape, steps=op.attributes.steps
+        ),
+    ),
+    reference=_reference_insert,
+    gradient_name="CopySlices",
+    doc="the base with a slice replaced by a value: what writing through a view means",
+)
+iota: Declaration = Declaration(
+    "tensor.iota",
+    lambda attributes: TensorType(attributes.dtype, (attributes.size,)),
+    attributes=("size", "dtype"),
+    reference=lambda attributes: np.arange(attributes.size).astype(attributes.dtype.numpy),
+    doc="0, 1, 2, ... size - 1",
+)
+
+# -- reductions --------------------------------------------------------------------------------------------------------
+
+
+def reduced_shape(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without the reduced dimensions."""
+    return tuple([size for d, size in enumerate(shape) if d not in dims])
+
+
+def unreduce(x: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
+    """A reduction's result (or its cotangent) with the reduced dimensions back as size 1: it broadcasts to the operand."""
+    return reshape(x, shape=tuple([1 if d in dims else size for d, size in enumerate(shape)]))
+
+
+def sum_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """Sum over what was broadcast from `shape`: the adjoint of broadcasting."""
+    have = x.type.shape
+    extra = len(have) - len(shape)
+    dims = tuple([d for d, size in enumerate(have) if d < extra or (shape[d - extra] == 1 and size != 1)])
+    if dims:
+        x = reduce_sum(x, dims=dims)
+    return x if x.type.shape == shape else reshape(x, shape=shape)
+
+
+def _infer_reduce(attributes: Attributes, x: TensorType) -> TensorType:
+    return TensorType(x.dtype, reduced_shape(x.shape, attributes.dims))
+
+
+def _infer_nonempty_reduce(attributes: Attributes, x: TensorType) -> TensorType:
+    if any(x.shape[d] == 0 for d in attributes.dims):
+        raise IndexError("max(): Expected reduction dim to have non-zero size.")
+    return TensorType(x.dtype, reduced_shape(x.shape, attributes.dims))
+
+
+def _sum_vjp(op: Any, g: Any) -> Any:
+    shape = op.operands[0].type.shape
+    return expand(unreduce(g, shape, op.attributes.dims), shape=shape)
+
+
+def _extreme_vjp(op: Any, g: Any) -> Any:
+    """The cotangent, divided evenly among the elements equal to the extreme (torch's amax and amin)."""
+    x, dims = op.operands[0], op.attributes.dims
+    shape = x.type.shape
+    hit = arith.cast(arith.compare(x, unreduce(op.result, shape, dims), predicate="eq"), dtype=x.type.dtype)
+    count = reduce_sum(hit, dims=dims)
+    return arith.mul(hit, unreduce(arith.div(g, count), shape, dims))
+
+
+def _prod_vjp(op: Any, g: Any) -> Any:
+    """g * result / x; exact where no factor is 0 (torch uses the same form there)."""
+    x, dims = op.operands[0], op.attributes.dims
+    return arith.div(unreduce(arith.mul(g, op.result), x.type.shape, dims), x)
+
+
+REDUCE = (Trait.PURE, Trait.REDUCTION)
+reduce_sum: Declaration = Declaration(
+    "tensor.reduce_sum",
+    _infer_reduce,
+    attributes=("dims",),
+    traits=REDUCE,
+    vjp=(_sum_vjp,),
+    reference=lambda attributes, x: np.sum(x, attributes.dims, dtype=x.dtype),
+    gradient_name="Sum",
+    doc="sum over `dims` (ascending) in the fixed order of docs/architecture.md; the dimensions vanish",
+)
+reduce_prod: Declaration = Declaration(
+    "tensor.reduce_prod",
+    _infer_reduce,
+    attributes=("dims",),
+    traits=REDUCE,
+    vjp=(_prod_vjp,),
+    reference=lambda attributes, x: np.prod(x, attributes.dims, dtype=x.dtype),
+    gradient_name="Prod",
+    doc="product over `dims`",
+)
+reduce_max: Declaration = Declaration(
+    "tensor.reduce_max",
+    _infer_nonempty_reduce,
+    attributes=("dims",),
+    traits=REDUCE,
+    vjp=(_extreme_vjp,),
+    reference=lambda attributes, x: np.max(x, attributes.dims),
+    gradient_name="Amax",
+    doc="largest over `dims`; nan if any is nan",
+)
+reduce_min: Declaration = Declaration(
+    "tensor.reduce_min",
+    _infer_nonempty_reduce,
+    attributes=("dims",),
+    traits=REDUCE,
+    vjp=(_extreme_vjp,),
+    reference=lambda attributes, x: np.min(x, attributes.dims),
+    gradient_name="Amin",
+    doc="smallest over `dims`; nan if any is nan",
+)
+reduce_any: Declaration = Declaration(
+    "tensor.reduce_any",
+    _infer_reduce,
+    attributes=("dims",),
+    traits=REDUCE,
+    reference=lambda attributes, x: np.any(x, attributes.dims),
+    doc="logical or over `dims` of i1",
+)
+reduce_all: Declaration = Declaration(
+    "tensor.reduce_all",
+    _infer_reduce,
+    attributes=("dims",),
+    traits=REDUCE,
+    reference=lambda attributes, x: np.all(x, attributes.dims),
+    doc="logical and over `dims` of i1",
+)
+
+
+def _infer_argreduce(attributes: Attributes, x: TensorType) -> TensorType:
+    if x.shape[attributes.dim] == 0:
+        raise IndexError(f"argmax(): Expected reduction dim {attributes.dim} to have non-zero size.")
+    return TensorType(dtypes.int64, reduced_shape(x.shape, (attributes.dim,)))
+
+
+argmax: Declaration = Declaration(
+    "tensor.argmax",
+    _infer_argreduce,
+    attributes=("dim",),
+    traits=REDUCE,
+    reference=lambda attributes, x: np.argmax(x, attributes.dim),
+    doc="index of the first largest element along `dim` as i64; a nan counts as the largest",
+)
+argmin: Declaration = Declaration(
+    "tensor.argmin",
+    _infer_argreduce,
+    attributes=("dim",),
+    traits=REDUCE,
+    reference=lambda attributes, x: np.argmin(x, attributes.dim),
+    doc="index of the first smallest element along `dim` as i64; a nan counts as the smallest",
+)
+
+# -- contraction -------------------------------------------------------------------------------------------------------
+
+
+def _infer_contract(attributes: Attributes, lhs: TensorType, rhs: TensorType) -> TensorType:
+    if lhs.dtype is not rhs.dtype:
+        raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {lhs.dtype} != {rhs.dtype}")
+    sizes: dict[str, int] = {}
+    for letters, type in ((attributes.lhs, lhs), (attributes.rhs, rhs)):
+        if len(letters) != type.rank:
+            raise RuntimeError(f"tensor.contract: '{letters}' names {len(letters)} dimensions of {type}")
+        for letter, size in zip(letters, type.shape, strict=True):
+            if sizes.setdefault(letter, size) != size:
+                raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({_by(lhs.shape)} and {_by(rhs.shape)})")
+    return TensorType(lhs.dtype, tuple([sizes[letter] for letter in attributes.out]))
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _contract_side(op: Any, g: Any, side: int) -> Any:
+    """The cotangent of one operand: contract g with the other operand, over the letters this one does not have."""
+    a = op.attributes
+    mine, other = (a.lhs, a.rhs) if side == 0 else (a.rhs, a.lhs)
+    shared = "".join(letter for letter in mine if letter in a.out or letter in other)
+    partner = op.operands[1 - side]
+    operands, letters = ((g, partner), (a.out, other)) if side == 0 else ((partner, g), (other, a.out))
+    out = contract(*operands, lhs=letters[0], rhs=letters[1], out=shared)
+    if shared != mine:
+        shape = tuple([n if x in shared else 1 for x, n in zip(mine, op.operands[side].type.shape, strict=True)])
+        out = expand(reshape(out, shape=shape), shape=op.operands[side].type.shape)
+    return out
+
+
+def _reference_contract(attributes: Attributes, lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    wide = np.float64 if lhs.dtype.kind == "f" else lhs.dtype
+    letters: dict[str, str] = {}
+    for letter in attributes.lhs + attributes.rhs:
+        letters.setdefault(letter, chr(ord("a") + len(letters)))
+    spell = [str.translate(x, str.maketrans(letters)) for x in (attributes.lhs, attributes.rhs, attributes.out)]
+    out = np.einsum(f"{spell[0]},{spell[1]}->{spell[2]}", lhs.astype(wide), rhs.astype(wide))
+    return np.asarray(out).astype(lhs.dtype)
+
+
+contract: Declaration = Declaration(
+    "tensor.contract",
+    _infer_contract,
+    attributes=("lhs", "rhs", "out"),
+    traits=(Trait.PURE, Trait.CONTRACTION, Trait.EXPENSIVE),
+    vjp=(lambda op, g: _contract_side(op, g, 0), lambda op, g: _contract_side(op, g, 1)),
+    reference=_reference_contract,
+    gradient_name="Mm",
+    doc="general product: one letter per dimension, letters missing in `out` are summed (einsum of two operands)",
+)
+
+# -- indirect access ---------------------------------------------------------------------------------------------------
+
+
+def _infer_gather(attributes: Attributes, x: TensorType, index: TensorType) -> TensorType:
+    return TensorType(x.dtype, (*index.shape, *x.shape[1:]))
+
+
+def _checked(index: np.ndarray, size: int) -> np.ndarray:
+    bad = (index < -size) | (index >= size)
+    if bad.any():
+        raise IndexError(f"index {index[bad].flat[0]} is out of bounds for dimension 0 with size {size}")
+    return index
+
+
+gather: Declaration = Declaration(
+    "tensor.gather",
+    _infer_gather,
+    vjp=(
+        lambda op, g: scatter_add(
+            arith.constant.build(g.builder, value=0.0, type=op.operands[0].type), op.operands[1], g
+        ),
+        None,
+    ),
+    reference=lambda attributes, x, index: x[_checked(index, x.shape[0])],
+    gradient_name="Index",
+    doc="x[index] along the first dimension: index.shape + x.shape[1:]; i64 indices, negative ones count from the end, "
+    "one out of range raises IndexError at run time",
+)
+
+
+def _reference_scatter_add(
+    attributes: Attributes, base: np.ndarray, index: np.ndarray, value: np.ndarray
+) -> np.ndarray:
+    out = base.copy()
+    np.add.at(out, _checked(index, base.shape[0]), value)
+    return out
+
+
+def _reference_scatter(attributes: Attributes, base: np.ndarray, index: np.ndarray, value: np.ndarray) -> np.ndarray:
+    out = base.copy()
+    flat = _checked(index, base.shape[0]).reshape(-1)
+    values = value.reshape(len(flat), *base.shape[1:])
+    for i, at in enumerate(flat):
+        out[at] = values[i]
+    return out
+
+
+def _infer_scatter(attributes: Attributes, base: TensorType, index: TensorType, value: TensorType) -> TensorType:
+    if value.shape != (*index.shape, *base.shape[1:]):
+        raise RuntimeError(f"shape mismatch: value {value} does not fit index {index} into {base}")
+    if value.dtype is not base.dtype:
+        raise RuntimeError(f"scatter: expected dtype {base.dtype} but got {value.dtype}")
+    return base
+
+
+scatter_add: Declaration = Declaration(
+    "tensor.scatter_add",
+    _infer_scatter,
+    vjp=(lambda op, g: g, None, lambda op, g: gather(g, op.operands[1])),
+    reference=_reference_scatter_add,
+    gradient_name="IndexAdd",
+    doc="base with value[i] added at index[i] along the first dimension, in the order of i (deterministic)",
+)
+scatter: Declaration = Declaration(
+    "tensor.scatter",
+    _infer_scatter,
+    vjp=(
+        lambda op, g: scatter(g, op.operands[1], arith.constant.build(g.builder, value=0.0, type=op.operands[2].type)),
+        None,
+        lambda op, g: gather(g, op.operands[1]),
+    ),
+    reference=_reference_scatter,
+    gradient_name="IndexPut",
+    doc="base with value[i] written at index[i] along the first dimension; of equal indices the last wins",
+)

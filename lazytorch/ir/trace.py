@@ -1,0 +1,276 @@
+"""The lazy graph: operations in their compact recorded form.
+
+A `Node` is a recorded operation together with its single result. A `Trace` is what one thread recorded since its last
+sync, with the program key that is written while recording: per operation its signature's number and its operands'
+numbers (leaves, values that already hold data, are numbered from -1 downwards at first use). Nothing here recurses.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from types import CodeType
+from typing import Any
+
+from lazytorch.ir.declaration import Attributes, Declaration, Operator, Signature, Trait
+from lazytorch.ir.dialects import arith
+from lazytorch.ir.types import TensorType, TupleType, Type
+
+Place = tuple[CodeType, int]
+_new = object.__new__
+
+
+class Node:
+    """A recorded operation and its result, or a leaf (`signature` None) that holds data.
+
+    buffer: the runtime's memory once the value exists (opaque here; a Python number for a scalar leaf), else None.
+    history: None (no gradient), True (differentiable through `operands`), or the accumulator of an autograd leaf.
+    epoch, number: the place in the trace whose `epoch` it is. cotangent: in flight during a backward walk.
+    """
+
+    __slots__ = ("buffer", "cotangent", "epoch", "history", "number", "operands", "place", "signature", "type")
+    signature: Signature | None
+    operands: tuple[Node, ...]
+    type: Any
+    buffer: Any
+    history: Any
+    epoch: object | None
+    number: int
+    place: Place | None
+    cotangent: Any
+
+    @property
+    def builder(self) -> Recorder:
+        """Rules that compute with this value record into the trace."""
+        return RECORDER
+
+    @property
+    def attributes(self) -> Attributes:
+        """The attributes of the operation."""
+        assert self.signature is not None
+        return self.signature.operator.attributes
+
+    @property
+    def result(self) -> Node:
+        """The value itself: operation and result are one object."""
+        return self
+
+    def __repr__(self) -> str:
+        what = "leaf" if self.signature is None else self.signature.operator.declaration.name
+        return f"<{what}: {self.type}>"
+
+
+class Trace:
+    """What one thread has recorded since its last sync.
+
+    live: every tensor object made since then (whether the user still holds it is found out at the sync).
+    updates: storages that already hold data and have a new value pending.
+    mixed: some value with a history older than this trace is in it, so tape order is no topological order of histories.
+    """
+
+    __slots__ = ("epoch", "grad_enabled", "key", "leaves", "live", "mixed", "nodes", "place", "updates")
+
+    def __init__(self) -> None:
+        self.grad_enabled = True
+        self.reset()
+
+    def reset(self) -> None:
+        """Start afresh: every recorded node now belongs to the past."""
+        self.epoch = object()
+        self.key: list[Any] = []
+        self.nodes: list[Node] = []
+        self.leaves: list[Node] = []
+        self.live: list[Any] = []
+        self.updates: dict[Any, Node] = {}
+        self.mixed = False
+        self.place: Place | None = None
+
+
+class _ThreadState(threading.local):
+    def __init__(self) -> None:
+        self.trace = Trace()
+
+
+STATE = _ThreadState()
+
+
+def enter(trace: Trace, node: Node) -> None:
+    """Bring a node of the past into the trace: with data it becomes a leaf, without it is recorded again."""
+    epoch = trace.epoch
+    stack = [node]
+    while stack:
+        current = stack[-1]
+        if current.epoch is epoch:
+            stack.pop()
+            continue
+        if current.history is True:
+            trace.mixed = True
+        if current.buffer is not None:
+            current.epoch = epoch
+            current.number = ~len(trace.leaves)
+            trace.leaves.append(current)
+            trace.key.append(~(2 * current.type.id + (current.history is not None)))
+            stack.pop()
+            continue
+        missing = [operand for operand in current.operands if operand.epoch is not epoch]
+        if missing:
+            stack += missing
+            continue
+        assert current.signature is not None
+        trace.key.append(current.signature.id)
+        trace.key += [operand.number for operand in current.operands]
+        current.epoch = epoch
+        current.number = len(trace.nodes)
+        trace.nodes.append(current)
+        stack.pop()
+
+
+def record1(trace: Trace, signature: Signature, a: Node, history: Any) -> Node:
+    """Record an operation of one operand."""
+    epoch = trace.epoch
+    if a.epoch is not epoch:
+        enter(trace, a)
+    node = _new(Node)
+    node.signature = signature
+    node.operands = (a,)
+    node.type = signature.result_type
+    node.buffer = None
+    node.history = history
+    node.epoch = epoch
+    node.cotangent = None
+    node.place = trace.place
+    nodes = trace.nodes
+    node.number = len(nodes)
+    trace.key += (signature.id, a.number)
+    nodes.append(node)
+    return node
+
+
+def record2(trace: Trace, signature: Signature, a: Node, b: Node, history: Any) -> Node:
+    """Record an operation of two operands."""
+    epoch = trace.epoch
+    if a.epoch is not epoch:
+        enter(trace, a)
+    if b.epoch is not epoch:
+        enter(trace, b)
+    node = _new(Node)
+    node.signature = signature
+    node.operands = (a, b)
+    node.type = signature.result_type
+    node.buffer = None
+    node.history = history
+    node.epoch = epoch
+    node.cotangent = None
+    node.place = trace.place
+    nodes = trace.nodes
+    node.number = len(nodes)
+    trace.key += (signature.id, a.number, b.number)
+    nodes.append(node)
+    return node
+
+
+def record(trace: Trace, signature: Signature, operands: tuple[Node, ...], history: Any) -> Node:
+    """Record an operation of any number of operands."""
+    epoch = trace.epoch
+    for operand in operands:
+        if operand.epoch is not epoch:
+            enter(trace, operand)
+    node = _new(Node)
+    node.signature = signature
+    node.operands = operands
+    node.type = signature.result_type
+    node.buffer = None
+    node.history = history
+    node.epoch = epoch
+    node.cotangent = None
+    node.place = trace.place
+    key, nodes = trace.key, trace.nodes
+    node.number = len(nodes)
+    key.append(signature.id)
+    key += [operand.number for operand in operands]
+    nodes.append(node)
+    return node
+
+
+def leaf(type: TensorType, buffer: Any, history: Any = None) -> Node:
+    """A value that holds data: memory, or a Python number that is a run-time argument (never part of the key)."""
+    node = _new(Node)
+    node.signature = None
+    node.operands = ()
+    node.type = type
+    node.buffer = buffer
+    node.history = history
+    node.epoch = None
+    node.number = 0
+    node.place = None
+    node.cotangent = None
+    return node
+
+
+def _infer_result(attributes: Attributes, operation: Type) -> Type:
+    assert isinstance(operation, TupleType)
+    return operation.types[attributes.index]
+
+
+def _result_vjp(op: Node, g: Node) -> None:
+    raise AssertionError("cotangents of results are collected by the backward walk, not by a rule")
+
+
+result: Declaration = Declaration(
+    "trace.result",
+    _infer_result,
+    attributes=("index",),
+    vjp=(_result_vjp,),
+    traits=(Trait.PURE,),
+    doc="One result of a recorded operation that has several (the trace's compact form only).",
+)
+
+
+class Recorder:
+    """The builder of recorded values: emits into this thread's trace, without history (rules and passes use it)."""
+
+    def emit(self, operator: Operator, operands: Sequence[Node]) -> Any:
+        """Record; the node, or a tuple of result nodes for an operation of several results."""
+        types = tuple([operand.type for operand in operands])
+        signature = operator.by_many.get(types)
+        if signature is None:
+            signature = operator.signature(*types)
+        trace = STATE.trace
+        node = record(trace, signature, tuple(operands), self.history_of(trace, operands))
+        if type(node.type) is TupleType:
+            return results_of(trace, node)
+        return node
+
+    @staticmethod
+    def history_of(trace: Trace, operands: Sequence[Node]) -> Any:
+        """True when gradients are recorded and some operand has a history."""
+        if trace.grad_enabled:
+            for operand in operands:
+                if operand.history:
+                    return True
+        return None
+
+    def constant(self, value: Any, like: Node) -> Node:
+        """A rank-0 constant of `like`'s element type: part of the structure, unlike a scalar leaf."""
+        node: Node = self.emit(
+            arith.constant.operator(value=_as(value, like.type.dtype.kind), type=TensorType(like.type.dtype, ())), ()
+        )
+        return node
+
+
+def _as(value: Any, kind: str) -> Any:
+    return float(value) if kind == "f" else int(value) if kind in "iu" else value
+
+
+def results_of(trace: Trace, node: Node) -> tuple[Node, ...]:
+    """A node per result of a recorded operation of several results."""
+    return tuple(
+        [
+            record1(trace, result.operator(index=index).signature(node.type), node, node.history)
+            for index in range(len(node.type.types))
+        ]
+    )
+
+
+RECORDER = Recorder()
+Flush = Callable[[Trace], None]
