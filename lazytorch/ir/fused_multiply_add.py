@@ -15,9 +15,9 @@ _SPLITTER = np.float64(2.0**27 + 1.0)
 
 def fused_multiply_add_f32(x: Operand, y: Operand, z: Operand) -> np.ndarray:
     """float32 x·y + z, rounded once. Exact for all inputs, subnormal results included. Operands broadcast."""
-    # A product of two 24-bit numbers fits the 53 bits of a double.
-    product = np.multiply(x, y, dtype=np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
+        # A product of two 24-bit numbers fits the 53 bits of a double.
+        product = np.multiply(x, y, dtype=np.float64)
         return _sum_rounded_to_odd(product, np.asarray(z, np.float64)).astype(np.float32)
 
 

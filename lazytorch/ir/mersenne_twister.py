@@ -85,10 +85,11 @@ def _mix(high: np.ndarray, low: np.ndarray) -> np.ndarray:
 
 def temper(words: np.ndarray) -> np.ndarray:
     """The numbers given out for state words."""
-    numbers: np.ndarray = words ^ (words >> np.uint32(11))
+    numbers = words ^ (words >> np.uint32(11))
     numbers = numbers ^ ((numbers << np.uint32(7)) & np.uint32(0x9D2C5680))
     numbers = numbers ^ ((numbers << np.uint32(15)) & np.uint32(0xEFC60000))
-    return numbers ^ (numbers >> np.uint32(18))
+    tempered: np.ndarray = numbers ^ (numbers >> np.uint32(18))
+    return tempered
 
 
 def draw32(state: Mt19937State, count: int) -> tuple[np.ndarray, Mt19937State]:
