@@ -109,6 +109,11 @@ class Config:
         "Recorded operations after which a graph that nobody asked for is run, so that memory stays bounded.",
         minimum=1,
     )
+    interpret: bool = _setting(
+        "LAZYTORCH_INTERPRET",
+        False,
+        "Run programs through the NumPy meaning of each operation instead of compiled code: slow, for finding bugs.",
+    )
     device: str = _setting("LAZYTORCH_DEVICE", "cpu", "Device of tensors that are made without `device=`.")
 
     @classmethod

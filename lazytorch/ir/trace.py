@@ -18,6 +18,7 @@ from lazytorch.ir.types import TensorType, TupleType, Type
 
 Place = tuple[CodeType, int]
 _new = object.__new__
+_NUMBERS = frozenset((float, int, bool, complex))
 
 
 class Node:
@@ -109,7 +110,8 @@ def enter(trace: Trace, node: Node) -> None:
             current.epoch = epoch
             current.number = ~len(trace.leaves)
             trace.leaves.append(current)
-            trace.key.append(~(2 * current.type.id + (current.history is not None)))
+            kind = 2 * (type(current.buffer) in _NUMBERS) + (current.history is not None)
+            trace.key.append(~(4 * current.type.id + kind))
             stack.pop()
             continue
         missing = [operand for operand in current.operands if operand.epoch is not epoch]

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lazytorch.ir.trace import Node, Trace, result
-from lazytorch.runtime.buffer import Buffer
+from lazytorch.config import config
+from lazytorch.ir.trace import Node, Trace
+from lazytorch.runtime.interpreted import interpret
 from lazytorch.runtime.statistics import STATISTICS
 
 
@@ -32,10 +33,12 @@ def _calibrate() -> int:
 
 
 _UNHELD = _calibrate()
+_programs: dict[Any, Any] = {}
+_COMPILED = False  # until the code generator lands
 
 
 def held_outputs(trace: Trace) -> list[Node]:
-    """The pending values that the user still holds a tensor of. Views are not among them: they are read through their base.
+    """The pending values the user still holds a tensor of. Views are not among them: they are read through their base.
 
     Newest first, so that a dead view has let go of its base before the base is judged.
     """
@@ -56,47 +59,63 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
     are raised here, with the place that recorded the operation.
     """
     STATISTICS.syncs += 1
+    updates = trace.updates
     outputs = [node for node in wanted if node.buffer is None]
-    seen = set(map(id, outputs))
-    updates = list(trace.updates.items())
-    for tensor, _ in updates:
-        if tensor._node.buffer is None and id(tensor._node) not in seen:
-            seen.add(id(tensor._node))
-            outputs.append(tensor._node)
-    for node in held_outputs(trace):
-        if id(node) not in seen:
-            seen.add(id(node))
-            outputs.append(node)
-    _interpret(trace, outputs)
-    for tensor, old in updates:
-        if old.buffer.shared:
-            size = old.buffer.nbytes
-            old.buffer.numpy(np.uint8, (size,))[...] = tensor._node.buffer.numpy(np.uint8, (size,))
-            tensor._node.buffer = old.buffer
-    for node in outputs:
-        if node.history is not True:
-            node.operands = ()
-    trace.reset()
+    outputs += [tensor._node for tensor in updates]
+    outputs += held_outputs(trace)
+    outputs = [node for node in dict.fromkeys(outputs) if node.buffer is None]
+    try:
+        _run(trace, outputs, cause)
+        for tensor, old in updates.items():
+            if old.buffer.shared:
+                _write_back(old, tensor._node)
+        for node in outputs:
+            if node.history is not True:
+                node.operands = ()
+    finally:
+        trace.reset()
 
 
-def _interpret(trace: Trace, outputs: Sequence[Node]) -> None:
-    values: dict[int, Any] = {}
-    for node in trace.leaves:
-        if isinstance(node.buffer, Buffer):
-            values[id(node)] = node.buffer.numpy(node.type.dtype.numpy, node.type.shape)
-        else:
-            values[id(node)] = np.asarray(node.buffer, node.type.dtype.numpy)
-    for node in trace.nodes:
-        assert node.signature is not None
-        declaration = node.signature.operator.declaration
-        operands = [values[id(operand)] for operand in node.operands]
-        if declaration is result:
-            values[id(node)] = operands[0][node.attributes.index]
-        else:
-            assert declaration.reference is not None, f"{declaration.name} has no reference"
-            with np.errstate(all="ignore"):
-                values[id(node)] = declaration.reference(node.attributes, *operands)
+def _write_back(old: Node, new: Node) -> None:
+    """Memory that was handed out is updated in place: its other owner cannot ask."""
+    size = old.buffer.nbytes
+    old.buffer.numpy(np.uint8, (size,))[...] = new.buffer.numpy(np.uint8, (size,))
+    new.buffer = old.buffer
+
+
+def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
+    epoch = trace.epoch
     for node in outputs:
-        array = np.ascontiguousarray(values[id(node)], node.type.dtype.numpy)
-        node.buffer = Buffer(max(array.nbytes, 1))
-        node.buffer.numpy(array.dtype, array.shape)[...] = array
+        if node.epoch is not epoch:
+            raise AssertionError(f"{node} belongs to another trace")
+    if config.interpret or not _COMPILED:
+        interpret(trace, outputs)
+        return
+    key = (
+        *trace.key,
+        None,
+        *[2 * node.number + (node.history is True) for node in outputs],
+        config.fuse,
+        config.target,
+    )
+    program = _programs.get(key)
+    if program is None:
+        program = _programs[key] = _plan(trace, outputs)
+    else:
+        STATISTICS.program_cache_hits += 1
+    nodes = trace.nodes
+    if program.saved:
+        outputs = outputs + [nodes[number] for number in program.saved]
+    program.run(trace.leaves, outputs)
+
+
+def _plan(trace: Trace, outputs: Sequence[Node]) -> Any:
+    # The compiler (and llvmlite, networkx with it) is loaded when the first program is planned.
+    from lazytorch.runtime.planner import plan
+    from lazytorch.runtime.saved_values import saved_values
+
+    numbers = [node.number for node in outputs]
+    roots = [node.number for node in outputs if node.history is True]
+    saved = saved_values(trace.nodes, trace.leaves, roots) if roots else []
+    saved = [number for number in saved if number not in set(numbers)]
+    return plan(trace.nodes, trace.leaves, numbers + saved, saved)

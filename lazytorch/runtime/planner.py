@@ -1,0 +1,227 @@
+"""Planning: from a captured function to a compiled program. Runs only when the program cache has no fitting one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from lazytorch.codegen.fusion import fuse
+from lazytorch.ir.pass_manager import PassManager
+
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Status, Table
+from lazytorch.codegen.schedules import schedule
+from lazytorch.codegen.target import Target, current_target
+from lazytorch.config import config
+from lazytorch.errors import CompileError
+from lazytorch.ir.capture import capture
+from lazytorch.ir.core import Operation, Value
+from lazytorch.ir.dialects import fused, tensor
+from lazytorch.ir.location import UNKNOWN
+from lazytorch.ir.trace import Node
+from lazytorch.ir.types import TensorType
+from lazytorch.runtime.buffer import Buffer
+from lazytorch.runtime.kernels import kernel_address
+from lazytorch.runtime.memory_plan import Lifetime, plan_arena
+from lazytorch.runtime.program import Program, Stages
+from lazytorch.runtime.runner import STATUS, BindingAddress, NativeProgram, Patch, Step
+from lazytorch.runtime.statistics import STATISTICS
+from lazytorch.runtime.thread_count import get_num_threads
+
+PIPELINE = "canonicalize,cse,dce,decompose,canonicalize,cse,dce"
+"""What runs on a captured function before fusion; to be read aloud."""
+
+_FORMATS = {"f4": "f", "f8": "d"}
+
+
+def plan(nodes: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[int], saved: Sequence[int]) -> Program:
+    """Compile a program that computes the numbered values (see ir/capture.py) from the leaves."""
+    STATISTICS.programs_planned += 1
+    func = capture(nodes, [leaf.type for leaf in leaves], outputs)
+    PassManager(PIPELINE).run_on_func(func)
+    layout = _Layout(func, leaves)
+    fuse(func, config.fuse)
+    context = ScheduleContext(current_target(), get_num_threads())
+    launches: list[Launch] = []
+    for operation in func.region.block:
+        if operation.declaration is fused.kernel:
+            layout.begin_kernel(len(launches), operation)
+            launches += schedule(operation, context)
+            layout.end_kernel(len(launches), operation)
+        elif operation.declaration is tensor.reshape:
+            layout.alias(operation.result, operation.operands[0])
+        elif operation.declaration.name != "builtin.return":
+            raise CompileError(
+                f"{operation.name} is left outside of every kernel", stage="fusion", location=str(operation.location)
+            )
+    layout.finish(launches)
+    return layout.program(launches, context.target, saved)
+
+
+class _Layout:
+    """Decides for every value of a function where it lives: leaf, result buffer, or arena offset."""
+
+    def __init__(self, func: Operation, leaves: Sequence[Node]) -> None:
+        block = func.region.block
+        self.func = func
+        self.leaves = leaves
+        self.roots: dict[Value, Value] = {}
+        self.argument_of = {argument: number for number, argument in enumerate(block.arguments)}
+        terminator = block.terminator
+        returned = list(terminator.operands)
+        self.returned: list[int | None] = [self.argument_of.get(value) for value in returned]
+        terminator.operands = tuple([value for value in returned if value not in self.argument_of])
+        self.first: dict[Value, int] = {}
+        self.last: dict[Value, int] = {}
+        self.scratch: dict[tuple[int, int], tuple[int, int, int]] = {}  # (kernel, index) -> bytes, first, last
+        self.kernel_of_launch: list[int] = []
+        self.kernels = 0
+
+    def root(self, value: Value) -> Value:
+        """The value whose memory this one shares."""
+        while value in self.roots:
+            value = self.roots[value]
+        return value
+
+    def alias(self, value: Value, of: Value) -> None:
+        """`value` is the same memory as `of` in another shape."""
+        self.roots[value] = of
+
+    def begin_kernel(self, step: int, kernel: Operation) -> None:
+        """Results of the kernel are written from this step on."""
+        for value in kernel.results:
+            self.first[value] = self.last[value] = step
+
+    def end_kernel(self, steps: int, kernel: Operation) -> None:
+        """The kernel's operands are read and its results written up to the last of its steps."""
+        for value in (*kernel.operands, *kernel.results):
+            self.last[self.root(value)] = steps - 1
+        while len(self.kernel_of_launch) < steps:
+            self.kernel_of_launch.append(self.kernels)
+        self.kernels += 1
+
+    def finish(self, launches: Sequence[Launch]) -> None:
+        """Assign bindings and arena offsets."""
+        results = list(self.func.region.block.terminator.operands)
+        self.leaf_numbers = [number for value, number in self.argument_of.items() if value.users]
+        self.binding: dict[Value, int] = {}
+        block = self.func.region.block
+        for position, number in enumerate(self.leaf_numbers):
+            self.binding[block.arguments[number]] = position
+        base = len(self.leaf_numbers)
+        self.new: list[Value] = []
+        for value in results:
+            root = self.root(value)
+            if root not in self.binding:
+                self.binding[root] = base + len(self.new)
+                self.new.append(root)
+        self.arena_binding = base + len(self.new)
+        temporaries = [value for value in self.first if value not in self.binding]
+        lifetimes = [Lifetime(_nbytes(value), self.first[value], self.last[value]) for value in temporaries]
+        for step, launch in enumerate(launches):
+            for slot in launch.slots:
+                if isinstance(slot, Scratch):
+                    place = (self.kernel_of_launch[step], slot.index)
+                    nbytes, first, _ = self.scratch.get(place, (0, step, step))
+                    self.scratch[place] = (max(nbytes, slot.nbytes), first, step)
+        lifetimes += [Lifetime(*entry) for entry in self.scratch.values()]
+        offsets, self.arena_bytes = plan_arena(lifetimes)
+        self.offset: dict[Any, int] = dict(zip([*temporaries, *self.scratch], offsets, strict=True))
+
+    def program(self, launches: Sequence[Launch], target: Target, saved: Sequence[int]) -> Program:
+        """The runnable program."""
+        keep: list[object] = []
+        tables: dict[int, int] = {}
+        constants: list[int] = []
+        formats = "".join(self._format(number) for number in self.leaf_numbers) + "Q" * len(self.new)
+        if self.arena_bytes:
+            formats += "Q"
+        steps = []
+        for step, launch in enumerate(launches):
+            address, code = kernel_address(launch, target)
+            keep.append(code)
+            slots: list[Any] = []
+            patches: list[Patch] = []
+            for position, slot in enumerate(launch.slots):
+                slots.append(self._slot(slot, position, step, patches, tables, constants, keep))
+            steps.append(Step(address, slots, patches, launch.chunks, launch.symbol))
+        native = NativeProgram(steps, formats, constants, keep) if steps else None
+        return Program(
+            native=native,
+            results=self._results(),
+            sizes=[max(_nbytes(value), 1) for value in self.new],
+            arena_bytes=self.arena_bytes,
+            leaf_numbers=self.leaf_numbers,
+            saved=saved,
+            locations=[launch.operations[0].location if launch.operations else UNKNOWN for launch in launches],
+            flops=sum(launch.flops for launch in launches),
+            stages=Stages(fused=self.func, launches=launches),
+        )
+
+    def _format(self, number: int) -> str:
+        if self._holds_memory(number):
+            return "Q"
+        return _FORMATS.get(self.leaves[number].type.dtype.numpy.str[1:], "q")
+
+    def _holds_memory(self, number: int) -> bool:
+        """Whether a leaf is memory; else it is a Python number, which lies in its binding itself."""
+        return type(self.leaves[number].buffer) is Buffer
+
+    def _slot(
+        self,
+        slot: Slot,
+        position: int,
+        step: int,
+        patches: list[Patch],
+        tables: dict[int, int],
+        constants: list[int],
+        keep: list[object],
+    ) -> Any:
+        if isinstance(slot, int):
+            return slot
+        if isinstance(slot, Status):
+            return STATUS
+        if isinstance(slot, Table):
+            address = tables.get(id(slot.array))
+            if address is None:
+                data = np.ascontiguousarray(slot.array)
+                buffer = Buffer(max(data.nbytes, 1))
+                buffer.numpy(data.dtype, data.shape)[...] = data
+                keep += [buffer, slot.array]
+                address = tables[id(slot.array)] = buffer.ptr
+            return address
+        if isinstance(slot, Scratch):
+            patches.append(Patch(position, self.arena_binding, self.offset[self.kernel_of_launch[step], slot.index]))
+            return 0
+        return self._address(slot, position, patches)
+
+    def _address(self, slot: Address, position: int, patches: list[Patch]) -> Any:
+        root = self.root(slot.value)
+        binding = self.binding.get(root)
+        if binding is None:
+            patches.append(Patch(position, self.arena_binding, self.offset[root] + slot.offset))
+            return 0
+        if binding < len(self.leaf_numbers) and not self._holds_memory(self.leaf_numbers[binding]):
+            return BindingAddress(binding)
+        patches.append(Patch(position, binding, slot.offset))
+        return 0
+
+    def _results(self) -> list[tuple[str, int]]:
+        out: list[tuple[str, int]] = []
+        produced = iter(self.func.region.block.terminator.operands)
+        base = len(self.leaf_numbers)
+        for argument in self.returned:
+            if argument is not None:
+                out.append(("leaf", argument))
+                continue
+            root = self.root(next(produced))
+            if root in self.argument_of:
+                out.append(("leaf", self.argument_of[root]))
+            else:
+                out.append(("new", self.binding[root] - base))
+        return out
+
+
+def _nbytes(value: Value) -> int:
+    assert isinstance(value.type, TensorType)
+    return value.type.nbytes
