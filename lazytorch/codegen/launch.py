@@ -29,7 +29,7 @@ class Scratch:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Constant data computed while planning (offset tables of strided contractions, say); 64-byte aligned by the runtime."""
+    """Constant data computed while planning (offset tables of strided contractions, say), 64-byte aligned."""
 
     array: np.ndarray
 
@@ -48,8 +48,8 @@ class Launch:
 
     key: canonical text of the kernel's structure: equal keys are equal kernels, whatever the sizes.
     build: makes the module with the loop.kernel named `symbol`; called only when no code is cached for the key.
-    slots: the 8-byte slots of the argument block in the order of the kernel's arguments (a buffer: its address, then its
-        run-time strides in elements; an index: its value).
+    slots: the 8-byte slots of the argument block in the order of the kernel's arguments (a buffer: its address, then
+        its run-time strides in elements; an index: its value).
     chunks: into how many pieces the parallel loop is divided at most (1: runs on the calling thread).
     """
 

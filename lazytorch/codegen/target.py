@@ -1,7 +1,8 @@
 """The CPUs that code is generated for: what LLVM must be told, and the sizes that schedules are derived from.
 
-A target is a value. Nothing here decides numbers: the results of a program are the same bits on every target, only its speed
-differs. llvmlite is loaded when the host's CPU or a fingerprint is asked for, not when this module is imported.
+A target is a value. Nothing here decides numbers: the results of a program are the same bits on every target, only
+its speed differs. llvmlite is loaded when the host's CPU or a fingerprint is asked for, not when this module is
+imported.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ class RegisterTile(NamedTuple):
 class Target:
     """One CPU to generate code for.
 
-    `triple`, `cpu` and `features` are LLVM's words; `vector_bits` is the width of a vector register and `vector_registers`
-    how many there are; `fma` says that a multiply-add in vectors is one instruction (else it is a library call, correct but
-    slow); `l1d_bytes` and `l2_bytes` are the caches of one core.
+    `triple`, `cpu` and `features` are LLVM's words; `vector_bits` is the width of a vector register and
+    `vector_registers` how many there are; `fma` says that a multiply-add in vectors is one instruction (else it is a
+    library call, correct but slow); `l1d_bytes` and `l2_bytes` are the caches of one core.
     """
 
     name: str
@@ -65,8 +66,8 @@ class Target:
         """The register tile of a contraction: 13x2 for AVX-512, 6x2 for AVX2, 8x3 for AArch64.
 
         A row of accumulators is two vectors; three where a vector is so short that loads would outweigh arithmetic. One
-        row of the right operand is kept too, and an eighth of the registers is left for broadcasts and early loads (measured:
-        more rows than that spill, fewer leave the multiply-add units waiting).
+        row of the right operand is kept too, and an eighth of the registers is left for broadcasts and early loads
+        (measured: more rows than that spill, fewer leave the multiply-add units waiting).
         """
         vectors = 2 if self.vector_bits > 128 else 3
         free = self.vector_registers - vectors - self.vector_registers // 8

@@ -1,1 +1,1 @@
-"""The intermediate representation: types, operations, dialects, text, passes, reference interpreter. Knows no Tensor."""
+"""The intermediate representation: types, operations, dialects, text, passes, interpreter. Knows no Tensor."""

@@ -1,7 +1,7 @@
 """What an operation is, said once.
 
-A `Declaration` is one operation name with everything the compiler must know about it: type inference with the error a user
-should see, vector-Jacobian product, NumPy meaning, decomposition, folding, traits. An `Operator` is a declaration with
+A `Declaration` is one operation name with everything the compiler must know about it: type inference with the error a
+user should see, vector-Jacobian product, NumPy meaning, decomposition, folding, traits. An `Operator` is a declaration with
 attributes, interned. A `Signature` is an operator with operand types, interned: everything static about a recorded
 operation. The recorded trace and the IR proper are built from the same declarations; values of both kinds know how to
 emit another operation beside themselves (`value.builder`), so a rule written once serves both.
@@ -53,7 +53,8 @@ class Declaration:
 
     infer(attributes, *operand_types) -> result type or tuple of them; raises torch's exception with torch's wording.
     vjp: one rule per operand (None: not differentiable there), each `rule(operation, cotangent) -> cotangent of the
-        operand`, or one joint rule `rule(operation, cotangent) -> tuple`. `operation` offers operands, attributes, result.
+        operand`, or one joint rule `rule(operation, cotangent) -> tuple`. `operation` offers operands, attributes and
+        result.
         A cotangent whose shape is the broadcast of the operand's is summed to it by the caller.
     reference(attributes, *arrays) -> array(s): the meaning, in NumPy.
     decompose(operation) -> value(s) equal to the operation's results, built from other operations.
@@ -197,7 +198,7 @@ class Attributes:
 
 
 class Operator:
-    """A declaration with attributes, interned. The `by_*` tables map operand types to signatures: the inference cache."""
+    """A declaration with attributes, interned. `by_one` ... map operand types to signatures: the inference cache."""
 
     __slots__ = ("attributes", "by_many", "by_one", "by_two", "declaration", "label")
 

@@ -1,4 +1,4 @@
-"""Where an operation comes from. Recorded as a code object and an instruction offset; the line is decoded when printed."""
+"""Where an operation comes from: recorded as code object and instruction offset, decoded when printed."""
 
 from __future__ import annotations
 

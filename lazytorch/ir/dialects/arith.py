@@ -27,7 +27,8 @@ def broadcast_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     for dimension, (x, y) in enumerate(zip(left, right, strict=True)):
         if x != y and x != 1 and y != 1:
             raise RuntimeError(
-                f"The size of tensor a ({x}) must match the size of tensor b ({y}) at non-singleton dimension {dimension}"
+                f"The size of tensor a ({x}) must match the size of tensor b ({y}) "
+                f"at non-singleton dimension {dimension}"
             )
         out.append(y if x == 1 else x)
     return tuple(out)

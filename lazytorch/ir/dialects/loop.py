@@ -99,7 +99,7 @@ strided_load: Declaration = Declaration(
     _loaded,
     attributes=("lanes",),
     traits=(),
-    doc="buffer, indices, mask: lane i reads the last index + i, whatever that stride is (a gather); masked-off lanes are 0",
+    doc="buffer, indices, mask: lane i reads the last index + i, whatever that stride is; masked-off lanes are 0",
 )
 strided_store: Declaration = Declaration(
     "loop.strided_store",
@@ -130,7 +130,7 @@ local: Declaration = Declaration(
     lambda attributes: BufferType(attributes.dtype, (1,)),
     attributes=("dtype", "size"),
     traits=(),
-    doc="`size` elements of scratch memory of this thread (stack), 64-byte aligned; one allocation per call, not per iteration",
+    doc="`size` elements of scratch memory of this thread, 64-byte aligned; one allocation per call, not per iteration",
 )
 broadcast: Declaration = Declaration(
     "loop.broadcast",

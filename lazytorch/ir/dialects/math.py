@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
+from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects.arith import (
     add,
     compare,

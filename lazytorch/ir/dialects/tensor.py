@@ -393,7 +393,7 @@ def reduced_shape(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, .
 
 
 def unreduce(x: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
-    """A reduction's result (or its cotangent) with the reduced dimensions back as size 1: it broadcasts to the operand."""
+    """A reduction's result (or its cotangent) with the reduced dimensions back as size 1, so that it broadcasts."""
     return reshape(x, shape=tuple([1 if d in dims else size for d, size in enumerate(shape)]))
 
 
