@@ -1,0 +1,1 @@
+"""Benchmarks: ratios against PyTorch in one interleaved run. `python -m benchmarks [record|steps] ...`"""

@@ -1,0 +1,78 @@
+"""Whole training steps, forward to `loss.item()`, against torch eager in the same run.
+
+python -m benchmarks steps [--threads N] [--only mlp|cnn]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.timing import interleaved
+
+
+def mlp_step(torch: Any) -> Callable[[], float]:
+    """MLP 64-64-10, batch 64, SGD with momentum."""
+    torch.manual_seed(0)
+    nn = torch.nn
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    return _step(torch, model, torch.rand(64, 64))
+
+
+def cnn_step(torch: Any) -> Callable[[], float]:
+    """Two 3x3 convolutions with pooling on 8x8 images, batch 64, SGD with momentum."""
+    torch.manual_seed(0)
+    nn = torch.nn
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(128, 10),
+    )
+    return _step(torch, model, torch.rand(64, 1, 8, 8))
+
+
+def _step(torch: Any, model: Any, images: Any) -> Callable[[], float]:
+    labels = torch.randint(0, 10, (64,))
+    loss_function = torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = loss_function(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return float(loss.item())
+
+    return step
+
+
+WORKLOADS: dict[str, Callable[[Any], Callable[[], float]]] = {"mlp": mlp_step, "cnn": cnn_step}
+
+
+def main(arguments: list[str]) -> None:
+    """Print microseconds per step of both, and torch's time divided by ours."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks steps", description=__doc__)
+    parser.add_argument("--threads", type=int, default=0, help="threads of both (default: all cores)")
+    parser.add_argument("--only", choices=sorted(WORKLOADS))
+    options = parser.parse_args(arguments)
+    import torch
+
+    import lazytorch
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+        lazytorch.set_num_threads(options.threads)
+    for name, make in WORKLOADS.items():
+        if options.only in (None, name):
+            times = interleaved({"torch": make(torch), "lazytorch": make(lazytorch)})
+            theirs, ours = times["torch"], times["lazytorch"]
+            print(
+                f"{name:6} torch {theirs.best * 1e6:8.1f} us  lazytorch {ours.best * 1e6:8.1f} us  "
+                f"ratio {theirs.best / ours.best:5.2f} (median {theirs.median / ours.median:5.2f})"
+            )
