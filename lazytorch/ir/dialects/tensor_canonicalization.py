@@ -1,0 +1,155 @@
+"""Rewrites of `tensor` operations: views that compose, cancel or move nothing."""
+
+from __future__ import annotations
+
+from lazytorch.ir.core import Operation
+from lazytorch.ir.declaration import Trait, all_declarations
+from lazytorch.ir.dialects import tensor
+from lazytorch.ir.dialects.arith_canonicalization import (
+    Rewriter,
+    constant_of,
+    replace_by_constant,
+    replace_by_operand,
+)
+
+
+def view_of_constant(operation: Operation, rewriter: Rewriter) -> bool:
+    """A view of a number repeated is that number, repeated in the view's shape."""
+    value = constant_of(operation.operands[0])
+    return value is not None and replace_by_constant(operation, value, rewriter)
+
+
+for _declaration in all_declarations():
+    if _declaration.has(Trait.VIEW):
+        _declaration.canonicalization(view_of_constant)
+
+
+@tensor.alias.canonicalization
+@tensor.detach.canonicalization
+def same_value(operation: Operation, rewriter: Rewriter) -> bool:
+    """alias(x) → x, detach(x) → x: they matter only to differentiation"""
+    return replace_by_operand(operation, operation.operands[0], rewriter)
+
+
+@tensor.reshape.canonicalization
+@tensor.expand.canonicalization
+def same_shape(operation: Operation, rewriter: Rewriter) -> bool:
+    """reshape(x) or expand(x) to x's own shape → x"""
+    operand = operation.operands[0]
+    return operand.type is operation.results[0].type and replace_by_operand(operation, operand, rewriter)
+
+
+@tensor.reshape.canonicalization
+def reshape_of_reshape(operation: Operation, rewriter: Rewriter) -> bool:
+    """reshape(reshape(x)) → reshape(x)"""
+    inner = operation.operands[0].defining_op(tensor.reshape)
+    if inner is None:
+        return False
+    rewriter.replace(operation, tensor.reshape(inner.operands[0], shape=operation.attributes.shape))
+    return True
+
+
+@tensor.expand.canonicalization
+def expand_of_expand(operation: Operation, rewriter: Rewriter) -> bool:
+    """expand(expand(x)) → expand(x)"""
+    inner = operation.operands[0].defining_op(tensor.expand)
+    if inner is None:
+        return False
+    rewriter.replace(operation, tensor.expand(inner.operands[0], shape=operation.attributes.shape))
+    return True
+
+
+@tensor.expand.canonicalization
+def expand_that_repeats_nothing(operation: Operation, rewriter: Rewriter) -> bool:
+    """expand(x: 3) to 1x3 → reshape(x)"""
+    type = operation.operands[0].type
+    shape = operation.attributes.shape
+    if tuple([size for size in type.shape if size != 1]) != tuple([size for size in shape if size != 1]):
+        return False
+    rewriter.replace(operation, tensor.reshape(operation.operands[0], shape=shape))
+    return True
+
+
+@tensor.permute.canonicalization
+def permute_that_moves_nothing(operation: Operation, rewriter: Rewriter) -> bool:
+    """permute(x) by the identity → x; permute(x) that only moves dimensions of size 1 → reshape(x)"""
+    operand, order = operation.operands[0], operation.attributes.order
+    moved = [dim for dim in order if operand.type.shape[dim] != 1]
+    if moved != sorted(moved):
+        return False
+    if operand.type is operation.results[0].type:
+        return replace_by_operand(operation, operand, rewriter)
+    rewriter.replace(operation, tensor.reshape(operand, shape=operation.results[0].type.shape))
+    return True
+
+
+@tensor.permute.canonicalization
+def compose_permutations(operation: Operation, rewriter: Rewriter) -> bool:
+    """permute(permute(x, p), q) → permute(x, p∘q)"""
+    inner = operation.operands[0].defining_op(tensor.permute)
+    if inner is None:
+        return False
+    first = inner.attributes.order
+    order = tuple([first[dim] for dim in operation.attributes.order])
+    rewriter.replace(operation, tensor.permute(inner.operands[0], order=order))
+    return True
+
+
+@tensor.slice_.canonicalization
+def slice_of_everything(operation: Operation, rewriter: Rewriter) -> bool:
+    """slice(x) that keeps every element → x"""
+    operand = operation.operands[0]
+    return operand.type is operation.results[0].type and replace_by_operand(operation, operand, rewriter)
+
+
+@tensor.slice_.canonicalization
+def compose_slices(operation: Operation, rewriter: Rewriter) -> bool:
+    """slice(slice(x)) → slice(x)"""
+    inner = operation.operands[0].defining_op(tensor.slice_)
+    if inner is None:
+        return False
+    a, b = inner.attributes, operation.attributes
+    dims = range(len(b.sizes))
+    rewriter.replace(
+        operation,
+        tensor.slice_(
+            inner.operands[0],
+            # an empty slice may start past the end of the inner one; it then starts where the inner one does
+            starts=tuple([a.starts[d] + (b.starts[d] * a.steps[d] if b.sizes[d] else 0) for d in dims]),
+            sizes=b.sizes,
+            steps=tuple([a.steps[d] * b.steps[d] for d in dims]),
+        ),
+    )
+    return True
+
+
+@tensor.flip.canonicalization
+def flip_of_nothing(operation: Operation, rewriter: Rewriter) -> bool:
+    """flip(x) of no dimension longer than 1 → x"""
+    operand = operation.operands[0]
+    moves = any(operand.type.shape[dim] > 1 for dim in operation.attributes.dims)
+    return not moves and replace_by_operand(operation, operand, rewriter)
+
+
+@tensor.flip.canonicalization
+def flip_of_flip(operation: Operation, rewriter: Rewriter) -> bool:
+    """flip(flip(x, p), q) → flip(x, what is in one of p and q only)"""
+    inner = operation.operands[0].defining_op(tensor.flip)
+    if inner is None:
+        return False
+    dims = tuple(sorted(set(inner.attributes.dims) ^ set(operation.attributes.dims)))
+    rewriter.replace(operation, tensor.flip(inner.operands[0], dims=dims))
+    return True
+
+
+@tensor.pad.canonicalization
+def pad_of_nothing(operation: Operation, rewriter: Rewriter) -> bool:
+    """pad(x) that adds no element → x"""
+    operand = operation.operands[0]
+    return operand.type is operation.results[0].type and replace_by_operand(operation, operand, rewriter)
+
+
+@tensor.concat.canonicalization
+def concat_of_one(operation: Operation, rewriter: Rewriter) -> bool:
+    """concat(x) → x"""
+    return len(operation.operands) == 1 and replace_by_operand(operation, operation.operands[0], rewriter)

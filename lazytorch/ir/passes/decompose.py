@@ -1,0 +1,92 @@
+"""Expansion of composite operations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lazytorch.ir.core import IRBuilder, Operation, Value, inserting
+from lazytorch.ir.declaration import Trait
+from lazytorch.ir.passes.registry import Pass, register
+from lazytorch.ir.types import TensorType
+
+
+@register
+@dataclass(frozen=True)
+class Decompose(Pass):
+    """Expand composite operations into what they are defined by, until only primitives are left.
+
+    Before: a function of tensor operations. After: no operation has the trait COMPOSITE, and every reduction's dimensions
+    are neighbours (size-1 dimensions do not count): several groups are reduced one after the other, innermost first,
+    which is the order that defines the result's bits.
+
+        func @f(%x: tensor<2x3x4xf32>) -> tensor<3xf32> {
+          %0 = tensor.reduce_sum %x {dims = [0, 2]} : tensor<3xf32>
+          return %0 : tensor<3xf32>
+        }
+        // ->
+        func @f(%x: tensor<2x3x4xf32>) -> tensor<3xf32> {
+          %0 = tensor.reduce_sum %x {dims = [2]} : tensor<2x3xf32>
+          %1 = tensor.reduce_sum %0 {dims = [0]} : tensor<3xf32>
+          return %1 : tensor<3xf32>
+        }
+    """
+
+    name: ClassVar[str] = "decompose"
+
+    def run(self, func: Operation) -> None:
+        """Expand in order; an expansion is itself looked at before what follows it."""
+        block = func.region.block
+        operation = block.first
+        while operation is not None:
+            traits = operation.operator.declaration.traits
+            following = operation.next
+            if Trait.COMPOSITE in traits:
+                following = self._expand(operation)
+            elif Trait.REDUCTION in traits and "dims" in operation.operator.declaration.attribute_names:
+                following = self._split_reduction(operation)
+            operation = following
+
+    def _expand(self, operation: Operation) -> Operation | None:
+        """Replace the operation by its decomposition; the first operation still to be looked at."""
+        rule = operation.declaration.decompose
+        if rule is None:
+            raise NotImplementedError(f"{operation.name} is composite but declares no decomposition")
+        block, before = operation.parent, operation.previous
+        assert block is not None
+        with inserting(IRBuilder(block, operation, operation.location)):
+            made = rule(operation)
+        values: tuple[Value, ...] = tuple(made) if isinstance(made, tuple | list) else (made,)
+        for value, result in zip(values, operation.results, strict=True):
+            if value.type is not result.type:
+                raise TypeError(f"the decomposition of {operation.name} makes {value.type} where {result.type} is due")
+        operation.replace_with(values)
+        return before.next if before is not None else block.first
+
+    def _split_reduction(self, operation: Operation) -> Operation | None:
+        """Reduce only the innermost group here, and the others by a further operation, looked at next."""
+        type = operation.operands[0].type
+        dims: tuple[int, ...] = operation.attributes.dims
+        assert isinstance(type, TensorType) and operation.parent is not None
+        inner = innermost_group(type.shape, dims)
+        outer = [dim for dim in dims if dim not in inner]
+        if not outer:
+            return operation.next
+        rest = tuple([dim - sum(removed < dim for removed in inner) for dim in outer])
+        reduce = operation.declaration
+        with inserting(IRBuilder(operation.parent, operation, operation.location)):
+            outcome = reduce(reduce(operation.operands[0], dims=inner), dims=rest)
+        operation.replace_with((outcome,))
+        remaining: Operation | None = outcome.owner
+        return remaining
+
+
+def innermost_group(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The last of the groups of neighbours among the reduced dimensions, with all reduced dimensions of size 1."""
+    group: list[int] = []
+    for dim in range(len(shape) - 1, -1, -1):
+        if dim in dims and shape[dim] != 1:
+            group.append(dim)
+        elif shape[dim] != 1 and group:
+            break
+    return tuple(sorted(group + [dim for dim in dims if shape[dim] == 1])) or dims
