@@ -1,0 +1,121 @@
+"""The sync rules: what becomes one program, what is recomputed, what compiles anew, what is never computed."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import lazytorch as torch
+from lazytorch import nn
+
+
+def counted(function: Callable[[], Any]) -> dict[str, int]:
+    """How far each counter of `lazytorch.stats()` went while the function ran."""
+    before = torch.stats()
+    function()
+    after = torch.stats()
+    return {name: after[name] - before[name] for name in after}
+
+
+def training_step(hidden: int = 32) -> tuple[Callable[[], float], Any]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    images, labels = torch.rand(16, 64), torch.randint(0, 10, (16,))
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return float(loss.item())
+
+    return step, optimizer
+
+
+def test_a_training_step_after_the_first_ones_is_one_native_call_and_compiles_nothing() -> None:
+    step, _ = training_step()
+    for _ in range(3):
+        step()
+    counts = counted(step)
+    assert counts["native_calls"] == 1
+    assert counts["syncs"] == 1
+    assert counts["programs_planned"] == 0
+    assert counts["kernels_compiled"] == 0
+    assert counts["program_cache_hits"] == 1
+
+
+def test_another_learning_rate_plans_and_compiles_nothing() -> None:
+    step, optimizer = training_step()
+    for _ in range(3):
+        step()
+
+    def change() -> None:
+        optimizer.param_groups[0]["lr"] = 0.037
+        step()
+
+    counts = counted(change)
+    assert counts["programs_planned"] == 0
+    assert counts["kernels_compiled"] == 0
+
+
+def test_another_slice_start_compiles_nothing() -> None:
+    x = torch.arange(1000).float()
+    (x[10:30] * 2 + 1).tolist()
+    counts = counted(lambda: (x[11:31] * 2 + 1).tolist())
+    assert counts["kernels_compiled"] == 0
+
+
+def test_reading_the_loss_before_backward_repeats_no_contraction() -> None:
+    def run(early: bool) -> int:
+        torch.manual_seed(0)
+        w1, w2 = torch.randn(64, 64, requires_grad=True), torch.randn(64, 10, requires_grad=True)
+        x = torch.randn(32, 64)
+        x.tolist(), w1.tolist(), w2.tolist()
+
+        def body() -> None:
+            loss = (torch.tanh(x @ w1) @ w2).square().mean()
+            if early:
+                loss.item()
+            loss.backward()
+            w1.grad.tolist(), w2.grad.tolist()
+
+        return counted(body)["flops"]
+
+    once, twice = run(False), run(True)
+    contractions = 2 * (32 * 64 * 64 + 32 * 64 * 10)
+    assert once > 0
+    assert twice < once + contractions / 4, "the forward contractions were computed again"
+
+
+def test_dead_results_are_never_computed() -> None:
+    x = torch.randn(64, 64)
+    x.tolist()
+
+    def body() -> None:
+        _ = (x @ x).sum()
+        del _
+        (x + 1).tolist()
+
+    assert counted(body)["flops"] < 2 * 64**3
+
+
+def test_a_long_loop_that_never_asks_runs_in_bounded_memory() -> None:
+    program = """
+import resource
+import lazytorch as torch
+x, a, b = torch.ones(1000), torch.full((1000,), 0.5), torch.ones(1000)
+def loop(n):
+    global x
+    for _ in range(n):
+        x = x * a + b
+loop(10_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+loop(100_000)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert x.sum().item() == 2000.0, x
+print((after - before) / 1024)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout) < 20, f"grew by {run.stdout} MB"
