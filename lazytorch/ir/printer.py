@@ -32,7 +32,7 @@ def print_ir(operation: Operation, *, locations: bool = False) -> str:
 
 
 def number_text(value: complex) -> str:
-    """A number that reads back as itself, type and bits (but for a nan's payload): `1`, `1.0`, `-0.0`, `inf`, `true`."""
+    """A number that reads back as itself, type and bits (save a nan's payload): `1`, `1.0`, `-0.0`, `inf`, `true`."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

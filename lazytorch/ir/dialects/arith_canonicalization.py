@@ -1,4 +1,4 @@
-"""Rewrites of `arith` operations. Every one keeps every bit of the result, nan, infinities and signed zeros included."""
+"""Rewrites of `arith` operations. Every one keeps every bit of the result: nan, infinities and signed zeros too."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _rank_0(splat: Value) -> Value:
 
 
 def _fold(operation: Operation, rewriter: Rewriter) -> bool:
-    """An exact operation on numbers is a number, unless computing it is an error, or gives nan (whose bits may vary)."""
+    """An exact operation on numbers is a number, unless computing it is an error or gives nan (whose bits may vary)."""
     declaration = operation.declaration
     result = operation.results[0].type.dtype
     if declaration.fold is None or declaration.reference is None:

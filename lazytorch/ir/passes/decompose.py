@@ -16,9 +16,9 @@ from lazytorch.ir.types import TensorType
 class Decompose(Pass):
     """Expand composite operations into what they are defined by, until only primitives are left.
 
-    Before: a function of tensor operations. After: no operation has the trait COMPOSITE, and every reduction's dimensions
-    are neighbours (size-1 dimensions do not count): several groups are reduced one after the other, innermost first,
-    which is the order that defines the result's bits.
+    Before: a function of tensor operations. After: no operation has the trait COMPOSITE, and every reduction's
+    dimensions are neighbours (size-1 dimensions do not count): several groups are reduced one after the other,
+    innermost first, which is the order that defines the result's bits.
 
         func @f(%x: tensor<2x3x4xf32>) -> tensor<3xf32> {
           %0 = tensor.reduce_sum %x {dims = [0, 2]} : tensor<3xf32>

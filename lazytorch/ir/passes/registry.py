@@ -15,8 +15,8 @@ _PASSES: dict[str, type[Pass]] = {}
 class Pass:
     """One transformation of a function or kernel, in place.
 
-    A subclass is a frozen dataclass: `name` is what pipelines call it, its fields are its options (bool, int or str, all
-    with defaults). Its docstring holds the pre- and postcondition and an example, which is run as a test.
+    A subclass is a frozen dataclass: `name` is what pipelines call it, its fields are its options (bool, int or str,
+    all with defaults). Its docstring holds the pre- and postcondition and an example, which is run as a test.
     """
 
     name: ClassVar[str] = ""
