@@ -10,6 +10,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Attributes, Declaration, Rule, Trait
+from lazytorch.ir.fused_multiply_add import fused_multiply_add_f32, fused_multiply_add_f64
 from lazytorch.ir.types import ScalarType, TensorType, Type, VectorType
 
 ELEMENTWISE = (Trait.PURE, Trait.ELEMENTWISE)
@@ -176,14 +177,15 @@ minimum: Declaration = elementwise(
 
 def _fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     if a.dtype == np.float32:
-        return (a.astype(np.float64) * b.astype(np.float64) + c.astype(np.float64)).astype(np.float32)
+        return fused_multiply_add_f32(a, b, c)
+    if a.dtype == np.float64:
+        return fused_multiply_add_f64(a, b, c)
+    # half precision: long double holds the sum of an exact product to far more than the digits kept
     wide = a.astype(np.longdouble) * b.astype(np.longdouble) + c.astype(np.longdouble)
     return wide.astype(a.dtype)
 
 
-fma: Declaration = elementwise(
-    "arith.fma", _fma, doc="a * b + c with one rounding (the reference rounds twice in rare cases)"
-)
+fma: Declaration = elementwise("arith.fma", _fma, doc="a * b + c with one rounding")
 floor: Declaration = elementwise(
     "arith.floor", np.floor, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Floor", doc="toward -inf"
 )
