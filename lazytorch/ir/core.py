@@ -62,7 +62,7 @@ class Operation:
         self._operands: tuple[Value, ...] = ()
         self.operands = tuple(operands)
         if result_types is None:
-            inferred = operator.infer(*[operand.type for operand in self._operands])
+            inferred = operator.infer(*[operand.type for operand in operands])
             result_types = inferred.types if isinstance(inferred, TupleType) else (inferred,)
         self.results = tuple([Value(type, self, index) for index, type in enumerate(result_types)])
         self.regions = tuple(regions)

@@ -211,7 +211,8 @@ def leaf(type: TensorType, buffer: Any, history: Any = None) -> Node:
 
 def _infer_result(attributes: Attributes, operation: Type) -> Type:
     assert isinstance(operation, TupleType)
-    return operation.types[attributes.index]
+    inferred: Type = operation.types[attributes.index]
+    return inferred
 
 
 def _result_vjp(op: Node, g: Node) -> None:

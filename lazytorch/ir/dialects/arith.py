@@ -118,9 +118,9 @@ mul: Declaration = elementwise(
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype.kind in "fc":
-        return np.divide(a, b)
+        return np.asarray(np.divide(a, b))
     quotient = np.floor_divide(a, b)
-    return quotient + ((np.remainder(a, b) != 0) & ((a < 0) != (b < 0))).astype(a.dtype)
+    return np.asarray(quotient + ((np.remainder(a, b) != 0) & ((a < 0) != (b < 0))).astype(a.dtype))
 
 
 div: Declaration = elementwise(
@@ -267,7 +267,7 @@ select: Declaration = Declaration(
 def convert(array: np.ndarray, source: DType, target: DType) -> np.ndarray:
     """`tensor.to(dtype)`: floats to integers truncate, anything to bool is `!= 0`. bfloat16 is not stored here."""
     if target is dtypes.bool_:
-        return array != 0
+        return np.asarray(array != 0)
     with np.errstate(invalid="ignore", over="ignore"):
         if source.kind == "c" and target.kind != "c":
             array = array.real

@@ -105,7 +105,7 @@ erf: Declaration = elementwise(
 
 def _reference_sigmoid(x: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        return (1 / (1 + np.exp(-x))).astype(x.dtype)
+        return np.asarray(1 / (1 + np.exp(-x))).astype(x.dtype)
 
 
 sigmoid: Declaration = elementwise(

@@ -196,15 +196,13 @@ def _reference_fold(attributes: Attributes, g: np.ndarray) -> np.ndarray:
     spatial = len(attributes.strides)
     lead = g.ndim - 2 * spatial
     for offset in np.ndindex(*g.shape[lead + spatial :]):
-        place = tuple(
-            [
-                slice(o * d, o * d + (n - 1) * s + 1, s)
-                for o, d, s, n in zip(
-                    offset, attributes.dilations, attributes.strides, g.shape[lead : lead + spatial], strict=True
-                )
-            ]
-        )
-        out[(..., *place)] += g[(..., *offset)]
+        place = [
+            slice(o * d, o * d + (n - 1) * s + 1, s)
+            for o, d, s, n in zip(
+                offset, attributes.dilations, attributes.strides, g.shape[lead : lead + spatial], strict=True
+            )
+        ]
+        out[..., *place] += g[..., *offset]
     return out
 
 
@@ -558,7 +556,10 @@ def _reference_contract(attributes: Attributes, lhs: np.ndarray, rhs: np.ndarray
     letters: dict[str, str] = {}
     for letter in attributes.lhs + attributes.rhs:
         letters.setdefault(letter, chr(ord("a") + len(letters)))
-    spell = [str.translate(x, str.maketrans(letters)) for x in (attributes.lhs, attributes.rhs, attributes.out)]
+    spell = [
+        "".join([letters[letter] for letter in dimensions])
+        for dimensions in (attributes.lhs, attributes.rhs, attributes.out)
+    ]
     out = np.einsum(f"{spell[0]},{spell[1]}->{spell[2]}", lhs.astype(wide), rhs.astype(wide))
     return np.asarray(out).astype(lhs.dtype)
 
