@@ -8,7 +8,7 @@ from typing import Any
 
 from lazytorch.ir.core import Block, Operation, Region, Value, func, new_module, return_
 from lazytorch.ir.declaration import Declaration, Operator, declaration_named
-from lazytorch.ir.dialects import arith, fused, loop
+from lazytorch.ir.dialects import arith, fused, load_all, loop
 from lazytorch.ir.lexer import Lexer, Token
 from lazytorch.ir.location import UNKNOWN, Location
 from lazytorch.ir.type_parser import parse_attribute, parse_number, parse_string, parse_type, parse_types
@@ -50,6 +50,7 @@ class _Parser:
 
     def module(self) -> Operation:
         """Everything up to the end of the text."""
+        load_all()
         module = new_module()
         while self.lexer.token.kind != "end":
             if self.lexer.token.text not in _TOP:
@@ -224,7 +225,8 @@ class _Parser:
         name = self._symbol()
         outer = self._values
         self._values = {}  # the body sees only its own arguments
-        block, operands = Block(), []
+        block = Block()
+        operands: list[Value] = []
         self.lexer.expect("(")
         inner: dict[str, Value] = {}
         while not self.lexer.accept(")"):

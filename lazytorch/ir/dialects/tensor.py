@@ -202,7 +202,8 @@ def _reference_fold(attributes: Attributes, g: np.ndarray) -> np.ndarray:
                 offset, attributes.dilations, attributes.strides, g.shape[lead : lead + spatial], strict=True
             )
         ]
-        out[..., *place] += g[..., *offset]
+        index: tuple[Any, ...] = (..., *place)
+        out[index] += g[..., *offset]
     return out
 
 
