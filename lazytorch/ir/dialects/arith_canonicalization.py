@@ -83,17 +83,21 @@ def fold_elementwise(operation: Operation, rewriter: Rewriter) -> bool:
 
 def _shrink_splats(operation: Operation, rewriter: Rewriter) -> bool:
     """add(x, constant<64x10>) → add(x, constant<>) where x alone gives the result its shape."""
-    operands = [
-        _rank_0(operand) if operand.type.shape != () and constant_of(operand) is not None else operand
-        for operand in operation.operands
-    ]
     shape: tuple[int, ...] = ()
     for operand in operation.operands:
         if constant_of(operand) is None:
             shape = arith.broadcast_shapes(shape, operand.type.shape)
     if shape != operation.results[0].type.shape:
         return False
-    rewriter.change_operands(operation, tuple(operands))
+    rewriter.change_operands(
+        operation,
+        tuple(
+            [
+                _rank_0(operand) if operand.type.shape != () and constant_of(operand) is not None else operand
+                for operand in operation.operands
+            ]
+        ),
+    )
     return True
 
 
