@@ -1,4 +1,4 @@
-"""lit's configuration: `RUN: %opt …` is lazytorch-opt, `%filecheck` is FileCheck, both with the Python that runs lit."""
+"""lit: `RUN: %opt …` is lazytorch-opt, `%filecheck` is FileCheck, both with the Python that runs lit."""
 
 import os
 import sys
