@@ -14,6 +14,8 @@ from lazytorch.ir.fused_multiply_add import fused_multiply_add_f32, fused_multip
 from lazytorch.ir.types import ScalarType, TensorType, Type, VectorType
 
 ELEMENTWISE = (Trait.PURE, Trait.ELEMENTWISE)
+ANY, NUMBERS, INTEGERS, BITS, FLOATING = "buifcx", "uifcx", "uix", "buix", "fc"
+"""Kinds of element types (see `dtypes.DType`)."""
 COMMUTATIVE = (Trait.PURE, Trait.ELEMENTWISE, Trait.COMMUTATIVE)
 
 
@@ -55,9 +57,11 @@ def _same_dtype(name: str, types: Sequence[Type]) -> None:
             raise RuntimeError(f"{name}: expected operands of one dtype but got {types[0].dtype} and {other.dtype}")
 
 
-def _infer_same(name: str) -> Callable[..., Type]:
+def _infer_same(name: str, kinds: str) -> Callable[..., Type]:
     def infer(attributes: Attributes, *types: Type) -> Type:
         _same_dtype(name, types)
+        if types[0].dtype.kind not in kinds:
+            raise RuntimeError(f"{name}: not implemented for {types[0].dtype}")
         return elementwise_type(*types)
 
     return infer
@@ -71,12 +75,13 @@ def elementwise(
     commutative: bool = False,
     gradient_name: str = "",
     decompose: Rule | None = None,
+    kinds: str = ANY,
     doc: str = "",
 ) -> Declaration:
-    """Declare an elementwise operation whose operands and result have one element type."""
+    """Declare an elementwise operation whose operands and result have one element type, of one of the `kinds`."""
     return Declaration(
         name,
-        _infer_same(name),
+        _infer_same(name, kinds),
         traits=COMMUTATIVE if commutative else ELEMENTWISE,
         reference=lambda attributes, *arrays: reference(*arrays),
         vjp=vjp,
@@ -104,7 +109,12 @@ add: Declaration = elementwise(
     "arith.add", np.add, vjp=(lambda op, g: g, lambda op, g: g), commutative=True, gradient_name="Add", doc="a + b"
 )
 sub: Declaration = elementwise(
-    "arith.sub", np.subtract, vjp=(lambda op, g: g, lambda op, g: neg(g)), gradient_name="Sub", doc="a - b"
+    "arith.sub",
+    np.subtract,
+    vjp=(lambda op, g: g, lambda op, g: neg(g)),
+    gradient_name="Sub",
+    kinds=NUMBERS,
+    doc="a - b",
 )
 mul: Declaration = elementwise(
     "arith.mul",
@@ -131,6 +141,7 @@ div: Declaration = elementwise(
         lambda op, g: neg(div(mul(g, op.result), op.operands[1])),
     ),
     gradient_name="Div",
+    kinds=NUMBERS,
     doc="a / b; integers truncate toward zero, index operands are never negative",
 )
 remainder: Declaration = elementwise(
@@ -138,14 +149,22 @@ remainder: Declaration = elementwise(
     np.fmod,
     vjp=(lambda op, g: g, None),
     gradient_name="Fmod",
+    kinds=NUMBERS,
     doc="a - b * trunc(a / b), as C's fmod and %",
 )
-neg: Declaration = elementwise("arith.neg", np.negative, vjp=(lambda op, g: neg(g),), gradient_name="Neg", doc="-a")
+neg: Declaration = elementwise(
+    "arith.neg", np.negative, vjp=(lambda op, g: neg(g),), gradient_name="Neg", kinds=NUMBERS, doc="-a"
+)
 abs_: Declaration = elementwise(
     "arith.abs", np.abs, vjp=(lambda op, g: mul(g, sign(op.operands[0])),), gradient_name="Abs", doc="|a|"
 )
 sign: Declaration = elementwise(
-    "arith.sign", np.sign, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Sign", doc="-1, 0 or 1; nan stays"
+    "arith.sign",
+    np.sign,
+    vjp=(lambda op, g: mul(g, 0.0),),
+    gradient_name="Sign",
+    kinds=NUMBERS,
+    doc="-1, 0 or 1; nan stays",
 )
 
 
@@ -185,7 +204,7 @@ def _fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return wide.astype(a.dtype)
 
 
-fma: Declaration = elementwise("arith.fma", _fma, doc="a * b + c with one rounding")
+fma: Declaration = elementwise("arith.fma", _fma, kinds=FLOATING, doc="a * b + c with one rounding")
 floor: Declaration = elementwise(
     "arith.floor", np.floor, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Floor", doc="toward -inf"
 )
@@ -196,25 +215,37 @@ trunc: Declaration = elementwise(
     "arith.trunc", np.trunc, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Trunc", doc="toward zero"
 )
 round_even: Declaration = elementwise(
-    "arith.round_even", np.rint, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Round", doc="to nearest, ties to even"
+    "arith.round_even",
+    np.rint,
+    vjp=(lambda op, g: mul(g, 0.0),),
+    gradient_name="Round",
+    kinds=FLOATING,
+    doc="to nearest, ties to even",
 )
 sqrt: Declaration = elementwise(
     "arith.sqrt",
     np.sqrt,
     vjp=(lambda op, g: div(g, mul(op.result, 2.0)),),
     gradient_name="Sqrt",
+    kinds=FLOATING,
     doc="square root, correctly rounded",
 )
 copysign: Declaration = elementwise(
-    "arith.copysign", np.copysign, gradient_name="Copysign", doc="|a| with the sign of b"
+    "arith.copysign", np.copysign, gradient_name="Copysign", kinds=FLOATING, doc="|a| with the sign of b"
 )
-bit_and: Declaration = elementwise("arith.bit_and", np.bitwise_and, commutative=True, doc="a & b; logical and of i1")
-bit_or: Declaration = elementwise("arith.bit_or", np.bitwise_or, commutative=True, doc="a | b; logical or of i1")
-bit_xor: Declaration = elementwise("arith.bit_xor", np.bitwise_xor, commutative=True, doc="a ^ b; logical xor of i1")
-bit_not: Declaration = elementwise("arith.bit_not", np.invert, doc="~a; logical not of i1")
-shift_left: Declaration = elementwise("arith.shift_left", np.left_shift, doc="a << b")
+bit_and: Declaration = elementwise(
+    "arith.bit_and", np.bitwise_and, commutative=True, kinds=BITS, doc="a & b; logical and of i1"
+)
+bit_or: Declaration = elementwise(
+    "arith.bit_or", np.bitwise_or, commutative=True, kinds=BITS, doc="a | b; logical or of i1"
+)
+bit_xor: Declaration = elementwise(
+    "arith.bit_xor", np.bitwise_xor, commutative=True, kinds=BITS, doc="a ^ b; logical xor of i1"
+)
+bit_not: Declaration = elementwise("arith.bit_not", np.invert, kinds=BITS, doc="~a; logical not of i1")
+shift_left: Declaration = elementwise("arith.shift_left", np.left_shift, kinds=INTEGERS, doc="a << b")
 shift_right: Declaration = elementwise(
-    "arith.shift_right", np.right_shift, doc="a >> b; arithmetic for signed, logical for unsigned"
+    "arith.shift_right", np.right_shift, kinds=INTEGERS, doc="a >> b; arithmetic for signed, logical for unsigned"
 )
 
 PREDICATES: dict[str, Callable[..., np.ndarray]] = {

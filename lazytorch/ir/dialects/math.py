@@ -10,6 +10,8 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects.arith import (
+    FLOATING,
+    NUMBERS,
     add,
     compare,
     constant,
@@ -34,13 +36,14 @@ def _square(x: Any) -> Any:
 
 
 exp: Declaration = elementwise(
-    "math.exp", np.exp, vjp=(lambda op, g: mul(g, op.result),), gradient_name="Exp", doc="e to the x"
+    "math.exp", np.exp, vjp=(lambda op, g: mul(g, op.result),), gradient_name="Exp", kinds=FLOATING, doc="e to the x"
 )
 expm1: Declaration = elementwise(
     "math.expm1",
     np.expm1,
     vjp=(lambda op, g: mul(g, add(op.result, 1.0)),),
     gradient_name="Expm1",
+    kinds=FLOATING,
     doc="exp(x) - 1, accurate near 0",
 )
 exp2: Declaration = elementwise(
@@ -48,16 +51,23 @@ exp2: Declaration = elementwise(
     np.exp2,
     vjp=(lambda op, g: mul(g, mul(op.result, python_math.log(2.0))),),
     gradient_name="Exp2",
+    kinds=FLOATING,
     doc="2 to the x",
 )
 log: Declaration = elementwise(
-    "math.log", np.log, vjp=(lambda op, g: div(g, op.operands[0]),), gradient_name="Log", doc="natural logarithm"
+    "math.log",
+    np.log,
+    vjp=(lambda op, g: div(g, op.operands[0]),),
+    gradient_name="Log",
+    kinds=FLOATING,
+    doc="natural logarithm",
 )
 log1p: Declaration = elementwise(
     "math.log1p",
     np.log1p,
     vjp=(lambda op, g: div(g, add(op.operands[0], 1.0)),),
     gradient_name="Log1P",
+    kinds=FLOATING,
     doc="log(1 + x), accurate near 0",
 )
 log2: Declaration = elementwise(
@@ -65,6 +75,7 @@ log2: Declaration = elementwise(
     np.log2,
     vjp=(lambda op, g: div(g, mul(op.operands[0], python_math.log(2.0))),),
     gradient_name="Log2",
+    kinds=FLOATING,
     doc="logarithm to base 2",
 )
 log10: Declaration = elementwise(
@@ -72,19 +83,31 @@ log10: Declaration = elementwise(
     np.log10,
     vjp=(lambda op, g: div(g, mul(op.operands[0], python_math.log(10.0))),),
     gradient_name="Log10",
+    kinds=FLOATING,
     doc="logarithm to base 10",
 )
 sin: Declaration = elementwise(
-    "math.sin", np.sin, vjp=(lambda op, g: mul(g, cos(op.operands[0])),), gradient_name="Sin", doc="sine"
+    "math.sin",
+    np.sin,
+    vjp=(lambda op, g: mul(g, cos(op.operands[0])),),
+    gradient_name="Sin",
+    kinds=FLOATING,
+    doc="sine",
 )
 cos: Declaration = elementwise(
-    "math.cos", np.cos, vjp=(lambda op, g: mul(g, neg(sin(op.operands[0]))),), gradient_name="Cos", doc="cosine"
+    "math.cos",
+    np.cos,
+    vjp=(lambda op, g: mul(g, neg(sin(op.operands[0]))),),
+    gradient_name="Cos",
+    kinds=FLOATING,
+    doc="cosine",
 )
 tan: Declaration = elementwise(
     "math.tan",
     np.tan,
     vjp=(lambda op, g: mul(g, add(_square(op.result), 1.0)),),
     gradient_name="Tan",
+    kinds=FLOATING,
     doc="tangent",
 )
 tanh: Declaration = elementwise(
@@ -92,6 +115,7 @@ tanh: Declaration = elementwise(
     np.tanh,
     vjp=(lambda op, g: mul(g, sub(1.0, _square(op.result))),),
     gradient_name="Tanh",
+    kinds=FLOATING,
     doc="hyperbolic tangent",
 )
 erf: Declaration = elementwise(
@@ -99,6 +123,7 @@ erf: Declaration = elementwise(
     _reference_erf,
     vjp=(lambda op, g: mul(g, mul(exp(neg(_square(op.operands[0]))), 2.0 / python_math.sqrt(python_math.pi))),),
     gradient_name="Erf",
+    kinds=FLOATING,
     doc="error function",
 )
 
@@ -113,6 +138,7 @@ sigmoid: Declaration = elementwise(
     _reference_sigmoid,
     vjp=(lambda op, g: mul(mul(g, sub(1.0, op.result)), op.result),),
     gradient_name="Sigmoid",
+    kinds=FLOATING,
     doc="1 / (1 + exp(-x))",
 )
 
@@ -141,5 +167,6 @@ pow_: Declaration = elementwise(
     np.power,
     vjp=(_power_base, _power_exponent),
     gradient_name="Pow",
+    kinds=NUMBERS,
     doc="x to the y",
 )

@@ -1,0 +1,195 @@
+"""The pass manager, and what every pass says about itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import io
+
+import numpy as np
+import pytest
+
+from lazytorch.config import config
+from lazytorch.errors import CompileError, VerificationError
+from lazytorch.ir.core import Operation, Value
+from lazytorch.ir.declaration import Trait, all_declarations
+from lazytorch.ir.dialects import load_all
+from lazytorch.ir.equivalence import equivalent
+from lazytorch.ir.interpreter import interpret
+from lazytorch.ir.parser import parse_func, parse_module
+from lazytorch.ir.pass_manager import PassManager, parse_pipeline
+from lazytorch.ir.passes.decompose import innermost_group
+from lazytorch.ir.passes.registry import Pass, all_passes
+from lazytorch.ir.printer import print_ir
+from lazytorch.ir.types import TensorType
+from lazytorch.ir.verifier import verify
+
+load_all()
+
+CHAIN = """
+func @f(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %0 = arith.neg %x : tensor<4xf32>
+  %1 = arith.neg %0 : tensor<4xf32>
+  %2 = math.exp %0 : tensor<4xf32>
+  return %1 : tensor<4xf32>
+}
+"""
+
+
+@pytest.mark.parametrize("name", all_passes())
+def test_the_example_in_a_pass_docstring_is_what_the_pass_does(name: str) -> None:
+    documentation = inspect.getdoc(all_passes()[name]) or ""
+    assert "Before:" in documentation and "After:" in documentation
+    before, arrow, after = documentation[documentation.index("    func @") :].partition("// ->")
+    assert arrow, f"the docstring of {name} has no example"
+    func = parse_func(before)
+    PassManager(name, verify_each=True).run_on_func(func)
+    expected = parse_func(after)
+    assert equivalent(func, expected), print_ir(func)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Breaking(Pass):
+    """Loses the first operation's result type."""
+
+    name = "breaking"
+    limit: int = 3
+    fast: bool = False
+
+    def run(self, func: Operation) -> None:
+        """Put a wrong type on the first result."""
+        first = func.region.block.first
+        assert first is not None
+        wrong = first.results[0]
+        wrong.type = TensorType(wrong.type.dtype, (5,))
+
+
+def test_a_pass_that_breaks_a_rule_is_named_when_each_is_verified() -> None:
+    with pytest.raises(CompileError, match=r"after pass 'breaking'.*result types are \(tensor<5xf32>\)") as caught:
+        PassManager([_Breaking()], verify_each=True).run_on_func(parse_func(CHAIN))
+    assert "lazytorch-opt --passes=breaking" in str(caught.value)
+    with config(verify=True), pytest.raises(CompileError):
+        PassManager([_Breaking()]).run_on_func(parse_func(CHAIN))
+    PassManager([_Breaking()], verify_each=False).run_on_func(parse_func(CHAIN))
+
+
+def test_a_pass_prints_its_options_as_a_pipeline_writes_them() -> None:
+    assert str(_Breaking()) == "breaking"
+    assert str(_Breaking(limit=4, fast=True)) == "breaking{limit=4 fast=true}"
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "message"),
+    [
+        ("cse,nonsense", "there is no pass 'nonsense'"),
+        ("cse{limit=3}", "pass 'cse' has no option 'limit'"),
+        ("cse{limit}", "expected name=value"),
+        ("cse;dce", "expected a pass name"),
+    ],
+)
+def test_a_wrong_pipeline_says_what_is_wrong(pipeline: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_pipeline(pipeline)
+
+
+def test_a_pipeline_is_a_list_of_names() -> None:
+    assert [str(each) for each in parse_pipeline(" canonicalize, cse ,dce")] == ["canonicalize", "cse", "dce"]
+    assert parse_pipeline("") == []
+
+
+def test_the_ir_after_each_pass_and_its_time_can_be_seen() -> None:
+    stream = io.StringIO()
+    manager = PassManager("canonicalize,dce", print_after_all=True, stream=stream)
+    manager.run(parse_module(CHAIN))
+    shown = stream.getvalue()
+    assert shown.index("after canonicalize") < shown.index("after dce")
+    assert "math.exp" in shown.partition("after dce")[0] and "math.exp" not in shown.partition("after dce")[2]
+    assert [name for name, _ in manager.seconds] == ["canonicalize", "dce"]
+    assert "total" in manager.timing()
+
+
+def test_passes_run_on_every_function_of_a_module() -> None:
+    module = parse_module(CHAIN + CHAIN.replace("@f", "@g"))
+    PassManager("canonicalize,dce").run(module)
+    assert print_ir(module).count("return %x") == 2
+
+
+def test_chains_of_100_000_operations_are_simplified_without_recursion() -> None:
+    lines = ["func @f(%x: tensor<f32>) -> tensor<f32> {", "  %0 = arith.neg %x : tensor<f32>"]
+    lines += [f"  %{i} = arith.neg %{i - 1} : tensor<f32>" for i in range(1, 100_000)]
+    func = parse_func("\n".join([*lines, "  return %99999 : tensor<f32>", "}"]))
+    PassManager("cse,canonicalize,dce").run_on_func(func)
+    verify(func)
+    assert sum(1 for _ in func.region.block) == 1
+
+
+def test_equal_operations_recorded_under_different_names_are_one() -> None:
+    func = parse_func("""
+        func @f(%x: tensor<f32>) -> (tensor<f32>, tensor<f32>) {
+          %0 = arith.neg %x as "negative" : tensor<f32>
+          %1 = arith.neg %x : tensor<f32>
+          return %0, %1 : tensor<f32>, tensor<f32>
+        }""")
+    PassManager("cse").run_on_func(func)
+    first, second = func.region.block.terminator.operands
+    assert first is second
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims", "inner"),
+    [
+        ((2, 3, 4), (0, 1, 2), (0, 1, 2)),
+        ((2, 3, 4), (0, 2), (2,)),
+        ((2, 3, 4), (0, 1), (0, 1)),
+        ((2, 1, 4), (0, 2), (0, 2)),
+        ((1, 3, 4), (0, 2), (0, 2)),
+        ((2, 3, 1), (0, 2), (0, 2)),
+        ((2, 3, 4, 5), (0, 2, 3), (2, 3)),
+        ((1, 3, 1), (0, 2), (0, 2)),
+    ],
+)
+def test_the_innermost_group_ignores_dimensions_of_size_1(
+    shape: tuple[int, ...], dims: tuple[int, ...], inner: tuple[int, ...]
+) -> None:
+    assert innermost_group(shape, dims) == inner
+
+
+def test_reductions_in_steps_reduce_the_same_elements() -> None:
+    func = parse_func("""
+        func @f(%x: tensor<2x3x4x5xi64>) -> tensor<3xi64> {
+          %0 = tensor.reduce_sum %x {dims = [0, 2, 3]} : tensor<3xi64>
+          return %0 : tensor<3xi64>
+        }""")
+    x = np.arange(120).reshape(2, 3, 4, 5)
+    PassManager("decompose", verify_each=True).run_on_func(func)
+    assert [op.attributes.dims for op in func.region.block if op.has(Trait.REDUCTION)] == [(2, 3), (0,)]
+    np.testing.assert_array_equal(interpret(func, [x])[0], x.sum((0, 2, 3)))
+
+
+def test_composite_operations_say_what_they_are_made_of() -> None:
+    for declaration in all_declarations():
+        assert declaration.has(Trait.COMPOSITE) == (declaration.decompose is not None), declaration.name
+
+
+def test_a_decomposition_of_another_type_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    func = parse_func("""
+        func @f(%x: tensor<3x2xf32>) -> tensor<4xf32> {
+          %0 = tensor.fold_windows %x {shape = [4], strides = [1], dilations = [1]} : tensor<4xf32>
+          return %0 : tensor<4xf32>
+        }""")
+    first = func.region.block.first
+    assert first is not None
+
+    def wrong(operation: Operation) -> Value:
+        return operation.operands[0]
+
+    monkeypatch.setattr(first.declaration, "decompose", wrong)
+    with pytest.raises(TypeError, match=r"tensor.fold_windows makes tensor<3x2xf32> where tensor<4xf32> is due"):
+        PassManager("decompose").run_on_func(func)
+
+
+def test_the_verifier_runs_before_the_first_pass_too() -> None:
+    func = parse_func(CHAIN)
+    _Breaking().run(func)
+    with pytest.raises(VerificationError):
+        PassManager("dce", verify_each=True).run_on_func(func)
