@@ -1,0 +1,310 @@
+"""Fusion: from a function of tensor operations to one of `fused.kernel`s.
+
+Elementwise operations and views are pulled into whatever reads them; a value gets a buffer of its own only where it must
+(a result, an operand that a kernel reads whole, a reshape that strides cannot express, a very long chain). Buffers of one
+shape that can be computed together become one kernel, and a contraction takes the elementwise kernel after it as epilogue.
+Without fusion every elementwise operation gets a buffer and a kernel of its own; the bits are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import networkx as nx
+
+from lazytorch.codegen.expression import NotStrided, pull, tensor_type
+from lazytorch.codegen.schedules.reduce import Reduction
+from lazytorch.errors import CompileError
+from lazytorch.ir.core import Block, IRBuilder, Operation, Region, Value
+from lazytorch.ir.declaration import Declaration, Trait
+from lazytorch.ir.dialects import arith, fused, tensor
+
+LONGEST = 96
+"""Elementwise operations after which a chain gets a buffer."""
+
+WHOLE: dict[Declaration, str] = {
+    tensor.gather: "gather",
+    tensor.scatter_add: "scatter",
+    tensor.scatter: "scatter",
+    tensor.pad: "pad",
+    tensor.insert_slice: "insert",
+    tensor.concat: "concat",
+}
+"""Operations whose operands must lie in buffers as they are, and the schedule of each."""
+
+
+class Group:
+    """Buffers that one kernel writes."""
+
+    def __init__(self, schedule: str, shape: tuple[int, ...]) -> None:
+        self.schedule = schedule
+        self.shape = shape
+        self.values: list[Value] = []
+
+
+def fuse(func: Operation, enabled: bool = True) -> None:
+    """Rewrite the function in place: afterwards it holds fused.kernel operations, reshapes of buffers and the return."""
+    block = func.region.block
+    operations = [operation for operation in block if operation is not block.terminator]
+    buffers = _Buffers(block, operations, enabled)
+    groups = _grouped(operations, buffers, enabled)
+    _rewrite(block, operations, groups, buffers)
+
+
+def _pulled(operation: Operation) -> bool:
+    """Whether readers may compute the operation themselves."""
+    return (
+        operation.has(Trait.ELEMENTWISE)
+        or operation.has(Trait.VIEW)
+        or operation.declaration
+        in (
+            arith.constant,
+            tensor.iota,
+        )
+    )
+
+
+class _Buffers:
+    """Which values get a buffer: `values`, in order of definition."""
+
+    def __init__(self, block: Block, operations: Sequence[Operation], enabled: bool) -> None:
+        self.arguments = set(block.arguments)
+        self.chosen: set[Value] = set()
+        self._require(block.terminator.operands)
+        size: dict[Value, int] = {}
+        for operation in operations:
+            if _pulled(operation):
+                total = int(operation.has(Trait.ELEMENTWISE))
+                total += max([0, *[size.get(x, 0) for x in operation.operands if x not in self.chosen]])
+                total += sum(size.get(x, 0) > 8 for x in operation.operands)
+                if operation.has(Trait.ELEMENTWISE) and (not enabled or total > LONGEST):
+                    self.chosen.add(operation.result)
+                    total = 0
+                size[operation.result] = total
+                continue
+            self.chosen.update(operation.results)
+            self._require_operands(operation)
+        for operation in operations:
+            self._make_strided(operation)
+
+    def _require(self, values: Iterable[Value]) -> None:
+        self.chosen.update(value for value in values if value not in self.arguments)
+
+    def _require_operands(self, operation: Operation) -> None:
+        if operation.declaration in WHOLE:
+            self._require(operation.operands)
+        elif operation.has(Trait.CONTRACTION):
+            for operand in operation.operands:
+                self._require([_below_views(operand)])
+
+    def _make_strided(self, operation: Operation) -> None:
+        """Give a buffer to whatever keeps the operation's operands from being read through strides."""
+        while True:
+            try:
+                if operation.has(Trait.REDUCTION):
+                    _probe_reduction(operation, self)
+                elif operation.has(Trait.CONTRACTION):
+                    for operand in operation.operands:
+                        self.expression([operand])
+                elif operation.result in self.chosen and _pulled(operation):
+                    self.expression([operation.result])
+                return
+            except NotStrided as problem:
+                if problem.value in self.chosen:
+                    raise CompileError(
+                        f"{operation.name} cannot read its operand through strides", stage="fusion"
+                    ) from None
+                self.chosen.add(problem.value)
+                made = problem.value.defining_op()
+                if made is not None:
+                    self._make_strided(made)
+
+    def expression(self, values: Sequence[Value]) -> None:
+        """Pull values as a kernel would; raises NotStrided."""
+        leaves = self.chosen.difference(values)
+        pull(values, tensor_type(values[0]).shape, boundary=leaves)
+
+
+def _below_views(value: Value) -> Value:
+    """The value that a chain of views looks at."""
+    operation = value.defining_op()
+    while operation is not None and operation.has(Trait.VIEW):
+        value = operation.operands[0]
+        operation = value.defining_op()
+    return value
+
+
+def _probe_reduction(operation: Operation, buffers: _Buffers) -> None:
+    """Raises NotStrided when the reduction cannot run over its operand's strides."""
+    if 0 not in tensor_type(operation.operands[0]).shape:
+        Reduction(operation, frozenset(buffers.chosen))
+
+
+def _grouped(operations: Sequence[Operation], buffers: _Buffers, enabled: bool) -> list[Group]:
+    """Kernels in an order in which they can run."""
+    graph: nx.DiGraph = nx.DiGraph()
+    group_of: dict[Value, Group] = {}
+    groups: list[Group] = []
+    for operation in operations:
+        for value in operation.results:
+            if value not in buffers.chosen or value in group_of:
+                continue
+            reads = [group_of[read] for read in _reads(operation, buffers) if read in group_of]
+            group = _home(operation, groups, reads, graph) if enabled else None
+            if group is None:
+                group = Group(_schedule_name(operation), tensor_type(value).shape)
+                groups.append(group)
+                graph.add_node(group)
+            group.values += operation.results if not _pulled(operation) else [value]
+            for result in operation.results:
+                group_of[result] = group
+            for read_group in reads:
+                if read_group is not group:
+                    graph.add_edge(read_group, group)
+    if enabled:
+        _attach_epilogues(operations, buffers, group_of, graph)
+    order = {group: number for number, group in enumerate(groups)}
+    return list(nx.lexicographical_topological_sort(graph, key=order.__getitem__))
+
+
+def _schedule_name(operation: Operation) -> str:
+    if _pulled(operation):
+        return "map"
+    if operation.has(Trait.REDUCTION):
+        return "reduce"
+    if operation.has(Trait.CONTRACTION):
+        return "contract"
+    name = WHOLE.get(operation.declaration)
+    if name is None:
+        raise CompileError(f"no schedule takes {operation.name}", stage="fusion", location=operation.location)
+    return name
+
+
+def _reads(operation: Operation, buffers: _Buffers) -> list[Value]:
+    """The buffers that a kernel for this operation reads."""
+    found: dict[Value, None] = {}
+    stack = list(operation.operands)
+    seen: set[Value] = set()
+    while stack:
+        value = stack.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        if value in buffers.chosen or value in buffers.arguments:
+            found[value] = None
+            continue
+        made = value.defining_op()
+        if made is not None:
+            stack += made.operands
+    return list(found)
+
+
+def _home(operation: Operation, groups: Sequence[Group], reads: Sequence[Group], graph: nx.DiGraph) -> Group | None:
+    """A map kernel of the same shape that can also write this value: no path may lead from it back to itself."""
+    if not _pulled(operation):
+        return None
+    shape = tensor_type(operation.result).shape
+    for group in reversed(groups[-32:]):
+        if group.schedule != "map" or group.shape != shape or len(group.values) >= 16:
+            continue
+        if not any(read is not group and nx.has_path(graph, group, read) for read in reads):
+            return group
+    return None
+
+
+def _attach_epilogues(
+    operations: Sequence[Operation], buffers: _Buffers, group_of: dict[Value, Group], graph: nx.DiGraph
+) -> None:
+    """A contraction whose only reader is one map kernel at the same index becomes part of it."""
+    for operation in operations:
+        if not operation.has(Trait.CONTRACTION):
+            continue
+        value = operation.result
+        own = group_of[value]
+        readers = list(graph.successors(own))
+        if len(readers) != 1 or readers[0].schedule != "map" or readers[0].shape != tensor_type(value).shape:
+            continue
+        if any(user.name == "builtin.return" for user in value.users):
+            continue
+        reader = readers[0]
+        if not _only_at_same_index(value, buffers, set(reader.values)):
+            continue
+        reader.schedule = "contract"
+        reader.values.insert(0, value)
+        buffers.chosen.discard(value)
+        for before in list(graph.predecessors(own)):
+            graph.add_edge(before, reader)
+        graph.remove_node(own)
+        group_of[value] = reader
+
+
+def _only_at_same_index(value: Value, buffers: _Buffers, members: set[Value]) -> bool:
+    """Whether every use, up to the buffers of one kernel, is elementwise in the value's own shape."""
+    shape = tensor_type(value).shape
+    stack = [value]
+    seen = set()
+    while stack:
+        current = stack.pop()
+        for user in current.users:
+            if not user.has(Trait.ELEMENTWISE) or tensor_type(user.result).shape != shape:
+                return False
+            result = user.result
+            if result in buffers.chosen:
+                if result not in members:
+                    return False
+            elif result not in seen:
+                seen.add(result)
+                stack.append(result)
+    return True
+
+
+def _rewrite(block: Block, operations: Sequence[Operation], groups: Sequence[Group], buffers: _Buffers) -> None:
+    builder = IRBuilder(block, block.terminator)
+    replaced: dict[Value, Value] = {}
+    for number, group in enumerate(groups):
+        written = [value for value in group.values if value in buffers.chosen]
+        kernel = _kernel(number, group, written, buffers, replaced)
+        builder.insert(kernel)
+        for value, result in zip(written, kernel.results, strict=True):
+            replaced[value] = result
+    block.terminator.operands = tuple([replaced.get(value, value) for value in block.terminator.operands])
+    for operation in reversed(operations):
+        operation.erase()
+
+
+def _kernel(
+    number: int, group: Group, written: Sequence[Value], buffers: _Buffers, replaced: dict[Value, Value]
+) -> Operation:
+    """The fused.kernel of a group: a region with a copy of every operation between its operands and its results."""
+    own = set(group.values)
+    body = Block()
+    copies: dict[Value, Value] = {}
+    operands: list[Value] = []
+    stack = list(reversed(written))
+    location = None
+    while stack:
+        value = stack[-1]
+        if value in copies:
+            stack.pop()
+            continue
+        made = value.defining_op()
+        if made is None or (value in buffers.chosen and value not in own):
+            operands.append(replaced.get(value, value))
+            copies[value] = body.add_argument(value.type, value.name)
+            stack.pop()
+            continue
+        waiting = [operand for operand in made.operands if operand not in copies]
+        if waiting:
+            stack += waiting
+            continue
+        copy = Operation(made.operator, [copies[x] for x in made.operands], [r.type for r in made.results])
+        copy.location = location = made.location
+        body.append(copy)
+        copies.update(zip(made.results, copy.results, strict=True))
+        stack.pop()
+    body.append(Operation(fused.yield_.operator(), [copies[value] for value in written], ()))
+    operator = fused.kernel.operator(name=f"{group.schedule}{number}", schedule=group.schedule)
+    kernel = Operation(operator, operands, [value.type for value in written], [Region([body])])
+    if location is not None:
+        kernel.location = location
+    return kernel

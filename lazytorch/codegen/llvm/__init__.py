@@ -1,0 +1,5 @@
+"""Loop IR to LLVM text."""
+
+from lazytorch.codegen.llvm.lowering import lower
+
+__all__ = ["lower"]

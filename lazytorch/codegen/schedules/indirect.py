@@ -1,0 +1,130 @@
+"""Gather and scatter along the first dimension, in the order of the indices: deterministic whatever the threads."""
+
+from __future__ import annotations
+
+from lazytorch import dtypes
+from lazytorch.codegen.expression import tensor_type
+from lazytorch.codegen.kernel_builder import Index, KernelBuilder
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot, Status
+from lazytorch.codegen.schedules.map import chunks_for, symbol_of
+from lazytorch.ir.core import Operation, Value
+from lazytorch.ir.dialects import arith, loop, tensor
+
+COLUMNS = 256
+"""Columns that one iteration of a parallel scatter takes."""
+OUT_OF_RANGE = 1
+"""The status code of an index out of range; its numbers are the index and the size."""
+
+
+def _row(k: KernelBuilder, index: Value, position: Index, size: Value, status: Value) -> Value:
+    """The row number that an index means; a negative one counts from the end. Out of range: fail, and row 0."""
+    raw = k.load(index, position)
+    number = arith.cast(raw, dtype=dtypes.index)
+    wrapped = arith.select(arith.compare(number, k.value(0), predicate="lt"), arith.add(number, size), number)
+    low = arith.compare(wrapped, k.value(0), predicate="lt")
+    high = arith.compare(wrapped, size, predicate="ge")
+    bad: Value = arith.bit_or(low, high)
+    with k.when(bad):
+        loop.fail(status, k.value(OUT_OF_RANGE), number, size)
+    row: Value = arith.select(bad, k.value(0), wrapped)
+    return row
+
+
+def _columns(k: KernelBuilder, low: Index, high: Index, lanes: int, body: object) -> None:
+    """Whole vectors, then one masked vector."""
+    main = k.add(low, k.round_down(k.sub(high, low), lanes))
+    with k.loop(low, main, lanes) as column:
+        body(column, None)  # type: ignore[operator]
+    with k.when(k.compare("lt", main, high)):
+        body(main, k.mask(k.sub(high, main), lanes))  # type: ignore[operator]
+
+
+def _read(k: KernelBuilder, buffer: Value, row: Index, column: Index, lanes: int, mask: Value | None) -> Value:
+    if mask is None:
+        return k.load(buffer, row, column, lanes=lanes)
+    return k.masked_load(buffer, row, column, mask=mask, other=k.splat(0, buffer.type.dtype, lanes))
+
+
+def _write(k: KernelBuilder, value: Value, buffer: Value, row: Index, column: Index, mask: Value | None) -> None:
+    if mask is None:
+        k.store(value, buffer, row, column)
+    else:
+        k.masked_store(value, buffer, row, column, mask=mask)
+
+
+def gather_launches(operation: Operation, context: ScheduleContext) -> list[Launch]:
+    """One launch; each row of the result is copied from the row its index names."""
+    source, index = operation.operands
+    count = tensor_type(index).numel
+    rest = _rest(source)
+    if count * rest == 0:
+        return []
+    dtype = source.type.dtype
+    lanes = context.target.lanes(dtype.itemsize)
+    key = f"gather|{dtype.name}|{index.type.dtype.name}|{lanes}"
+    symbol = symbol_of("gather", key)
+
+    def build() -> Operation:
+        k = KernelBuilder(symbol)
+        x, at = k.buffer(dtype, (None, 1), "x"), k.buffer(index.type.dtype, (1,), "index")
+        out, status = k.buffer(dtype, (None, 1), "out"), k.buffer(dtypes.int64, (1,), "status")
+        rows, positions, columns = (k.index_argument(name) for name in ("rows", "positions", "columns"))
+        with k.parallel(0, positions) as position:
+            row = _row(k, at, position, rows, status)
+
+            def body(column: Index, mask: Value | None) -> None:
+                _write(k, _read(k, x, row, column, lanes, mask), out, position, column, mask)
+
+            _columns(k, 0, columns, lanes, body)
+        return k.finish()
+
+    slots: list[Slot] = [Address(source), rest, Address(index), Address(operation.result), rest, Status()]
+    slots += [tensor_type(source).shape[0], count, rest]
+    return [Launch(key, symbol, build, slots, chunks_for(count, count * rest, context), 0, 0, [operation])]
+
+
+def scatter_launches(operation: Operation, context: ScheduleContext) -> list[Launch]:
+    """One launch after the base was copied to the result: rows are added (or written) in the order of the indices."""
+    _, index, value = operation.operands
+    result = operation.result
+    count = tensor_type(index).numel
+    rest = _rest(result)
+    if count * rest == 0:
+        return []
+    dtype = result.type.dtype
+    lanes = context.target.lanes(dtype.itemsize)
+    adds = operation.declaration is tensor.scatter_add
+    key = f"scatter|{adds}|{dtype.name}|{index.type.dtype.name}|{lanes}"
+    symbol = symbol_of("scatter", key)
+
+    def build() -> Operation:
+        k = KernelBuilder(symbol)
+        out, at = k.buffer(dtype, (None, 1), "out"), k.buffer(index.type.dtype, (1,), "index")
+        new, status = k.buffer(dtype, (None, 1), "value"), k.buffer(dtypes.int64, (1,), "status")
+        rows, positions, columns = (k.index_argument(name) for name in ("rows", "positions", "columns"))
+        with k.parallel(0, k.ceil_div(columns, COLUMNS)) as strip:
+            low = k.mul(strip, COLUMNS)
+            high = k.min(k.add(low, COLUMNS), columns)
+            with k.loop(0, positions) as position:
+                row = _row(k, at, position, rows, status)
+
+                def body(column: Index, mask: Value | None) -> None:
+                    x = _read(k, new, position, column, lanes, mask)
+                    if adds:
+                        x = arith.add(_read(k, out, row, column, lanes, mask), x)
+                    _write(k, x, out, row, column, mask)
+
+                _columns(k, low, high, lanes, body)
+        return k.finish()
+
+    slots: list[Slot] = [Address(result), rest, Address(index), Address(value), rest, Status()]
+    slots += [tensor_type(result).shape[0], count, rest]
+    chunks = chunks_for(-(-rest // COLUMNS), count * rest, context)
+    return [Launch(key, symbol, build, slots, chunks, 0, 0, [operation])]
+
+
+def _rest(value: Value) -> int:
+    count = 1
+    for size in tensor_type(value).shape[1:]:
+        count *= size
+    return count

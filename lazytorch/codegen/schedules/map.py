@@ -1,0 +1,131 @@
+"""The map schedule: any elementwise expression over one iteration space, with several results."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lazytorch.codegen.expression import Expression, collapse
+from lazytorch.codegen.kernel_builder import Index, KernelBuilder
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot
+from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows, write
+from lazytorch.codegen.views import Access
+from lazytorch.ir.core import Operation, Value
+
+BLOCK = 4096
+"""Elements per parallel iteration of a one-dimensional map."""
+SERIAL_WORK = 16_384
+"""Elements times operations below which one thread does it all: waking another costs several microseconds."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a result goes: a strided access (usually the whole contiguous buffer) on a value's memory."""
+
+    value: Value
+    access: Access
+
+
+def symbol_of(prefix: str, key: str) -> str:
+    """A kernel's name: readable, and unique to its structure."""
+    return f"{prefix}_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def chunks_for(iterations: int, work: int, context: ScheduleContext, per_thread: int = 4) -> int:
+    """Into how many pieces to divide a parallel loop of so many iterations and so much work (operations on elements)."""
+    if work < SERIAL_WORK or context.threads == 1:
+        return 1
+    return max(1, min(iterations, context.threads * per_thread, work // (SERIAL_WORK // 2)))
+
+
+def map_launch(
+    expression: Expression, outputs: Sequence[Output], context: ScheduleContext, operations: Sequence[Operation]
+) -> Launch | None:
+    """One launch that computes the expression's outputs; None when there is nothing to compute."""
+    sizes = expression.shape
+    if 0 in sizes:
+        return None
+    strides = [leaf.access.strides for leaf in expression.leaves] + [output.access.strides for output in outputs]
+    groups = collapse(sizes, strides) or [[]]
+    nest = Nest(expression, sizes, groups)
+    inner = nest.sizes[-1]
+    lanes = 1 if inner == 1 else nest.lanes(context.target, [output.value.type.dtype for output in outputs])
+    flat = len(groups) == 1
+    out_strides = [nest.group_strides(output.access.strides) for output in outputs]
+    patterns = [nest.pattern(strides) for strides in out_strides]
+    key = f"map|{lanes}|{nest.key()}|{patterns}"
+    symbol = symbol_of("map", key)
+    slots: list[Slot] = nest.slots()
+    for output, own in zip(outputs, out_strides, strict=True):
+        slots.append(Address(output.value, output.access.offset * output.value.type.dtype.itemsize))
+        slots += [stride for stride in own if stride not in (0, 1)]
+    slots += nest.sizes
+    count = 1
+    for size in sizes:
+        count *= size
+    rows = -(-count // BLOCK) if flat else count // inner
+    written = sum(output.value.type.dtype.itemsize for output in outputs) * count
+    return Launch(
+        key=key,
+        symbol=symbol,
+        build=lambda: _build(symbol, nest, outputs, patterns, lanes),
+        slots=slots,
+        chunks=chunks_for(rows, count * (2 + expression.operations), context),
+        flops=count * expression.operations,
+        bytes=nest.bytes_read() + written,
+        operations=operations,
+    )
+
+
+def _build(
+    symbol: str, nest: Nest, outputs: Sequence[Output], patterns: Sequence[tuple[int | None, ...]], lanes: int
+) -> Operation:
+    k = KernelBuilder(symbol)
+    emitter = NestEmitter(k, nest, lanes)
+    buffers = [
+        k.buffer(output.value.type.dtype, pattern, f"out{i}")
+        for i, (output, pattern) in enumerate(zip(outputs, patterns, strict=True))
+    ]
+    sizes = [k.index_argument(f"size{g}") for g in range(len(nest.sizes))]
+    inner = sizes[-1]
+    if len(sizes) == 1:
+        emitter.at()
+        with k.parallel(0, k.ceil_div(inner, BLOCK)) as block:
+            low = k.mul(block, BLOCK)
+            _inner(k, emitter, buffers, (), low, k.min(k.add(low, BLOCK), inner), lanes)
+    else:
+        rows: Index = sizes[0]
+        for size in sizes[1:-1]:
+            rows = k.mul(rows, size)
+        with k.parallel(0, rows) as row:
+            outer = split_rows(k, row, sizes[:-1])
+            emitter.at(*outer)
+            _inner(k, emitter, buffers, outer, 0, inner, lanes)
+    return k.finish()
+
+
+def _inner(
+    k: KernelBuilder,
+    emitter: NestEmitter,
+    buffers: Sequence[Value],
+    outer: tuple[Index, ...],
+    low: Index,
+    high: Index,
+    lanes: int,
+) -> None:
+    """Whole vectors, then one masked vector for the rest."""
+
+    def point(index: Index, mask: Value | None) -> None:
+        for value, buffer in zip(emitter.values(index, lanes, mask), buffers, strict=True):
+            write(k, value, buffer, (*outer, index), mask)
+
+    if lanes == 1:
+        with k.loop(low, high) as index:
+            point(index, None)
+        return
+    main = k.add(low, k.round_down(k.sub(high, low), lanes))
+    with k.loop(low, main, lanes) as index:
+        point(index, None)
+    with k.when(k.compare("lt", main, high)):
+        point(main, k.mask(k.sub(high, main), lanes))

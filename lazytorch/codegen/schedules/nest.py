@@ -1,0 +1,231 @@
+"""What schedules share: kernel arguments for the leaves of an expression, and its values at an index, scalar or vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lazytorch import dtypes
+from lazytorch.codegen.expression import Expression, Leaf, describe
+from lazytorch.codegen.kernel_builder import Index, KernelBuilder
+from lazytorch.codegen.launch import Address, Slot
+from lazytorch.codegen.target import Target
+from lazytorch.dtypes import DType
+from lazytorch.ir.core import Value
+from lazytorch.ir.dialects import arith, loop
+from lazytorch.ir.types import VectorType
+
+
+class Nest:
+    """An expression over collapsed dimensions. The last group is the inner loop, which vectors run along.
+
+    `groups` are lists of dimension numbers of the iteration space; [] stands for a single point.
+    """
+
+    def __init__(self, expression: Expression, sizes: Sequence[int], groups: Sequence[Sequence[int]]) -> None:
+        self.expression = expression
+        self.groups = [list(group) for group in groups]
+        self.sizes = [_product([sizes[d] for d in group]) for group in groups]
+        self.strides = [self.group_strides(leaf.access.strides) for leaf in expression.leaves]
+        self.varying = self._varying()
+
+    def group_strides(self, strides: Sequence[int]) -> tuple[int, ...]:
+        """One stride per group: that of its last dimension; a group of size 1 has none."""
+        out = []
+        for group, size in zip(self.groups, self.sizes, strict=True):
+            out.append(strides[group[-1]] if group and size > 1 else 0)
+        return tuple(out)
+
+    def _varying(self) -> list[bool]:
+        """Per entry: whether it changes along the inner loop."""
+        out: list[bool] = []
+        for entry in self.expression.entries:
+            if entry[0] == "leaf":
+                out.append(bool(self.strides[entry[1]]) and self.strides[entry[1]][-1] != 0)
+            elif entry[0] == "op":
+                out.append(any(out[operand] for operand in entry[2]))
+            else:
+                out.append(entry[0] == "given")
+        return out
+
+    def lanes(self, target: Target, extra: Sequence[DType] = ()) -> int:
+        """Elements per vector: what fits for the widest element type involved."""
+        widest = max(
+            [self.expression.dtype(i).itemsize for i in range(len(self.expression.entries))]
+            + [dtype.itemsize for dtype in extra]
+        )
+        return target.lanes(widest)
+
+    def pattern(self, strides: Sequence[int]) -> tuple[int | None, ...]:
+        """The part of strides that is structure: 0 and 1; None for a run-time stride."""
+        return tuple([stride if stride in (0, 1) else None for stride in strides])
+
+    def key(self) -> str:
+        """Canonical text of the expression with its leaves' patterns."""
+        leaves = [
+            f"{'iota' if leaf.value is None else 'buffer'}{leaf.dtype.name}{self.pattern(strides)}"
+            for leaf, strides in zip(self.expression.leaves, self.strides, strict=True)
+        ]
+        return f"{len(self.groups)}|{'/'.join(leaves)}|{describe(self.expression)}"
+
+    def slots(self) -> list[Slot]:
+        """The slots of the leaves, in the order in which `arguments` declares them."""
+        out: list[Slot] = []
+        for leaf, strides in zip(self.expression.leaves, self.strides, strict=True):
+            if leaf.value is None:
+                out += [leaf.access.offset, *strides]
+            else:
+                out.append(Address(leaf.value, leaf.access.offset * leaf.dtype.itemsize))
+                out += [stride for stride in strides if stride not in (0, 1)]
+        return out
+
+    def bytes_read(self) -> int:
+        """Bytes of the distinct elements that the leaves read."""
+        total = 0
+        for leaf, strides in zip(self.expression.leaves, self.strides, strict=True):
+            count = _product([size for size, stride in zip(self.sizes, strides, strict=True) if stride])
+            total += count * leaf.dtype.itemsize
+        return total
+
+
+def _product(sizes: Sequence[int]) -> int:
+    out = 1
+    for size in sizes:
+        out *= size
+    return out
+
+
+class NestEmitter:
+    """Emits a nest's values inside a kernel. Entries that do not change along the inner loop are computed outside of it."""
+
+    def __init__(self, k: KernelBuilder, nest: Nest, lanes: int) -> None:
+        self.k = k
+        self.nest = nest
+        self.lanes = lanes
+        self.arguments: list[tuple[Value, ...]] = []
+        for number, leaf in enumerate(nest.expression.leaves):
+            self.arguments.append(self._declare(number, leaf, nest.strides[number]))
+        self.outer: dict[int, Value] = {}
+        self.outer_index: tuple[Index, ...] = ()
+        self.vectors: dict[int, Value] = {}
+
+    def _declare(self, number: int, leaf: Leaf, strides: tuple[int, ...]) -> tuple[Value, ...]:
+        if leaf.value is None:
+            names = ["offset", *[f"stride{g}_" for g in range(len(strides))]]
+            return tuple([self.k.index_argument(f"iota{number}_{name}") for name in names])
+        return (self.k.buffer(leaf.dtype, self.nest.pattern(strides), f"in{number}"),)
+
+    def at(self, *outer: Index) -> None:
+        """Fix the outer indices, and compute what depends on nothing else, as scalars and broadcast to vectors."""
+        self.outer_index = outer
+        self.outer = {}
+        self.vectors = {}
+        expression = self.nest.expression
+        for number, entry in enumerate(expression.entries):
+            if not self.nest.varying[number] and entry[0] in ("leaf", "op"):
+                self.outer[number] = self._scalar(number, entry)
+        if self.lanes > 1:
+            for number in self._crossing():
+                self.vectors[number] = self.k.broadcast(self.outer[number], self.lanes)
+
+    def _crossing(self) -> list[int]:
+        """Invariant entries that varying ones (or the outputs) read."""
+        expression = self.nest.expression
+        read = set(expression.outputs)
+        for number, entry in enumerate(expression.entries):
+            if entry[0] == "op" and self.nest.varying[number]:
+                read.update(entry[2])
+        return sorted(number for number in read if number in self.outer)
+
+    def _scalar(self, number: int, entry: tuple[Any, ...]) -> Value:
+        if entry[0] == "leaf":
+            return self._read(entry[1], 0, 1, None)
+        operands = [self._scalar_operand(operand) for operand in entry[2]]
+        value: Value = operands[0].builder.emit(entry[1], operands)
+        return value
+
+    def _scalar_operand(self, number: int) -> Value:
+        entry = self.nest.expression.entries[number]
+        if entry[0] == "constant":
+            return self.k.splat(entry[1], entry[2])
+        return self.outer[number]
+
+    def values(
+        self, inner: Index, lanes: int, mask: Value | None = None, given: dict[int, Value] | None = None
+    ) -> list[Value]:
+        """The outputs at inner index `inner` (and the following, for lanes > 1; lanes whose mask is false hold junk)."""
+        expression = self.nest.expression
+        values: dict[int, Value] = dict(given or {})
+        for number, entry in enumerate(expression.entries):
+            if number in values:
+                continue
+            if not self.nest.varying[number]:
+                if entry[0] == "constant":
+                    values[number] = self.k.splat(entry[1], entry[2], lanes)
+                elif lanes == 1:
+                    values[number] = self.outer[number]
+                elif number in self.vectors:
+                    values[number] = self.vectors[number]
+            elif entry[0] == "leaf":
+                values[number] = self._read(entry[1], inner, lanes, mask)
+            else:
+                operands = [values[operand] for operand in entry[2]]
+                values[number] = operands[0].builder.emit(entry[1], operands)
+        return [values[number] for number in expression.outputs]
+
+    def _read(self, number: int, inner: Index, lanes: int, mask: Value | None) -> Value:
+        leaf = self.nest.expression.leaves[number]
+        if leaf.value is None:
+            return self._iota(number, leaf, inner, lanes)
+        (buffer,) = self.arguments[number]
+        strides = self.nest.strides[number]
+        index = (*self.outer_index, *([inner] if len(self.outer_index) < len(strides) else []))
+        if lanes == 1:
+            return self.k.load(buffer, *index)
+        if strides[-1] == 1:
+            if mask is None:
+                return self.k.load(buffer, *index, lanes=lanes)
+            return self.k.masked_load(buffer, *index, mask=mask, other=self.k.splat(0, leaf.dtype, lanes))
+        some = mask if mask is not None else self.k.splat(True, dtypes.bool_, lanes)
+        value: Value = loop.strided_load(buffer, *[self.k.value(i) for i in index], some, lanes=lanes)
+        return value
+
+    def _iota(self, number: int, leaf: Leaf, inner: Index, lanes: int) -> Value:
+        offset, *strides = self.arguments[number]
+        total: Index = offset
+        index = (*self.outer_index, *([inner] if len(self.outer_index) < len(strides) else []))
+        for position, stride in zip(index, strides, strict=True):
+            total = self.k.add(total, self.k.mul(position, stride))
+        start: Value = arith.cast(self.k.value(total), dtype=dtypes.int64)
+        if lanes > 1:
+            step: Value = arith.cast(strides[-1], dtype=dtypes.int64)
+            ramp = arith.mul(self.k.lane_ids(lanes), self.k.broadcast(step, lanes))
+            start = arith.add(self.k.broadcast(start, lanes), ramp)
+        value: Value = arith.cast(start, dtype=leaf.dtype)
+        return value
+
+
+def write(k: KernelBuilder, value: Value, buffer: Value, index: Sequence[Index], mask: Value | None) -> None:
+    """Store a scalar or vector; a vector goes along the last index, whatever its stride is."""
+    if not isinstance(value.type, VectorType):
+        k.store(value, buffer, *index)
+        return
+    stride = buffer.type.strides[-1]  # type: ignore[attr-defined]
+    if stride == 1:
+        if mask is None:
+            k.store(value, buffer, *index)
+        else:
+            k.masked_store(value, buffer, *index, mask=mask)
+        return
+    some = mask if mask is not None else k.splat(True, dtypes.bool_, value.type.lanes)
+    loop.strided_store(value, some, buffer, *[k.value(i) for i in index])
+
+
+def split_rows(k: KernelBuilder, row: Index, sizes: Sequence[Index]) -> tuple[Index, ...]:
+    """The indices of the outer dimensions from their row-major number."""
+    index: list[Index] = []
+    for position in range(len(sizes) - 1, 0, -1):
+        index.append(k.rem(row, sizes[position]))
+        row = k.div(row, sizes[position])
+    index.append(row)
+    return tuple(reversed(index)) if sizes else ()

@@ -1,0 +1,337 @@
+"""The reduce schedule: an elementwise prologue, then one reduction over adjacent dimensions, in a fixed order.
+
+The order (docs/architecture.md, Numbers) depends on nothing but the number of elements, so vectors, threads and batch
+size change no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence, Set
+from typing import Any
+
+import numpy as np
+
+from lazytorch import dtypes
+from lazytorch.codegen.expression import Expression, Leaf, NotStrided, collapse, pull, tensor_type
+from lazytorch.codegen.kernel_builder import Index, KernelBuilder
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot
+from lazytorch.codegen.schedules.map import Output, chunks_for, map_launch, symbol_of
+from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows
+from lazytorch.codegen.views import contiguous
+from lazytorch.dtypes import DType
+from lazytorch.ir.core import Block, Operation, Value
+from lazytorch.ir.declaration import Declaration
+from lazytorch.ir.dialects import arith, loop, tensor
+from lazytorch.ir.types import TensorType
+
+LANES = 64
+BLOCK = 4096
+RUN = 64
+COMBINE: dict[Declaration, Declaration] = {
+    tensor.reduce_sum: arith.add,
+    tensor.reduce_prod: arith.mul,
+    tensor.reduce_max: arith.maximum,
+    tensor.reduce_min: arith.minimum,
+    tensor.reduce_any: arith.bit_or,
+    tensor.reduce_all: arith.bit_and,
+}
+
+
+def identity(reduction: Declaration, dtype: DType) -> Any:
+    """What combined with x is x."""
+    if reduction is tensor.reduce_max or reduction is tensor.reduce_min:
+        sign = -1 if reduction is tensor.reduce_max else 1
+        if dtype.kind == "f":
+            return sign * float("inf")
+        if dtype.kind == "b":
+            return sign > 0
+        bounds = np.iinfo(dtype.numpy)
+        return int(bounds.min if sign < 0 else bounds.max)
+    return {tensor.reduce_sum: 0, tensor.reduce_prod: 1, tensor.reduce_any: False, tensor.reduce_all: True}[reduction]
+
+
+class Reduction:
+    """A reduction as loops: outer dimensions, the reduced one, and at most one inner dimension that is kept."""
+
+    def __init__(self, operation: Operation, boundary: Set[Value] = frozenset()) -> None:
+        self.operation = operation
+        self.operand = operation.operands[0]
+        shape = tensor_type(self.operand).shape
+        a = operation.attributes
+        dims = tuple(a.dims) if hasattr(a, "dims") else (a.dim,)
+        start, stop = dims[0], dims[-1] + 1
+        assert dims == tuple(range(start, stop)), "decompose splits reductions into adjacent dimensions"
+        self.expression = pull([self.operand], shape, boundary=boundary)
+        strides = [leaf.access.strides for leaf in self.expression.leaves]
+        groups = collapse(shape, strides, frozenset((start, stop)))
+        outer = [group for group in groups if group[0] < start]
+        reduced = [group for group in groups if start <= group[0] < stop]
+        inner = [group for group in groups if group[0] >= stop]
+        if len(reduced) > 1 or len(inner) > 1:
+            raise NotStrided(self.operand)
+        self.trailing = not inner
+        self.nest = Nest(self.expression, shape, [*outer, *(reduced or [[]]), *inner])
+        self.outer_sizes = self.nest.sizes[: len(outer)]
+        self.count = self.nest.sizes[len(outer)]
+        self.rows = 1
+        for size in self.outer_sizes:
+            self.rows *= size
+        self.work = self.rows * self.count * (self.nest.sizes[-1] if inner else 1) * (2 + self.expression.operations)
+
+
+def reduce_launches(operation: Operation, context: ScheduleContext) -> list[Launch]:
+    """The launches of one reduction. Raises NotStrided when the operand has to be materialised first."""
+    result = operation.result
+    if 0 in tensor_type(operation.operands[0]).shape:
+        return [] if 0 in tensor_type(result).shape else [_fill(operation, context)]
+    reduction = Reduction(operation)
+    if operation.declaration in (tensor.argmax, tensor.argmin):
+        return [_launch(reduction, "arg", _build_argument, Address(result), context)]
+    if not reduction.trailing:
+        return [_launch(reduction, "columns", _build_columns, Address(result), context)]
+    if reduction.count <= BLOCK:
+        return [_launch(reduction, "single", _build_single, Address(result), context)]
+    if reduction.rows >= context.threads or reduction.work < 1 << 17:
+        return [_launch(reduction, "blocked", _build_blocked, Address(result), context)]
+    return _two_stages(reduction, context)
+
+
+def _fill(operation: Operation, context: ScheduleContext) -> Launch:
+    """The reduction of nothing: the identity."""
+    result = operation.result
+    type = tensor_type(result)
+    value = identity(operation.declaration, type.dtype)
+    expression = Expression(type.shape, [], [("constant", value, type.dtype)], [0])
+    launch = map_launch(expression, [Output(result, contiguous(type.shape))], context, [operation])
+    assert launch is not None
+    return launch
+
+
+Builder = Callable[[KernelBuilder, "Reduction", NestEmitter, Value, Sequence[Value], int], None]
+
+
+def _launch(
+    reduction: Reduction, kind: str, build: Builder, out: Slot, context: ScheduleContext, rows: int | None = None
+) -> Launch:
+    operation = reduction.operation
+    nest = reduction.nest
+    lanes = nest.lanes(context.target)
+    key = f"reduce|{kind}|{operation.name}|{len(reduction.outer_sizes)}|{reduction.trailing}|{lanes}|{nest.key()}"
+    symbol = symbol_of(f"reduce_{kind}", key)
+    dtype = operation.result.type.dtype
+
+    def make() -> Operation:
+        k = KernelBuilder(symbol)
+        emitter = NestEmitter(k, nest, 1 if kind == "arg" else lanes)
+        buffer = k.buffer(dtype, (1,), "out")
+        sizes = [k.index_argument(f"size{g}") for g in range(len(nest.sizes))]
+        build(k, reduction, emitter, buffer, sizes, lanes)
+        return k.finish()
+
+    iterations = rows if rows is not None else reduction.rows
+    if not reduction.trailing and kind == "columns":
+        iterations = reduction.rows * -(-nest.sizes[-1] // lanes)
+    return Launch(
+        key=key,
+        symbol=symbol,
+        build=make,
+        slots=[*nest.slots(), out, *nest.sizes],
+        chunks=chunks_for(iterations, reduction.work, context),
+        flops=reduction.work,
+        bytes=nest.bytes_read(),
+        operations=[operation],
+    )
+
+
+def _two_stages(reduction: Reduction, context: ScheduleContext) -> list[Launch]:
+    """One long row on several threads: all block results into scratch memory, then the second level."""
+    operation = reduction.operation
+    dtype = operation.result.type.dtype
+    blocks = -(-reduction.count // BLOCK)
+    scratch = Scratch(0, reduction.rows * blocks * dtype.itemsize)
+    first = _launch(reduction, "partial", _build_partial, scratch, context, reduction.rows * blocks)
+    shape = (reduction.rows, blocks)
+    partial = Value(TensorType(dtype, shape), Block(), 0)
+    second = _Second(operation, partial, shape)
+    launch = _launch(second, "single", _build_single, Address(operation.result), context)
+    launch.slots = [scratch if isinstance(slot, Address) and slot.value is partial else slot for slot in launch.slots]
+    return [first, launch]
+
+
+class _Second(Reduction):
+    """The second level of a reduction, over the results of the blocks."""
+
+    def __init__(self, operation: Operation, partial: Value, shape: tuple[int, int]) -> None:
+        self.operation = operation
+        leaf = Leaf(partial, partial.type.dtype, contiguous(shape))
+        self.expression = Expression(shape, [leaf], [("leaf", 0, leaf.dtype)], [0])
+        self.trailing = True
+        self.nest = Nest(self.expression, shape, [[0], [1]] if shape[0] > 1 else [[1]])
+        self.outer_sizes = self.nest.sizes[:-1]
+        self.rows, self.count = shape
+        self.work = self.rows * self.count
+
+
+def lane_sums(
+    k: KernelBuilder, combine: Declaration, initial: Any, dtype: DType, lanes: int, low: Index, high: Index, at: Any
+) -> Value:
+    """Reduce [low, high) in 64 lanes, folded in halves; `at(index, mask)` gives a vector of `lanes` elements."""
+    vectors = LANES // lanes
+    start = [k.splat(initial, dtype, lanes)] * vectors
+    main = k.add(low, k.round_down(k.sub(high, low), LANES))
+    with k.carry(low, main, LANES, start) as state:
+        state.next(*[combine(acc, at(k.add(state.index, u * lanes), None)) for u, acc in enumerate(state.carried)])
+
+    def rest() -> list[Value]:
+        out = []
+        for u, acc in enumerate(state.results):
+            index = k.add(main, u * lanes)
+            mask = k.mask(k.sub(high, index), lanes)
+            out.append(arith.select(mask, combine(acc, at(index, mask)), acc))
+        return out
+
+    totals = k.choose(k.compare("lt", main, high), rest, lambda: list(state.results))
+    return fold(combine, list(totals), lanes)
+
+
+def fold(combine: Declaration, vectors: list[Value], lanes: int) -> Value:
+    """64 lanes, in order, to one number: i with i + 32, then i + 16, 8, 4, 2, 1."""
+    while len(vectors) > 1:
+        half = len(vectors) // 2
+        vectors = [combine(vectors[i], vectors[i + half]) for i in range(half)]
+    (vector,) = vectors
+    while lanes > 1:
+        lanes //= 2
+        low = loop.shuffle(vector, vector, lanes=tuple(range(lanes)))
+        high = loop.shuffle(vector, vector, lanes=tuple(range(lanes, 2 * lanes)))
+        vector = combine(low, high)
+    value: Value = loop.extract(vector, lane=0)
+    return value
+
+
+def _rows(k: KernelBuilder, reduction: Reduction, sizes: Sequence[Value]) -> Index:
+    rows: Index = 1
+    for size in sizes[: len(reduction.outer_sizes)]:
+        rows = k.mul(rows, size)
+    return rows
+
+
+def _sum_of(k: KernelBuilder, reduction: Reduction, emitter: NestEmitter, low: Index, high: Index, lanes: int) -> Value:
+    declaration = reduction.operation.declaration
+    dtype = reduction.operation.result.type.dtype
+    return lane_sums(
+        k,
+        COMBINE[declaration],
+        identity(declaration, dtype),
+        dtype,
+        lanes,
+        low,
+        high,
+        lambda index, mask: emitter.values(index, lanes, mask)[0],
+    )
+
+
+def _build_single(
+    k: KernelBuilder, reduction: Reduction, emitter: NestEmitter, out: Value, sizes: Sequence[Value], lanes: int
+) -> None:
+    """At most one block per row."""
+    outer = sizes[: len(reduction.outer_sizes)]
+    with k.parallel(0, _rows(k, reduction, sizes)) as row:
+        emitter.at(*split_rows(k, row, outer))
+        k.store(_sum_of(k, reduction, emitter, 0, sizes[-1], lanes), out, row)
+
+
+def _build_partial(
+    k: KernelBuilder, reduction: Reduction, emitter: NestEmitter, out: Value, sizes: Sequence[Value], lanes: int
+) -> None:
+    """Every block of every row to its own place."""
+    outer, count = sizes[: len(reduction.outer_sizes)], sizes[-1]
+    blocks = k.ceil_div(count, BLOCK)
+    with k.parallel(0, k.mul(_rows(k, reduction, sizes), blocks)) as item:
+        row = k.div(item, blocks)
+        low = k.mul(k.rem(item, blocks), BLOCK)
+        emitter.at(*split_rows(k, row, outer))
+        total = _sum_of(k, reduction, emitter, low, k.min(k.add(low, BLOCK), count), lanes)
+        k.store(total, out, item)
+
+
+def _build_blocked(
+    k: KernelBuilder, reduction: Reduction, emitter: NestEmitter, out: Value, sizes: Sequence[Value], lanes: int
+) -> None:
+    """Several blocks per row; their results go in turn to 64 second-level lanes, which are folded in the same way."""
+    outer, count = sizes[: len(reduction.outer_sizes)], sizes[-1]
+    declaration = reduction.operation.declaration
+    combine, dtype = COMBINE[declaration], reduction.operation.result.type.dtype
+    initial = identity(declaration, dtype)
+    with k.parallel(0, _rows(k, reduction, sizes)) as row:
+        emitter.at(*split_rows(k, row, outer))
+        second = k.local(dtype, LANES)
+        for u in range(0, LANES, lanes):
+            k.store(k.splat(initial, dtype, lanes), second, u)
+        with k.loop(0, count, BLOCK) as low:
+            total = _sum_of(k, reduction, emitter, low, k.min(k.add(low, BLOCK), count), lanes)
+            lane = k.rem(k.div(low, BLOCK), LANES)
+            k.store(combine(k.load(second, lane), total), second, lane)
+        vectors = [k.load(second, u, lanes=lanes) for u in range(0, LANES, lanes)]
+        k.store(fold(combine, vectors, lanes), out, row)
+
+
+def _build_columns(
+    k: KernelBuilder, reduction: Reduction, emitter: NestEmitter, out: Value, sizes: Sequence[Value], lanes: int
+) -> None:
+    """Vectors along the kept inner dimension; along the reduced one in order, in runs of 64 and runs of 64 runs."""
+    outer = sizes[: len(reduction.outer_sizes)]
+    count, inner = sizes[-2], sizes[-1]
+    declaration = reduction.operation.declaration
+    combine, dtype = COMBINE[declaration], reduction.operation.result.type.dtype
+    initial = identity(declaration, dtype)
+    strips = k.ceil_div(inner, lanes)
+    with k.parallel(0, k.mul(_rows(k, reduction, sizes), strips)) as item:
+        row = k.div(item, strips)
+        column = k.mul(k.rem(item, strips), lanes)
+        index = split_rows(k, row, outer)
+        mask = k.mask(k.sub(inner, column), lanes)
+        start = [k.splat(initial, dtype, lanes)]
+        with k.carry(0, count, RUN * RUN, start) as top:
+            limit = k.min(k.add(top.index, RUN * RUN), count)
+            with k.carry(top.index, limit, RUN, start) as middle:
+                stop = k.min(k.add(middle.index, RUN), count)
+                with k.carry(middle.index, stop, 1, start) as low:
+                    emitter.at(*index, low.index)
+                    low.next(combine(low.carried[0], emitter.values(column, lanes, mask)[0]))
+                middle.next(combine(middle.carried[0], low.results[0]))
+            top.next(combine(top.carried[0], middle.results[0]))
+        k.masked_store(top.results[0], out, k.add(k.mul(row, inner), column), mask=mask)
+
+
+def _build_argument(
+    k: KernelBuilder, reduction: Reduction, emitter: NestEmitter, out: Value, sizes: Sequence[Value], lanes: int
+) -> None:
+    """The index of the first extreme element; a nan is more extreme than any number."""
+    outer = sizes[: len(reduction.outer_sizes)]
+    count = sizes[len(outer)]
+    inner: Index = 1 if reduction.trailing else sizes[-1]
+    predicate = "gt" if reduction.operation.declaration is tensor.argmax else "lt"
+
+    def element(position: Index, column: Index, index: tuple[Index, ...]) -> Value:
+        if reduction.trailing:
+            return emitter.values(position, 1)[0]
+        emitter.at(*index, position)
+        return emitter.values(column, 1)[0]
+
+    with k.parallel(0, k.mul(_rows(k, reduction, sizes), inner)) as item:
+        index = split_rows(k, k.div(item, inner), outer)
+        column = k.rem(item, inner)
+        if reduction.trailing:
+            emitter.at(*index)
+        best = element(0, column, index)
+        with k.carry(1, count, 1, [best, k.value(0)]) as state:
+            old, place = state.carried
+            new = element(state.index, column, index)
+            better = arith.compare(new, old, predicate=predicate)
+            if new.type.dtype.kind == "f":
+                is_nan = arith.compare(new, new, predicate="ne")
+                was_nan = arith.compare(old, old, predicate="ne")
+                better = arith.bit_and(arith.bit_or(better, is_nan), arith.bit_not(was_nan))
+            state.next(arith.select(better, new, old), arith.select(better, state.index, place))
+        k.store(arith.cast(state.results[1], dtype=dtypes.int64), out, item)
