@@ -11,6 +11,7 @@ import pytest
 
 from lazytorch.config import config
 from lazytorch.errors import CompileError, VerificationError
+from lazytorch.ir.accumulation import innermost_group
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Trait, all_declarations
 from lazytorch.ir.dialects import load_all
@@ -18,7 +19,6 @@ from lazytorch.ir.equivalence import equivalent
 from lazytorch.ir.interpreter import interpret
 from lazytorch.ir.parser import parse_func, parse_module
 from lazytorch.ir.pass_manager import PassManager, parse_pipeline
-from lazytorch.ir.passes.decompose import innermost_group
 from lazytorch.ir.passes.registry import Pass, all_passes
 from lazytorch.ir.printer import print_ir
 from lazytorch.ir.types import TensorType

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
+from lazytorch.ir import accumulation
 from lazytorch.ir.declaration import Attributes, Declaration, Trait
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.types import TensorType
@@ -443,7 +444,7 @@ reduce_sum: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     vjp=(_sum_vjp,),
-    reference=lambda attributes, x: np.sum(x, attributes.dims, dtype=x.dtype),
+    reference=lambda attributes, x: accumulation.reduce(x, attributes.dims, np.add, 0.0),
     gradient_name="Sum",
     doc="sum over `dims` (ascending) in the fixed order of docs/architecture.md; the dimensions vanish",
 )
@@ -453,7 +454,7 @@ reduce_prod: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     vjp=(_prod_vjp,),
-    reference=lambda attributes, x: np.prod(x, attributes.dims, dtype=x.dtype),
+    reference=lambda attributes, x: accumulation.reduce(x, attributes.dims, np.multiply, 1.0),
     gradient_name="Prod",
     doc="product over `dims`",
 )
@@ -552,26 +553,15 @@ def _contract_side(op: Any, g: Any, side: int) -> Any:
     return out
 
 
-def _reference_contract(attributes: Attributes, lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-    wide = np.float64 if lhs.dtype.kind == "f" else lhs.dtype
-    letters: dict[str, str] = {}
-    for letter in attributes.lhs + attributes.rhs:
-        letters.setdefault(letter, chr(ord("a") + len(letters)))
-    spell = [
-        "".join([letters[letter] for letter in dimensions])
-        for dimensions in (attributes.lhs, attributes.rhs, attributes.out)
-    ]
-    out = np.einsum(f"{spell[0]},{spell[1]}->{spell[2]}", lhs.astype(wide), rhs.astype(wide))
-    return np.asarray(out).astype(lhs.dtype)
-
-
 contract: Declaration = Declaration(
     "tensor.contract",
     _infer_contract,
     attributes=("lhs", "rhs", "out"),
     traits=(Trait.PURE, Trait.CONTRACTION, Trait.EXPENSIVE),
     vjp=(lambda op, g: _contract_side(op, g, 0), lambda op, g: _contract_side(op, g, 1)),
-    reference=_reference_contract,
+    reference=lambda attributes, lhs, rhs: accumulation.contract(
+        lhs, rhs, (attributes.lhs, attributes.rhs, attributes.out)
+    ),
     gradient_name="Mm",
     doc="general product: one letter per dimension, letters missing in `out` are summed (einsum of two operands)",
 )

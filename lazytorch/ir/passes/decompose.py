@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lazytorch.ir.accumulation import innermost_group
 from lazytorch.ir.core import IRBuilder, Operation, Value, inserting
 from lazytorch.ir.declaration import Trait
 from lazytorch.ir.passes.registry import Pass, register
@@ -79,14 +80,3 @@ class Decompose(Pass):
         operation.replace_with((outcome,))
         remaining: Operation | None = outcome.owner
         return remaining
-
-
-def innermost_group(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
-    """The last of the groups of neighbours among the reduced dimensions, with all reduced dimensions of size 1."""
-    group: list[int] = []
-    for dim in range(len(shape) - 1, -1, -1):
-        if dim in dims and shape[dim] != 1:
-            group.append(dim)
-        elif shape[dim] != 1 and group:
-            break
-    return tuple(sorted(group + [dim for dim in dims if shape[dim] == 1])) or dims
