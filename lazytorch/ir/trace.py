@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any
 
+from lazytorch.config import config
 from lazytorch.ir.declaration import Attributes, Declaration, Operator, Signature, Trait
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.types import TensorType, TupleType, Type
@@ -66,10 +67,11 @@ class Trace:
 
     live: every tensor object made since then (whether the user still holds it is found out at the sync).
     updates: storages that already hold data and have a new value pending.
+    limit: so many operations are recorded at most before the trace is run (0: eagerly, every one by itself).
     mixed: some value with a history older than this trace is in it, so tape order is no topological order of histories.
     """
 
-    __slots__ = ("epoch", "grad_enabled", "key", "leaves", "live", "mixed", "nodes", "place", "updates")
+    __slots__ = ("epoch", "grad_enabled", "key", "leaves", "limit", "live", "mixed", "nodes", "place", "updates")
 
     def __init__(self) -> None:
         self.grad_enabled = True
@@ -85,6 +87,7 @@ class Trace:
         self.updates: dict[Any, Node] = {}
         self.mixed = False
         self.place: Place | None = None
+        self.limit = 0 if config.eager else config.flush_nodes
 
 
 class _ThreadState(threading.local):

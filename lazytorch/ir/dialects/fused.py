@@ -16,7 +16,8 @@ kernel: Declaration = Declaration(
     attributes=("name", "schedule"),
     traits=(Trait.PURE,),
     doc="A cluster of tensor operations computed together. Operands and results are whole tensors in contiguous "
-    "buffers; the region (block arguments = operands) holds the tensor operations, views included, and ends in fused.yield.",
+    "buffers; the region (block arguments = operands) holds the tensor operations, views included, and ends in "
+    "fused.yield.",
 )
 yield_: Declaration = Declaration(
     "fused.yield",

@@ -1,0 +1,80 @@
+"""PyTorch's API on a lazy graph compiler: `import lazytorch as torch`, or `python -m lazytorch run script.py`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from lazytorch import autograd, dtypes
+from lazytorch.autograd.modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from lazytorch.dtypes import DType as dtype
+from lazytorch.ops import creation, elementwise, indexing, products, reductions, sampling, shaping, unary
+from lazytorch.ops.promotion import promote_types, result_type
+from lazytorch.ops.recording import FUNCTIONS
+from lazytorch.ops.sampling import Generator, default_generator
+from lazytorch.printing import set_printoptions
+from lazytorch.runtime.device import Device as device
+from lazytorch.runtime.statistics import STATISTICS
+from lazytorch.runtime.thread_count import get_num_threads, set_num_threads
+from lazytorch.tensor import Size, Tensor, set_default_dtype
+from lazytorch.tensor import default_dtype as get_default_dtype
+
+__version__ = "0.1.0"
+
+globals().update(FUNCTIONS)
+for _dtype in dtypes.ALL:
+    if _dtype is not dtypes.index:
+        globals()[_dtype.torch_name] = _dtype
+        if _dtype.alias:
+            globals()[_dtype.alias] = _dtype
+
+inf, nan, pi, e = float("inf"), float("nan"), 3.141592653589793, 2.718281828459045
+strided, contiguous_format, preserve_format = "torch.strided", "torch.contiguous_format", "torch.preserve_format"
+
+_LAZY = ("nn", "optim", "utils", "backends", "cuda", "inspect", "linalg", "random")
+
+
+def __getattr__(name: str) -> Any:
+    """Load `nn`, `optim`, `utils` ... when they are first used."""
+    if name in _LAZY:
+        return importlib.import_module(f"lazytorch.{name}")
+    if name in ("dump", "explain"):
+        return getattr(importlib.import_module("lazytorch.inspect"), name)
+    raise AttributeError(f"lazytorch has no attribute {name!r} (yet)")
+
+
+def stats() -> dict[str, int]:
+    """Counters of what the compiler and the runtime did so far: programs planned, kernels compiled, native calls ..."""
+    return STATISTICS.stats()
+
+
+__all__ = [
+    "Generator",
+    "Size",
+    "Tensor",
+    "autograd",
+    "creation",
+    "default_generator",
+    "device",
+    "dtype",
+    "elementwise",
+    "enable_grad",
+    "get_default_dtype",
+    "get_num_threads",
+    "indexing",
+    "inference_mode",
+    "is_grad_enabled",
+    "no_grad",
+    "products",
+    "promote_types",
+    "reductions",
+    "result_type",
+    "sampling",
+    "set_default_dtype",
+    "set_grad_enabled",
+    "set_num_threads",
+    "set_printoptions",
+    "shaping",
+    "stats",
+    "unary",
+]

@@ -1,0 +1,26 @@
+"""Gradients: `backward`, `grad`, modes and custom functions (torch.autograd)."""
+
+from __future__ import annotations
+
+from lazytorch.autograd.engine import backward, grad
+from lazytorch.autograd.function import Function
+from lazytorch.autograd.modes import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from lazytorch.tensor import Tensor as Variable
+
+__all__ = [
+    "Function",
+    "Variable",
+    "backward",
+    "enable_grad",
+    "grad",
+    "inference_mode",
+    "is_grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+]

@@ -1,0 +1,191 @@
+"""`Tensor.backward` and `autograd.grad`: tensors in, tensors out, over the walk in ir/backward.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lazytorch.ir.backward import backward as walk
+from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.trace import RECORDER, STATE, Node
+from lazytorch.ir.types import TensorType
+from lazytorch.ops.recording import emit
+from lazytorch.tensor import HOOKED, Accumulator, Tensor, assign, caller, value, wrap
+
+
+def _one(like: Node) -> Node:
+    """The cotangent of a scalar result."""
+    number = 1.0 if like.type.dtype.kind == "f" else 1
+    node: Node = RECORDER.emit(arith.constant.operator(value=number, type=TensorType(like.type.dtype, ())), ())
+    return node
+
+
+def _seed(output: Tensor, gradient: Tensor | None) -> Node:
+    node = value(output)
+    if gradient is None:
+        if node.type.numel != 1:
+            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+        return emit_shape(_one(node), node)
+    seed = value(gradient)
+    if seed.type.shape != node.type.shape:
+        raise RuntimeError(
+            f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of "
+            f"{output.shape}."
+        )
+    return seed
+
+
+def emit_shape(node: Node, like: Node) -> Node:
+    """A number in the shape of a one-element value."""
+    return node if like.type.shape == () else emit(tensor.reshape, node, shape=like.type.shape)
+
+
+def _check(output: Tensor) -> None:
+    if not output.requires_grad:
+        raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
+
+
+class _Hooks:
+    """Applies the hooks of tensors, and keeps the gradients that were asked to be retained."""
+
+    def __init__(self) -> None:
+        self.by_node: dict[int, list[Tensor]] = {}
+        for owner in list(HOOKED):
+            self.by_node.setdefault(id(value(owner)), []).append(owner)
+        self.retained: list[Tensor] = []
+
+    def __call__(self, node: Node, cotangent: Node) -> Node:
+        for owner in self.by_node.get(id(node), ()):
+            for hook in list(getattr(owner, "_hooks", {}).values()):
+                replaced = hook(wrap(STATE.trace, cotangent))
+                if replaced is not None:
+                    cotangent = value(replaced)
+            if getattr(owner, "_retain", False):
+                _deposit(owner, cotangent)
+        return cotangent
+
+
+def retain(self: Tensor) -> None:
+    """Keep the gradient of a tensor that is no leaf."""
+    if not self.requires_grad:
+        raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+    if not self.is_leaf:
+        self._retain = True
+        HOOKED.add(self)
+
+
+Tensor.retain_grad = retain  # type: ignore[method-assign]
+
+
+def _deposit(owner: Tensor, gradient: Node, create_graph: bool = False) -> None:
+    """Set or add to `.grad`."""
+    trace = STATE.trace
+    if owner.grad is None:
+        owner.grad = wrap(trace, gradient)
+        return
+    before, trace.grad_enabled = trace.grad_enabled, create_graph
+    total = emit(arith.add, value(owner.grad), gradient)
+    trace.grad_enabled = before
+    if create_graph:
+        owner.grad = wrap(trace, total)
+    else:
+        assign(owner.grad, total)
+
+
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add the gradients of the outputs to `.grad` of the leaves they depend on (torch.autograd.backward)."""
+    outputs = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    gradients = [grad_tensors] if grad_tensors is None or isinstance(grad_tensors, Tensor) else list(grad_tensors)
+    trace = STATE.trace
+    trace.place = caller()
+    for output in outputs:
+        _check(output)
+    gradients += [None] * (len(outputs) - len(gradients))
+    roots = [value(output) for output in outputs]
+    seeds = [_seed(output, gradient) for output, gradient in zip(outputs, gradients, strict=True)]
+    arrived = walk(
+        trace,
+        roots,
+        seeds,
+        create_graph=create_graph,
+        retain_graph=bool(create_graph if retain_graph is None else retain_graph),
+        hook=_Hooks() if HOOKED else None,
+    )
+    wanted = None if inputs is None else {id(x) for x in ([inputs] if isinstance(inputs, Tensor) else inputs)}
+    for node, gradient in arrived.items():
+        if isinstance(node.history, Accumulator):
+            owner = node.history.tensor()
+            if owner is not None and (wanted is None or id(owner) in wanted):
+                _deposit(owner, gradient, create_graph)
+
+
+def _method(
+    self: Tensor,
+    gradient: Tensor | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add this tensor's gradients to `.grad` of the leaves it depends on."""
+    backward(self, gradient, retain_graph, create_graph, inputs)
+
+
+Tensor.backward = _method  # type: ignore[attr-defined]
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """The gradients of the outputs with respect to the inputs, without touching `.grad` (torch.autograd.grad)."""
+    results = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    seeds = [grad_outputs] if grad_outputs is None or isinstance(grad_outputs, Tensor) else list(grad_outputs)
+    trace = STATE.trace
+    trace.place = caller()
+    for output in results:
+        _check(output)
+    for x in wanted:
+        if not x.requires_grad:
+            raise RuntimeError("One of the differentiated Tensors does not require grad")
+    seeds += [None] * (len(results) - len(seeds))
+    nodes = [value(x) for x in wanted]
+    arrived = walk(
+        trace,
+        [value(x) for x in results],
+        [_seed(output, seed) for output, seed in zip(results, seeds, strict=True)],
+        create_graph=create_graph,
+        retain_graph=bool(create_graph if retain_graph is None else retain_graph),
+        stops=nodes,
+        hook=_Hooks() if HOOKED else None,
+    )
+    out: list[Tensor | None] = []
+    for x, node in zip(wanted, nodes, strict=True):
+        found = arrived.get(node)
+        if found is None and materialize_grads:
+            out.append(x.new_zeros(x.shape))  # type: ignore[attr-defined]
+        elif found is None and not allow_unused:
+            raise RuntimeError(
+                "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if "
+                "this is the desired behavior."
+            )
+        else:
+            out.append(None if found is None else wrap(trace, found))
+    return tuple(out)
+
+
+def as_tensors(values: Any) -> Sequence[Any]:
+    """A tuple of what may be one value."""
+    return values if isinstance(values, tuple | list) else (values,)

@@ -1,0 +1,130 @@
+"""Custom differentiable functions (torch.autograd.Function)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lazytorch.autograd.engine import as_tensors
+from lazytorch.ir.declaration import Declaration, Operator, Signature, Trait
+from lazytorch.ir.trace import STATE, Node, record, results_of
+from lazytorch.ir.types import TupleType
+from lazytorch.tensor import Tensor, caller, value, wrap
+
+
+class Context:
+    """What `forward` leaves for `backward`: `ctx`."""
+
+    def __init__(self) -> None:
+        self.saved: tuple[Any, ...] = ()
+        self.needs_input_grad: tuple[bool, ...] = ()
+        self.materialize = True
+        self.constant: set[int] = set()
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep tensors for the backward."""
+        self.saved = tensors
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """What `save_for_backward` kept."""
+        return self.saved
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
+        """Outputs through which no gradient flows."""
+        self.constant.update(map(id, tensors))
+
+    def mark_dirty(self, *tensors: Tensor) -> None:
+        """Inputs that forward wrote to (values are functional here: nothing to do)."""
+
+    def set_materialize_grads(self, wanted: bool) -> None:
+        """Whether backward gets zeros instead of None."""
+        self.materialize = wanted
+
+
+class Function:
+    """A function with its own derivative: static `forward(ctx, ...)` and `backward(ctx, *gradients)`."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Any:
+        """Compute the outputs."""
+        raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """The gradients of forward's arguments."""
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom autograd.Function to use it with "
+            "backward mode AD."
+        )
+
+    @classmethod
+    def apply(cls, *arguments: Any) -> Any:
+        """Call forward, and remember backward."""
+        trace = STATE.trace
+        place = caller()
+        ctx = Context()
+        ctx.needs_input_grad = tuple([isinstance(x, Tensor) and x.requires_grad for x in arguments])
+        before, trace.grad_enabled = trace.grad_enabled, False
+        try:
+            if "setup_context" in dir(cls):
+                outputs = cls.forward(*arguments)  # type: ignore[call-arg]
+                cls.setup_context(ctx, arguments, outputs)  # type: ignore[attr-defined]
+            else:
+                outputs = cls.forward(ctx, *arguments)
+        finally:
+            trace.grad_enabled = before
+        if not before or not any(ctx.needs_input_grad):
+            return outputs
+        trace.place = place
+        return _attach(cls, ctx, arguments, outputs)
+
+
+def _attach(cls: type[Function], ctx: Context, arguments: tuple[Any, ...], outputs: Any) -> Any:
+    """The outputs with a history that calls `cls.backward`: one operation over inputs and forward's results."""
+    inputs = [x for x in arguments if isinstance(x, Tensor)]
+    results = as_tensors(outputs)
+    trace = STATE.trace
+    nodes = [value(x) for x in results]
+    operands = tuple([value(x) for x in inputs] + nodes)
+    count = len(inputs)
+    types = tuple([node.type for node in nodes])
+    signature = Signature(_operator(cls, count, len(types)), tuple([x.type for x in operands]), TupleType(types))
+
+    def rule(op: Node, gradients: Any) -> tuple[Any, ...]:
+        given = [
+            wrap(trace, g) if g is not None else (x.new_zeros(x.shape) if ctx.materialize else None)
+            for g, x in zip(gradients, results, strict=True)
+        ]
+        answers = iter(as_tensors(cls.backward(ctx, *given)))
+        found = [next(answers, None) for _ in arguments]
+        kept = [y for x, y in zip(arguments, found, strict=True) if isinstance(x, Tensor)]
+        return (*[None if y is None else value(y) for y in kept], *[None] * len(types))
+
+    signature.vjp = rule
+    node = record(trace, signature, operands, True)
+    wrapped = []
+    for x, made in zip(results, results_of(trace, node), strict=True):
+        if id(x) in ctx.constant or x.dtype.kind not in "fc":
+            wrapped.append(x)
+        else:
+            wrapped.append(wrap(trace, made))
+    return tuple(wrapped) if isinstance(outputs, tuple | list) else wrapped[0]
+
+
+_operators: dict[tuple[int, int], Declaration] = {}
+
+
+def _operator(cls: type[Function], inputs: int, outputs: int) -> Operator:
+    """The operation "the last operands, with a derivative of the user's own"; one label per class."""
+    declaration = _operators.get((inputs, outputs))
+    if declaration is None:
+        declaration = _operators[inputs, outputs] = Declaration(
+            f"autograd.function_{inputs}_{outputs}",
+            lambda attributes, *types: tuple(types[inputs:]),
+            traits=(Trait.PURE, Trait.COMPOSITE),
+            reference=lambda attributes, *arrays: tuple(arrays[inputs:]),
+            decompose=lambda op: tuple(op.operands[inputs:]),
+            doc="Forward's results, with the derivative that a torch.autograd.Function defines.",
+        )
+    return declaration.operator(label=cls.__name__)
+

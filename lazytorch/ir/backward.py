@@ -1,0 +1,135 @@
+"""The backward walk over the trace: extends the recorded graph with the operations' own vector-Jacobian products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lazytorch.ir.dialects import arith
+from lazytorch.ir.passes.differentiate import conform
+from lazytorch.ir.trace import Node, Trace, result
+
+
+class Freed:
+    """The history of a node whose graph was released by an earlier backward walk. Use `FREED`."""
+
+    def __repr__(self) -> str:
+        return "FREED"
+
+
+FREED = Freed()
+AGAIN = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
+    "freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify "
+    "retain_graph=True if you need to backward through the graph a second time or if you need to access saved tensors "
+    "after calling backward."
+)
+
+
+def postorder(roots: Sequence[Node]) -> list[Node]:
+    """Every node with a history that the roots depend on, operands before users. Iterative."""
+    seen: set[int] = set()
+    out: list[Node] = []
+    stack: list[tuple[Node, bool]] = [(root, False) for root in reversed(roots)]
+    while stack:
+        node, expanded = stack.pop()
+        if expanded:
+            out.append(node)
+            continue
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        stack.append((node, True))
+        for operand in node.operands:
+            history = operand.history
+            if history is FREED:
+                raise RuntimeError(AGAIN)
+            if history is True and id(operand) not in seen:
+                stack.append((operand, False))
+    return out
+
+
+def backward(
+    trace: Trace,
+    roots: Sequence[Node],
+    cotangents: Sequence[Node],
+    *,
+    create_graph: bool = False,
+    retain_graph: bool = False,
+    stops: Sequence[Node] = (),
+    hook: Callable[[Node, Node], Node] | None = None,
+) -> dict[Node, Node]:
+    """Emit the backward operations of `roots`; the cotangent that arrived at each autograd leaf and each node of `stops`.
+
+    A node's cotangent passes through `hook` before it is used. Raises RuntimeError for a graph that was freed, and
+    NotImplementedError for an operation on the way that has no derivative.
+    """
+    for root in roots:
+        if root.history is FREED:
+            raise RuntimeError(AGAIN)
+    order = postorder([root for root in roots if root.history is True])
+    grad_enabled, trace.grad_enabled = trace.grad_enabled, create_graph
+    place = trace.place
+    kept = set(map(id, stops))
+    arrived: dict[Node, Node] = {}
+    touched: list[Node] = []
+    try:
+        for root, cotangent in zip(roots, cotangents, strict=True):
+            _add(root, cotangent, touched)
+        for node in reversed(order):
+            cotangent = node.cotangent
+            if cotangent is None:
+                continue
+            trace.place = node.place
+            if hook is not None and not isinstance(cotangent, list):
+                cotangent = hook(node, cotangent)
+            if id(node) in kept:
+                arrived[node] = cotangent
+            _propagate(node, cotangent, touched)
+        for node in touched:
+            if node.history is not True and node.history is not None and node.cotangent is not None:
+                arrived[node] = hook(node, node.cotangent) if hook is not None else node.cotangent
+    finally:
+        for node in touched:
+            node.cotangent = None
+        trace.grad_enabled, trace.place = grad_enabled, place
+    if not retain_graph:
+        for node in order:
+            node.history = FREED
+    return arrived
+
+
+def _propagate(node: Node, cotangent: Any, touched: list[Node]) -> None:
+    """Apply the node's rule, and add what it gives to the operands' cotangents."""
+    signature = node.signature
+    assert signature is not None
+    if signature.operator.declaration is result:
+        (operation,) = node.operands
+        if operation.cotangent is None:
+            operation.cotangent = [None] * len(operation.type.types)
+            touched.append(operation)
+        operation.cotangent[node.attributes.index] = cotangent
+        return
+    rules = signature.vjp
+    if rules is None:
+        name = signature.operator.declaration.name
+        raise NotImplementedError(f"derivative for {name} is not implemented")
+    if callable(rules):
+        for operand, contribution in zip(node.operands, rules(node, cotangent), strict=True):
+            if contribution is not None and operand.history is not None:
+                _add(operand, contribution, touched)
+        return
+    for operand, rule in zip(node.operands, rules, strict=True):
+        if rule is not None and operand.history is not None:
+            _add(operand, rule(node, cotangent), touched)
+
+
+def _add(node: Node, cotangent: Node, touched: list[Node]) -> None:
+    if cotangent.type is not node.type:
+        cotangent = conform(cotangent, node)
+    before = node.cotangent
+    if before is None:
+        node.cotangent = cotangent
+        touched.append(node)
+    else:
+        node.cotangent = arith.add(before, cotangent)

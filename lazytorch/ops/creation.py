@@ -1,0 +1,333 @@
+"""Tensors out of nothing: from data, constants, ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lazytorch import dtypes
+from lazytorch.dtypes import DType
+from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.trace import RECORDER, STATE, leaf
+from lazytorch.ir.types import TensorType
+from lazytorch.ops.promotion import python_dtype
+from lazytorch.ops.recording import FUNCTIONS, cast, emit, node_of, place, result, torch_function
+from lazytorch.ops.shaping import sizes_of
+from lazytorch.runtime.buffer import Buffer
+from lazytorch.runtime.device import Device
+from lazytorch.tensor import Tensor, assign, default_dtype, from_array, of_leaf, value
+
+
+def finish(out: Tensor, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """Check the device and set requires_grad."""
+    if device is not None:
+        Device(device).check_usable()
+    return out.requires_grad_() if requires_grad else out
+
+
+def _bfloat16(array: np.ndarray) -> np.ndarray:
+    """float32 to bfloat16 patterns, rounded to nearest even."""
+    bits = array.astype(np.float32).view(np.uint32)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return np.where(np.isnan(array), np.uint16(0x7FC0), rounded)
+
+
+def of_numpy_values(array: np.ndarray, dtype: DType) -> Tensor:
+    """A tensor with the array's numbers in an element type."""
+    if dtype is dtypes.bfloat16:
+        return from_array(_bfloat16(array), dtype)
+    with np.errstate(all="ignore"):
+        return from_array(array.astype(dtype.numpy), dtype)
+
+
+def _shape_of(data: Any) -> tuple[int, ...]:
+    """The shape of nested sequences. Raises torch's errors for ragged ones."""
+    if isinstance(data, Tensor):
+        return tuple(data.shape)
+    if isinstance(data, np.ndarray):
+        return data.shape
+    if not isinstance(data, list | tuple):
+        return ()
+    if not data:
+        return (0,)
+    inner = _shape_of(data[0])
+    for position, item in enumerate(data[1:], 1):
+        other = _shape_of(item)
+        if other != inner:
+            if len(other) and len(inner) and len(other) == len(inner):
+                raise ValueError(
+                    f"expected sequence of length {inner[0]} at dim 1 (got {other[0]})"
+                )
+            raise TypeError(f"must be real number, not {type(item).__name__} (at position {position})")
+    return (len(data), *inner)
+
+
+def _flat(data: Any) -> list[Any]:
+    out: list[Any] = []
+    stack = [data]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list | tuple):
+            stack.extend(reversed(item))
+        elif isinstance(item, Tensor):
+            stack.extend(reversed(item.tolist()) if item.shape else [item.item()])
+        elif isinstance(item, np.ndarray):
+            stack.extend(reversed(item.tolist()) if item.ndim else [item.item()])
+        else:
+            out.append(item.item() if isinstance(item, np.generic) else item)
+    return out
+
+
+def _inferred(items: Sequence[Any]) -> DType:
+    kinds = {type(item) for item in items}
+    if complex in kinds:
+        return python_dtype(0j)
+    if float in kinds or not items:
+        return default_dtype()
+    if int in kinds:
+        return dtypes.int64
+    if kinds == {bool}:
+        return dtypes.bool_
+    bad = next(item for item in items if type(item) not in (int, float, bool, complex))
+    if isinstance(bad, str):
+        raise TypeError(f"new(): invalid data type '{type(bad).__name__}'")
+    raise RuntimeError(f"Could not infer dtype of {type(bad).__name__}")
+
+
+@torch_function("tensor", method=False, out=False)
+def tensor_(
+    data: Any, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Tensor:
+    """A tensor with a copy of the data: numbers, nested sequences, arrays, tensors."""
+    if isinstance(data, Tensor):
+        copied = FUNCTIONS["clone"](data.detach())
+        return finish(copied.to(dtype or data.dtype), requires_grad, device)  # type: ignore[attr-defined]
+    if isinstance(data, np.ndarray | np.generic):
+        array = np.asarray(data)
+        return finish(of_numpy_values(array, dtype or dtypes.of_numpy(array.dtype)), requires_grad, device)
+    shape = _shape_of(data)
+    items = _flat(data)
+    kind = dtype or _inferred(items)
+    for item in items:
+        if not isinstance(item, int | float | complex):
+            raise TypeError(f"new(): invalid data type '{type(item).__name__}'")
+    if kind.kind in "ui" and any(isinstance(item, float) for item in items):
+        items = [int(item) for item in items]
+    array = np.array(items, dtype=np.float32 if kind is dtypes.bfloat16 else kind.numpy).reshape(shape)
+    return finish(of_numpy_values(array, kind), requires_grad, device)
+
+
+@torch_function("as_tensor", "asarray", method=False, out=False)
+def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """The data as a tensor; a tensor or array of the same type is not copied."""
+    if isinstance(data, Tensor):
+        return data if dtype is None else data.to(dtype)  # type: ignore[attr-defined, no-any-return]
+    if isinstance(data, np.ndarray) and (dtype is None or dtypes.of_numpy(data.dtype) is dtype):
+        return from_numpy(data)  # type: ignore[no-any-return]
+    return tensor_(data, dtype=dtype, device=device)  # type: ignore[no-any-return]
+
+
+@torch_function("from_numpy", method=False, out=False)
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor on the array's own memory."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    dtype = dtypes.of_numpy(array.dtype)
+    buffer = Buffer.from_numpy(array)
+    if array.flags.c_contiguous:
+        return of_leaf(leaf(TensorType(dtype, array.shape), buffer))
+    return from_array(array, dtype)
+
+
+def _filled(number: Any, shape: tuple[int, ...], dtype: DType) -> Tensor:
+    """A constant of the program: it takes no memory until somebody needs it."""
+    if any(size < 0 for size in shape):
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
+    place()
+    kind = dtype.kind
+    number = float(number) if kind == "f" else bool(number) if kind == "b" else number
+    operator = arith.constant.operator(value=number, type=TensorType(dtype, shape))
+    return result(RECORDER.emit(operator, ()))
+
+
+def _maker(name: str, number: Any) -> Callable[..., Tensor]:
+    def function(*size: Any, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
+        shape = sizes_of(options.pop("size", size) if not size else size)
+        out = _filled(number, shape, dtype or default_dtype())
+        return finish(out, options.get("requires_grad", False), device)
+
+    function.__name__, function.__doc__ = name, f"A tensor of {name}." if number is not None else "Any contents."
+    torch_function(name, method=False)(function)
+
+    def like(input: Tensor, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
+        out = _filled(number, tuple(input.shape), dtype or input.dtype)
+        return finish(out, options.get("requires_grad", False), device)
+
+    like.__name__, like.__doc__ = f"{name}_like", f"`{name}` in the shape and element type of a tensor."
+    torch_function(f"{name}_like", method=False, out=False)(like)
+
+    def new(self: Tensor, *size: Any, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
+        shape = sizes_of(options.pop("size", size) if not size else size)
+        return finish(_filled(number, shape, dtype or self.dtype), options.get("requires_grad", False), device)
+
+    setattr(Tensor, f"new_{name}", new)
+    return function
+
+
+zeros, ones, empty = _maker("zeros", 0), _maker("ones", 1), _maker("empty", 0)
+
+
+@torch_function("full", method=False)
+def full(size: Sequence[int], fill_value: Any, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
+    """One number everywhere."""
+    if isinstance(fill_value, Tensor):
+        fill_value = fill_value.item()
+    out = _filled(fill_value, tuple(size), dtype or python_dtype(fill_value))
+    return finish(out, options.get("requires_grad", False), device)
+
+
+@torch_function("full_like", method=False, out=False)
+def full_like(input: Tensor, fill_value: Any, *, dtype: DType | None = None, **options: Any) -> Tensor:
+    """One number in the shape and element type of a tensor."""
+    return full(tuple(input.shape), fill_value, dtype=dtype or input.dtype, **options)  # type: ignore[no-any-return]
+
+
+def _new_full(self: Tensor, size: Sequence[int], fill_value: Any, **options: Any) -> Tensor:
+    return full(size, fill_value, **{"dtype": self.dtype, **options})  # type: ignore[no-any-return]
+
+
+def _new_tensor(self: Tensor, data: Any, **options: Any) -> Tensor:
+    return tensor_(data, **{"dtype": self.dtype, **options})  # type: ignore[no-any-return]
+
+
+Tensor.new_full = _new_full  # type: ignore[attr-defined]
+Tensor.new_tensor = _new_tensor  # type: ignore[attr-defined]
+
+
+@torch_function("arange", method=False)
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, dtype: DType | None = None, device: Any = None, **options: Any
+) -> Tensor:
+    """start, start + step, ... below end."""
+    if end is None:
+        start, end = 0, start
+    start, end, step = (x.item() if isinstance(x, Tensor) else x for x in (start, end, step))
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if (end - start) * step < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    whole = all(isinstance(x, int) for x in (start, end, step))
+    kind = dtype or (dtypes.int64 if whole else default_dtype())
+    count = max(0, -(-(end - start) // step)) if whole else int(np.ceil((end - start) / step))
+    wide = dtypes.int64 if kind.kind in "uib" else dtypes.float64
+    place()
+    steps = RECORDER.emit(tensor.iota.operator(size=count, dtype=wide), ())
+    number = int if wide is dtypes.int64 else float
+    out = arith.add(arith.mul(steps, node_of(number(step), wide)), node_of(number(start), wide))
+    return finish(result(cast(out, kind)), options.get("requires_grad", False), device)
+
+
+@torch_function("linspace", method=False)
+def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
+    """`steps` numbers from start to end inclusive; the second half counts back from the end, as torch."""
+    kind = dtype or default_dtype()
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    real = np.float32 if kind.itemsize < 8 else np.float64
+    a, b = real(start), real(end)
+    step = (b - a) / real(max(steps - 1, 1))
+    index = np.arange(steps).astype(real)
+    array = np.where(np.arange(steps) < steps // 2, a + step * index, b - step * (steps - 1 - np.arange(steps)).astype(real))
+    if steps == 1:
+        array = np.array([a])
+    return finish(of_numpy_values(array.astype(real), kind), options.get("requires_grad", False), device)
+
+
+@torch_function("eye", method=False)
+def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
+    """Ones on the diagonal, zeros elsewhere."""
+    columns = n if m is None else m
+    place()
+    row = RECORDER.emit(tensor.iota.operator(size=n, dtype=dtypes.int64), ())
+    column = RECORDER.emit(tensor.iota.operator(size=columns, dtype=dtypes.int64), ())
+    same = arith.compare(emit(tensor.reshape, row, shape=(n, 1)), column, predicate="eq")
+    return finish(result(cast(same, dtype or default_dtype())), options.get("requires_grad", False), device)
+
+
+@torch_function("one_hot", method=False, out=False)
+def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
+    """int64 ones at the classes along a new last dimension (nn.functional.one_hot)."""
+    count = num_classes if num_classes >= 0 else int(FUNCTIONS["max"](input)) + 1
+    place()
+    classes = RECORDER.emit(tensor.iota.operator(size=count, dtype=dtypes.int64), ())
+    node = emit(tensor.reshape, cast(value(input), dtypes.int64), shape=(*input.shape, 1))
+    return result(cast(arith.compare(node, classes, predicate="eq"), dtypes.int64))
+
+
+# -- writing whole tensors
+
+
+def _fill(self: Tensor, number: Any) -> Tensor:
+    """Every element becomes the number."""
+    place()
+    node = node_of(number, self.dtype) if not isinstance(number, Tensor) else cast(value(number), self.dtype)
+    return assign(self, emit(tensor.expand, node, shape=tuple(self.shape)))
+
+
+def _zero(self: Tensor) -> Tensor:
+    return _fill(self, 0)
+
+
+def _copy(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
+    """The elements of another tensor, broadcast and converted."""
+    place()
+    node = cast(value(src), self.dtype)
+    if node.type.shape != self.shape:
+        node = emit(tensor.expand, node, shape=tuple(self.shape))
+    else:
+        node = emit(tensor.alias, node, label="CopyBackwards")
+    return assign(self, node)
+
+
+def _resize(self: Tensor, *size: Any) -> Tensor:
+    shape = sizes_of(size)
+    if tuple(self.shape) != shape:
+        self._node = _filled(0, shape, self.dtype)._node
+        STATE.trace.live.append(self)
+    return self
+
+
+Tensor.fill_ = _fill  # type: ignore[attr-defined]
+Tensor.zero_ = _zero  # type: ignore[attr-defined]
+Tensor.copy_ = _copy  # type: ignore[attr-defined]
+Tensor.resize_ = _resize  # type: ignore[attr-defined]
+FUNCTIONS["device"] = Device
+
+
+def _cpu(self: Tensor) -> Tensor:
+    return self
+
+
+def _cuda(self: Tensor, device: Any = None) -> Tensor:
+    Device("cuda").check_usable()
+    return self
+
+
+Tensor.cpu = _cpu  # type: ignore[attr-defined]
+Tensor.cuda = _cuda  # type: ignore[attr-defined]
+
+
+def _type(self: Tensor, dtype: Any = None) -> Any:
+    from lazytorch.ops.recording import title
+
+    return f"torch.{title(self.dtype)}Tensor" if dtype is None else self.to(dtype)  # type: ignore[attr-defined]
+
+
+Tensor.type = _type  # type: ignore[attr-defined]
+Tensor.element_size = lambda self: self.dtype.itemsize  # type: ignore[attr-defined]
+Tensor.is_floating_point = lambda self: self.dtype.is_floating_point  # type: ignore[attr-defined]
+FUNCTIONS["is_tensor"] = lambda x: isinstance(x, Tensor)
+FUNCTIONS["is_floating_point"] = lambda x: x.dtype.is_floating_point
+FUNCTIONS["numel"] = lambda x: x._node.type.numel

@@ -1,0 +1,419 @@
+"""Elementwise functions and the operators. The binary operators are generated: one specialised function each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from sys import _getframe
+from typing import Any
+
+from lazytorch import dtypes
+from lazytorch.dtypes import DType
+from lazytorch.ir.declaration import Declaration
+from lazytorch.ir.dialects import arith, math
+from lazytorch.ir.trace import STATE, Node, record2
+from lazytorch.ir.types import TensorType
+from lazytorch.ops.promotion import python_dtype, result_type
+from lazytorch.ops.recording import (
+    FUNCTIONS,
+    NUMBERS,
+    apply,
+    cast,
+    emit,
+    floating,
+    node_of,
+    number_leaf,
+    place,
+    result,
+    torch_function,
+    write_into,
+)
+from lazytorch.tensor import Tensor, default_dtype, record_node, reread, value, wrap
+
+TENSOR_TYPES: set[type] = {Tensor}
+"""Tensor and its subclasses: what the operators take the fast way for."""
+
+
+def _register_subclass(cls: type, **keywords: Any) -> None:
+    TENSOR_TYPES.add(cls)
+
+
+Tensor.__init_subclass__ = classmethod(_register_subclass)  # type: ignore[assignment]
+
+
+class Binary:
+    """A binary elementwise function: its operation, and how its operands' element types are promoted.
+
+    rule: "promote" (common type), "true" (true division: integers become floating), "compare" (common type, result bool),
+    "bits" (no floating types).
+    """
+
+    def __init__(self, name: str, declaration: Declaration, rule: str = "promote", **attributes: Any) -> None:
+        self.name = name
+        self.operator = declaration.operator(**attributes)
+        self.rule = rule
+        self.table: dict[Any, dict[Any, Any]] = {}
+        self.numbers: dict[tuple[Any, type], tuple[DType, bool]] = {}
+
+    def common(self, a: TensorType, rank_a: int, b: TensorType, rank_b: int) -> DType:
+        """The element type that both operands are cast to."""
+        dtype = result_type(a.dtype, rank_a, b.dtype, rank_b)
+        if self.rule == "true" and dtype.kind not in "fc":
+            dtype = default_dtype()
+        if self.rule == "bits" and dtype.kind in "fc":
+            raise RuntimeError(f'"{self.name}_cpu" not implemented for \'{_title(dtype)}\'')
+        if self.rule == "subtract" and (a.dtype is dtypes.bool_ or b.dtype is dtypes.bool_):
+            if a.dtype is b.dtype:
+                raise RuntimeError(
+                    "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
+                    "operator instead."
+                )
+        return dtype
+
+    def miss(self, a: TensorType, b: TensorType) -> Any:
+        """Fill the table for two operand types: a signature, or the casts that have to come first."""
+        dtype = self.common(a, len(a.shape), b, len(b.shape))
+        signature = self.operator.signature(a.with_dtype(dtype), b.with_dtype(dtype))
+        found = signature if a.dtype is dtype and b.dtype is dtype else (signature, dtype)
+        self.table.setdefault(a, {})[b] = found
+        return found
+
+    def call(self, a: Any, b: Any) -> Tensor:
+        """The function on tensors and numbers, from anywhere."""
+        trace = STATE.trace
+        place()
+        na, nb = self.operands(a, b)
+        return wrap(trace, record_node(trace, self.operator, (na, nb)))
+
+    def operands(self, a: Any, b: Any) -> tuple[Node, Node]:
+        """Both operands as nodes of the common element type; a Python number becomes a run-time argument."""
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            na, nb = value(a), value(b)
+            dtype = self.common(na.type, len(na.type.shape), nb.type, len(nb.type.shape))
+            return cast(na, dtype), cast(nb, dtype)
+        if isinstance(a, Tensor):
+            na = value(a)
+            dtype = self._with_number(na.type, b)
+            return cast(na, dtype), number_leaf(b, dtype)
+        if not isinstance(b, Tensor):
+            raise TypeError(f"{self.name}(): argument 'input' (position 1) must be Tensor, not {type(a).__name__}")
+        nb = value(b)
+        dtype = self._with_number(nb.type, a)
+        return number_leaf(a, dtype), cast(nb, dtype)
+
+    def _with_number(self, type: TensorType, number: Any) -> DType:
+        if not isinstance(number, NUMBERS):
+            raise TypeError(
+                f"{self.name}(): argument 'other' (position 2) must be Tensor, not {number.__class__.__name__}"
+            )
+        like = TensorType(python_dtype(number), ())
+        return self.common(type, len(type.shape), like, -1)
+
+
+def _title(dtype: DType) -> str:
+    return {"f32": "Float", "f64": "Double", "f16": "Half", "bf16": "BFloat16"}.get(dtype.name, dtype.torch_name)
+
+
+_OPERATOR = '''
+def {name}(a, b):
+    """{doc}"""
+    if type(b) not in TENSOR_TYPES:
+        return other(binary, a, b, {swapped})
+    na = a._node
+    nb = b._node
+    if a._base is not None and a._seen != a._base._version_count:
+        na = reread(a)
+    if b._base is not None and b._seen != b._base._version_count:
+        nb = reread(b)
+    try:
+        signature = table[na.type][nb.type]
+    except KeyError:
+        signature = miss(na.type, nb.type)
+    trace = STATE.trace
+    frame = _getframe(1)
+    trace.place = (frame.f_code, frame.f_lasti)
+    if type(signature) is tuple:
+        signature, dtype = signature
+        na = cast(na, dtype)
+        nb = cast(nb, dtype)
+    node = record2(trace, signature, na, nb, {history})
+    self = new(Tensor)
+    self._node = node
+    self._base = None
+    self._version_count = 0
+    self.grad = None
+    trace.live.append(self)
+    if node.number >= trace.limit:
+        synchronize(trace, (), "the pending graph is long")
+    return self
+'''
+
+
+def _other(binary: Binary, a: Tensor, b: Any, swapped: bool) -> Any:
+    """The slow way of an operator: the other operand is a number (or something foreign)."""
+    if not isinstance(b, NUMBERS) and not isinstance(b, Tensor):
+        array = getattr(b, "__array__", None)
+        if array is None or isinstance(b, str):
+            return NotImplemented
+        b = b.item() if getattr(b, "shape", None) == () else FUNCTIONS["from_numpy"](b)
+    frame = _getframe(2)
+    trace = STATE.trace
+    trace.place = (frame.f_code, frame.f_lasti)
+    operands = binary.operands(b, a) if swapped else binary.operands(a, b)
+    return wrap(trace, record_node(trace, binary.operator, operands))
+
+
+def define_operator(method: str, binary: Binary, differentiable: bool = True, swapped: bool = False) -> None:
+    """Generate one operator method, specialised (as dataclasses generates __init__)."""
+    from lazytorch.runtime.session import synchronize
+
+    history = "True if trace.grad_enabled and (na.history or nb.history) else None" if differentiable else "None"
+    source = _OPERATOR.format(name=method, doc=f"`{binary.name}` as an operator.", swapped=swapped, history=history)
+    scope: dict[str, Any] = {
+        "TENSOR_TYPES": TENSOR_TYPES,
+        "Tensor": Tensor,
+        "STATE": STATE,
+        "_getframe": _getframe,
+        "binary": binary,
+        "cast": cast,
+        "miss": binary.miss,
+        "new": object.__new__,
+        "other": _other,
+        "record2": record2,
+        "reread": reread,
+        "synchronize": synchronize,
+        "table": binary.table,
+        "__name__": __name__,
+    }
+    exec(compile(source, f"<operator {method}>", "exec"), scope)
+    setattr(Tensor, method, scope[method])
+
+
+ADD = Binary("add", arith.add)
+SUB = Binary("sub", arith.sub, "subtract")
+MUL = Binary("mul", arith.mul)
+DIV = Binary("div", arith.div, "true")
+AND, OR, XOR = (Binary(f"bitwise_{n}", d, "bits") for n, d in (("and", arith.bit_and), ("or", arith.bit_or), ("xor", arith.bit_xor)))
+COMPARISONS = {
+    name: Binary(name, arith.compare, "compare", predicate=name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
+}
+MAXIMUM, MINIMUM = Binary("maximum", arith.maximum), Binary("minimum", arith.minimum)
+FMOD = Binary("fmod", arith.remainder)
+
+for _name, _binary, _differentiable in (
+    ("add", ADD, True),
+    ("sub", SUB, True),
+    ("mul", MUL, True),
+    ("truediv", DIV, True),
+    ("and", AND, False),
+    ("or", OR, False),
+    ("xor", XOR, False),
+):
+    define_operator(f"__{_name}__", _binary, _differentiable)
+    define_operator(f"__r{_name}__", _binary, _differentiable, swapped=True)
+for _name, _binary in COMPARISONS.items():
+    define_operator(f"__{_name}__", _binary, False)
+
+
+def _hash(self: Tensor) -> int:
+    return id(self)
+
+
+Tensor.__hash__ = _hash  # type: ignore[assignment]
+
+
+def _scaled(other: Any, alpha: Any) -> Any:
+    return other if type(alpha) is int and alpha == 1 else MUL.call(other, alpha) if isinstance(other, Tensor) else other * alpha
+
+
+@torch_function("add", inplace=True)
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """input + alpha * other"""
+    return ADD.call(input, _scaled(other, alpha))
+
+
+@torch_function("sub", "subtract", inplace=True)
+def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """input - alpha * other"""
+    return SUB.call(input, _scaled(other, alpha))
+
+
+@torch_function("rsub")
+def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
+    """other - alpha * input"""
+    return SUB.call(other, _scaled(input, alpha))
+
+
+@torch_function("mul", "multiply", inplace=True)
+def mul(input: Any, other: Any) -> Tensor:
+    """input * other"""
+    return MUL.call(input, other)
+
+
+@torch_function("div", "divide", "true_divide", inplace=True)
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """input / other, rounded toward zero ("trunc") or minus infinity ("floor") if asked for."""
+    if rounding_mode is None:
+        return DIV.call(input, other)
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode != "trunc":
+        raise RuntimeError(
+            "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '" + rounding_mode + "'"
+        )
+    place()
+    na, nb = ADD.operands(input, other)
+    quotient = emit(arith.div, na, nb)
+    return result(emit(arith.trunc, quotient) if quotient.type.dtype.kind == "f" else quotient)
+
+
+@torch_function("floor_divide", inplace=True)
+def floor_divide(input: Any, other: Any) -> Tensor:
+    """floor(input / other)"""
+    place()
+    na, nb = ADD.operands(input, other)
+    if na.type.dtype.kind == "f":
+        rest = arith.remainder(na, nb)
+        wrong = arith.bit_and(
+            arith.compare(rest, 0.0, predicate="ne"),
+            arith.compare(arith.compare(rest, 0.0, predicate="lt"), arith.compare(nb, 0.0, predicate="lt"), predicate="ne"),
+        )
+        quotient = arith.div(arith.sub(na, rest), nb)
+        quotient = arith.select(wrong, arith.sub(quotient, 1.0), quotient)
+        return result(arith.round_even(quotient))
+    return result(arith.div(arith.sub(na, _modulo(na, nb)), nb))
+
+
+def _modulo(na: Node, nb: Node) -> Node:
+    """Python's %: the sign of the divisor."""
+    rest = arith.remainder(na, nb)
+    zero = 0.0 if na.type.dtype.kind == "f" else 0
+    wrong = arith.bit_and(
+        arith.compare(rest, zero, predicate="ne"),
+        arith.compare(arith.compare(rest, zero, predicate="lt"), arith.compare(nb, zero, predicate="lt"), predicate="ne"),
+    )
+    node: Node = arith.select(wrong, arith.add(rest, nb), rest)
+    return node
+
+
+@torch_function("remainder", inplace=True)
+def remainder(input: Any, other: Any) -> Tensor:
+    """Python's input % other"""
+    place()
+    na, nb = ADD.operands(input, other)
+    return result(_modulo(na, nb))
+
+
+@torch_function("pow", inplace=True)
+def pow(input: Any, exponent: Any) -> Tensor:
+    """input ** exponent; small whole exponents multiply, as torch does."""
+    if isinstance(input, Tensor) and isinstance(exponent, int | float) and not isinstance(exponent, bool):
+        special = _special_power(input, exponent)
+        if special is not None:
+            return special
+    place()
+    na, nb = ADD.operands(input, exponent)
+    if na.type.dtype.kind in "iub":
+        whole = na.type.dtype
+        double = dtypes.float64
+        return result(cast(emit(math.pow_, cast(na, double), cast(nb, double), label="Pow"), whole))
+    return result(emit(math.pow_, na, nb, label="Pow0" if not isinstance(exponent, Tensor) else "Pow1"))
+
+
+def _special_power(input: Tensor, exponent: float) -> Tensor | None:
+    if exponent == 2:
+        return _power_of_two(input)
+    if input.dtype.kind != "f":
+        return _whole_power(input, exponent) if isinstance(exponent, int) and 0 <= exponent <= 8 else None
+    if exponent == 3:
+        place()
+        x = value(input)
+        return result(emit(arith.mul, emit(arith.mul, x, x), x, label="Pow"))
+    if exponent == 0.5:
+        return apply(arith.sqrt.operator("Pow"), value(input))
+    if exponent == 1:
+        return apply(arith.mul.operator("Pow"), value(input), number_leaf(1.0, input.dtype))
+    if exponent == -1:
+        place()
+        return result(emit(arith.div, number_leaf(1.0, input.dtype), value(input), label="Pow"))
+    return None
+
+
+def _power_of_two(input: Tensor) -> Tensor:
+    x = value(input)
+    return apply(arith.mul.operator("Pow"), x, x)
+
+
+def _whole_power(input: Tensor, exponent: int) -> Tensor:
+    place()
+    x = value(input)
+    total = emit(arith.add, emit(arith.mul, x, number_leaf(0, x.type.dtype)), number_leaf(1, x.type.dtype))
+    for _ in range(exponent):
+        total = emit(arith.mul, total, x)
+    return result(total)
+
+
+for _method, _function, _swapped in (
+    ("pow", pow, False),
+    ("floordiv", floor_divide, False),
+    ("mod", remainder, False),
+    ("rpow", pow, True),
+    ("rfloordiv", floor_divide, True),
+    ("rmod", remainder, True),
+):
+    setattr(Tensor, f"__{_method}__", (lambda f: lambda a, b: f(b, a))(_function) if _swapped else _function)
+
+
+def _binary_function(name: str, binary: Binary, *aliases: str, inplace: bool = True) -> None:
+    def function(input: Any, other: Any) -> Tensor:
+        return binary.call(input, other)
+
+    function.__name__, function.__doc__ = name, f"Elementwise `{name}`."
+    torch_function(name, *aliases, inplace=inplace)(function)
+
+
+_binary_function("maximum", MAXIMUM, inplace=False)
+_binary_function("minimum", MINIMUM, inplace=False)
+_binary_function("fmod", FMOD)
+for _name, _binary in COMPARISONS.items():
+    _binary_function(
+        _name,
+        _binary,
+        *{"ne": ("not_equal",), "gt": ("greater",), "lt": ("less",), "ge": ("greater_equal",), "le": ("less_equal",)}.get(_name, ()),
+    )
+for _name, _binary in (("bitwise_and", AND), ("bitwise_or", OR), ("bitwise_xor", XOR)):
+    _binary_function(_name, _binary)
+
+
+def _logical(name: str, declaration: Declaration) -> None:
+    def function(input: Any, other: Any) -> Tensor:
+        place()
+        return result(emit(declaration, cast(node_of(input), dtypes.bool_), cast(node_of(other), dtypes.bool_)))
+
+    function.__name__, function.__doc__ = name, f"Elementwise `{name}`: anything but 0 is true."
+    torch_function(name, inplace=True)(function)
+
+
+for _name, _declaration in (("and", arith.bit_and), ("or", arith.bit_or), ("xor", arith.bit_xor)):
+    _logical(f"logical_{_name}", _declaration)
+
+
+def _inplace_operator(name: str, function: Callable[..., Tensor]) -> None:
+    def write(self: Tensor, other: Any) -> Tensor:
+        return write_into(self, function(self, other))
+
+    setattr(Tensor, f"__i{name}__", write)
+
+
+for _name, _function in (
+    ("add", add),
+    ("sub", sub),
+    ("mul", mul),
+    ("truediv", div),
+    ("floordiv", floor_divide),
+    ("mod", remainder),
+    ("pow", pow),
+    ("and", FUNCTIONS["bitwise_and"]),
+    ("or", FUNCTIONS["bitwise_or"]),
+    ("xor", FUNCTIONS["bitwise_xor"]),
+):
+    _inplace_operator(_name, _function)

@@ -1,0 +1,339 @@
+"""Reading and writing by index: ints, slices, None, ..., masks and index tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lazytorch import dtypes
+from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.trace import Node
+from lazytorch.ops.recording import FUNCTIONS, cast, dimension, emit, node_of, place, result, torch_function
+from lazytorch.ops.shaping import select, sliced, unsqueeze
+from lazytorch.tensor import Tensor, assign, from_array, value
+
+NUMBER = (int, np.integer)
+
+
+def _items(key: Any, rank: int) -> list[Any]:
+    """The index as a list with `...` filled in."""
+    items = list(key) if isinstance(key, tuple) else [key]
+    used = sum(
+        x.ndim if _is_mask(x) else 1 for x in items if x is not None and x is not Ellipsis and not isinstance(x, bool)
+    )
+    if used > rank:
+        raise IndexError(f"too many indices for tensor of dimension {rank}")
+    dots = [i for i, x in enumerate(items) if x is Ellipsis]
+    fill = [slice(None)] * (rank - used)
+    if dots:
+        return items[: dots[0]] + fill + items[dots[0] + 1 :]
+    return items + fill
+
+
+def _is_mask(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.dtype in (dtypes.bool_, dtypes.uint8) and x.ndim > 0  # type: ignore[attr-defined]
+
+
+def _as_index(x: Any) -> Any:
+    """Lists and arrays as index tensors."""
+    if isinstance(x, list | range):
+        return FUNCTIONS["tensor"](list(x))
+    if isinstance(x, np.ndarray):
+        return FUNCTIONS["from_numpy"](x)
+    return x
+
+
+def _basic(self: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int, Tensor]]]:
+    """Apply ints, slices and None as views; the index tensors that remain, with their dimensions."""
+    out, d = self, 0
+    advanced: list[tuple[int, Tensor]] = []
+    for item in items:
+        if item is None:
+            out = unsqueeze(out, d)
+            d += 1
+        elif isinstance(item, bool):
+            out = unsqueeze(out, d)
+            advanced.append((d, FUNCTIONS["tensor"]([0] if item else [], dtype=dtypes.int64)))
+            d += 1
+        elif isinstance(item, NUMBER) or (isinstance(item, Tensor) and not item.shape and item.dtype.kind in "ui"):
+            out = _selected(out, d, int(item))
+        elif isinstance(item, slice):
+            out = _sliced(out, d, item)
+            d += 1
+        elif isinstance(item, Tensor):
+            for index in _index_tensors(item, out, d):
+                advanced.append((d, index))
+                d += 1
+        else:
+            raise IndexError(
+                "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices "
+                f"(got {type(item).__name__})"
+            )
+    return out, advanced
+
+
+def _selected(out: Tensor, d: int, index: int) -> Tensor:
+    size = out.shape[d]
+    if not -size <= index < size:
+        raise IndexError(f"index {index} is out of bounds for dimension {d} with size {size}")
+    return select(out, d, index)  # type: ignore[no-any-return]
+
+
+def _sliced(out: Tensor, d: int, item: slice) -> Tensor:
+    size = out.shape[d]
+    step = 1 if item.step is None else int(item.step)
+    if step <= 0:
+        raise ValueError("step must be greater than zero")
+    bounds = [None if x is None else int(x) for x in (item.start, item.stop)]
+    start, stop, _ = slice(*bounds).indices(size)
+    if start == 0 and stop == size and step == 1:
+        return out
+    return sliced(out, d, start, max(0, -(-(stop - start) // step)), step, "Slice")
+
+
+def _index_tensors(item: Tensor, out: Tensor, d: int) -> list[Tensor]:
+    """A mask as the positions where it holds (asks for its value); integers as they are."""
+    if not _is_mask(item) and item.dtype is not dtypes.bool_:
+        if item.dtype.kind not in "ui":
+            raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+        return [item]
+    shape = out.shape[d : d + item.ndim]  # type: ignore[attr-defined]
+    for axis, (have, want) in enumerate(zip(item.shape, shape, strict=True)):
+        if have != want:
+            raise IndexError(
+                f"The shape of the mask {list(item.shape)} at index {axis} does not match the shape of the indexed tensor "
+                f"{list(out.shape)} at index {d + axis}"
+            )
+    return [from_array(where.astype(np.int64), dtypes.int64) for where in np.nonzero(item.detach()._array("a mask"))]
+
+
+def _linear(shape: Sequence[int], advanced: Sequence[tuple[int, Tensor]]) -> tuple[Node, list[int]]:
+    """Several index tensors as one index into their dimensions, flattened; the order that puts these dimensions first."""
+    dims = [d for d, _ in advanced]
+    place()
+    nodes = [cast(value(index), dtypes.int64) for _, index in advanced]
+    total = None
+    for d, node in zip(dims, nodes, strict=True):
+        size = shape[d]
+        if len(nodes) > 1:
+            wrapped = arith.select(arith.compare(node, 0, predicate="lt"), arith.add(node, size), node)
+            inside = arith.bit_and(
+                arith.compare(wrapped, 0, predicate="ge"), arith.compare(wrapped, size, predicate="lt")
+            )
+            # An index out of range must not become a valid one of the flattened dimension.
+            node = arith.select(inside, wrapped, 1 << 48)
+        total = node if total is None else arith.add(arith.mul(total, size), node)
+    assert total is not None
+    return total, dims + [d for d in range(len(shape)) if d not in dims]
+
+
+def _place_of(advanced: Sequence[tuple[int, Tensor]], items: Sequence[Any]) -> int:
+    """Where the dimensions of the index appear in the result: at the first index if they are adjacent, else in front."""
+    dims = [d for d, _ in advanced]
+    return dims[0] if dims == list(range(dims[0], dims[0] + len(dims))) else 0
+
+
+def _get(self: Tensor, key: Any) -> Tensor:
+    items = [_as_index(x) for x in _items(_tuple(key), len(self.shape))]
+    out, advanced = _basic(self, items)
+    if not advanced:
+        return FUNCTIONS["_alias"](out) if out is self else out
+    shape = out.shape
+    index, order = _linear(shape, advanced)
+    source = emit(tensor.permute, value(out), order=tuple(order))
+    count = len(advanced)
+    flat = 1
+    for d in order[:count]:
+        flat *= shape[d]
+    rest = tuple([shape[d] for d in order[count:]])
+    picked = emit(tensor.gather, emit(tensor.reshape, source, shape=(flat, *rest)), index, label="Index")
+    at, width = _place_of(advanced, items), len(index.type.shape)
+    if at:
+        inner = list(range(width, width + len(rest)))
+        picked = emit(tensor.permute, picked, label="Index", order=(*inner[:at], *range(width), *inner[at:]))
+    return result(picked)
+
+
+def _tuple(key: Any) -> Any:
+    if isinstance(key, list) and any(isinstance(x, slice | Tensor | type(None)) for x in key):
+        return tuple(key)
+    return key
+
+
+def _set(self: Tensor, key: Any, new: Any) -> None:
+    key = _tuple(key)
+    if isinstance(key, Tensor) and _is_mask(key) and _is_scalar(new):
+        FUNCTIONS["_masked_write"](self, key, new)
+        return
+    items = [_as_index(x) for x in _items(key, len(self.shape))]
+    out, advanced = _basic(self, items)
+    place()
+    if not advanced:
+        node = node_of(new, out.dtype) if isinstance(new, int | float | bool | complex) else _source(new, out)
+        shape = out._node.type.shape
+        if node.type.shape != shape:
+            node = emit(tensor.expand, _without_leading_ones(node, len(shape)), shape=shape)
+        if out is self:
+            node = emit(tensor.alias, node)
+        assign(out, node)
+        return
+    _scatter(out, advanced, items, new)
+
+
+def _is_scalar(new: Any) -> bool:
+    return isinstance(new, int | float | bool) or (isinstance(new, Tensor) and not new.shape)
+
+
+def _source(new: Any, out: Tensor) -> Node:
+    if not isinstance(new, Tensor):
+        new = FUNCTIONS["tensor"](new, dtype=out.dtype)
+    return cast(value(new), out.dtype)
+
+
+def _without_leading_ones(node: Node, rank: int) -> Node:
+    shape = node.type.shape
+    while len(shape) > rank and shape[0] == 1:
+        shape = shape[1:]
+    return node if shape == node.type.shape else emit(tensor.reshape, node, shape=shape)
+
+
+def _scatter(out: Tensor, advanced: Sequence[tuple[int, Tensor]], items: Sequence[Any], new: Any) -> None:
+    """Write through index tensors: into the permuted, flattened contents, and back."""
+    shape = out.shape
+    index, order = _linear(shape, advanced)
+    count, width = len(advanced), len(index.type.shape)
+    rest = tuple([shape[d] for d in order[count:]])
+    flat = 1
+    for d in order[:count]:
+        flat *= shape[d]
+    at = _place_of(advanced, items)
+    want = (*rest[:at], *index.type.shape, *rest[at:]) if at else (*index.type.shape, *rest)
+    node = _source(new, out) if not isinstance(new, int | float | bool) else node_of(new, out.dtype)
+    node = emit(tensor.expand, _without_leading_ones(node, len(want)), shape=want)
+    if at:
+        node = emit(tensor.permute, node, order=(*range(at, at + width), *range(at), *range(at + width, len(want))))
+    base = emit(tensor.reshape, emit(tensor.permute, value(out), order=tuple(order)), shape=(flat, *rest))
+    written = emit(tensor.scatter, base, index, node, label="IndexPut")
+    back = emit(tensor.reshape, written, shape=tuple([shape[d] for d in order]))
+    assign(out, emit(tensor.permute, back, order=tensor.inverse_order(tuple(order))))
+
+
+Tensor.__getitem__ = _get  # type: ignore[attr-defined]
+Tensor.__setitem__ = _set  # type: ignore[attr-defined]
+
+
+@torch_function("_alias", method=False, out=False)
+def _alias(input: Tensor) -> Tensor:
+    from lazytorch.ops.recording import view
+
+    return view(input, tensor.alias.operator())
+
+
+@torch_function("_masked_write", method=False, out=False)
+def _masked_write(self: Tensor, mask: Tensor, new: Any) -> Tensor:
+    """self[mask] = number, without asking for the mask."""
+    place()
+    holds = cast(value(mask), dtypes.bool_)
+    extra = len(self.shape) - len(mask.shape)
+    holds = emit(tensor.reshape, holds, shape=(*mask.shape, *(1,) * extra)) if extra else holds
+    return assign(self, emit(arith.select, holds, node_of(new, self.dtype), value(self)))
+
+
+@torch_function("index_select")
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """The given positions along a dimension."""
+    d = dimension(dim, len(input.shape))
+    return input[(slice(None),) * d + (index,)]  # type: ignore[index, no-any-return]
+
+
+@torch_function("masked_select")
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
+    """The elements where the mask holds, in one dimension."""
+    return input[mask]  # type: ignore[index, no-any-return]
+
+
+def _element_index(shape: Sequence[int], dim: int, index: Node) -> Node:
+    """The position in the flattened tensor of the element that `gather` means at each index."""
+    size = shape[dim]
+    wrapped = arith.select(arith.compare(index, 0, predicate="lt"), arith.add(index, size), index)
+    inside = arith.bit_and(arith.compare(wrapped, 0, predicate="ge"), arith.compare(wrapped, size, predicate="lt"))
+    strides = [1] * len(shape)
+    for d in range(len(shape) - 2, -1, -1):
+        strides[d] = strides[d + 1] * shape[d + 1]
+    total = arith.mul(wrapped, strides[dim])
+    for d, extent in enumerate(index.type.shape):
+        if d != dim and extent > 1:
+            along = tensor.iota.build(index.builder, size=extent, dtype=dtypes.int64)
+            along = tensor.reshape(along, shape=tuple([extent if i == d else 1 for i in range(len(shape))]))
+            total = arith.add(total, arith.mul(along, strides[d]))
+    node: Node = arith.select(inside, total, 1 << 48)
+    return node
+
+
+@torch_function("gather")
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
+    """out[i][j] = input[index[i][j]][j] for dim 0, and so on."""
+    place()
+    shape = input.shape
+    if not shape:
+        return FUNCTIONS["clone"](input)
+    d = dimension(dim, len(shape))
+    if len(index.shape) != len(shape):
+        raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
+    x = emit(tensor.reshape, value(input), shape=(input._node.type.numel,))
+    return result(emit(tensor.gather, x, _element_index(shape, d, cast(value(index), dtypes.int64)), label="Gather"))
+
+
+def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) -> Tensor:
+    place()
+    shape = self.shape
+    d = dimension(dim, len(shape))
+    at = _element_index(shape, d, cast(value(index), dtypes.int64))
+    if isinstance(source, Tensor):
+        new = cast(value(source), self.dtype)
+        if new.type.shape != index.shape:
+            starts = (0,) * len(shape)
+            new = emit(tensor.slice_, new, starts=starts, sizes=tuple(index.shape), steps=(1,) * len(shape))
+    else:
+        new = emit(tensor.expand, node_of(source, self.dtype), shape=tuple(index.shape))
+    flat = emit(tensor.reshape, value(self), shape=(self._node.type.numel,))
+    declaration = tensor.scatter_add if name == "scatter_add" else tensor.scatter
+    out = emit(declaration, flat, at, new, label="ScatterAdd" if name == "scatter_add" else "Scatter0")
+    return result(emit(tensor.reshape, out, label="Scatter", shape=tuple(shape)))
+
+
+@torch_function("scatter", inplace=True)
+def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, **other: Any) -> Tensor:
+    """Write src (or `value`) at the positions that `gather` would read."""
+    return _scattered("scatter", input, dim, index, other.get("value", src))
+
+
+@torch_function("scatter_add", inplace=True)
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """Add src at the positions that `gather` would read."""
+    return _scattered("scatter_add", input, dim, index, src)
+
+
+@torch_function("index_add", inplace=True)
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
+    """Add rows of source to the given positions along a dimension, in order."""
+    place()
+    rank = len(input.shape)
+    d = dimension(dim, rank)
+    order = (d, *[i for i in range(rank) if i != d])
+    new = source if alpha == 1 else source * alpha
+    moved = emit(tensor.permute, cast(value(new), input.dtype), order=order)
+    base = emit(tensor.permute, value(input), order=order)
+    out = emit(tensor.scatter_add, base, cast(value(index), dtypes.int64), moved)
+    return result(emit(tensor.permute, out, label="IndexAdd", order=tensor.inverse_order(order)))
+
+
+@torch_function("nonzero", out=False)
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
+    """The positions of elements that are not 0; asks for the values."""
+    found = np.nonzero(input.detach()._array("nonzero()"))
+    if as_tuple:
+        return tuple([from_array(where.astype(np.int64), dtypes.int64) for where in found])
+    return from_array(np.stack(found, 1).astype(np.int64) if found else np.zeros((0, 0), np.int64), dtypes.int64)

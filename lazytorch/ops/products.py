@@ -1,0 +1,189 @@
+"""Matrix products and einsum, on the one general contraction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lazytorch.dtypes import DType
+from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.trace import Node
+from lazytorch.ops.recording import FUNCTIONS, cast, emit, place, result, torch_function
+from lazytorch.tensor import Tensor, value
+
+_BATCH = "abcdefgh"
+
+
+def _checked(a: Node, b: Node, name: str) -> None:
+    if a.type.dtype is not b.type.dtype:
+        names = {"f32": "float", "f64": "double", "i64": "long long", "f16": "c10::Half", "i32": "int"}
+        left, right = (names.get(x.type.dtype.name, x.type.dtype.torch_name) for x in (a, b))
+        raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {left} != {right}")
+
+
+def product(a: Node, b: Node, label: str = "") -> Node:
+    """matmul of two nodes, whatever their ranks."""
+    _checked(a, b, "matmul")
+    ra, rb = len(a.type.shape), len(b.type.shape)
+    if ra == 0 or rb == 0:
+        raise RuntimeError(
+            f"both arguments to matmul need to be at least 1D, but they are {ra}D and {rb}D"
+        )
+    if ra == 1 and rb == 1:
+        if a.type.shape != b.type.shape:
+            raise RuntimeError(
+                f"inconsistent tensor size, expected tensor [{a.type.shape[0]}] and src [{b.type.shape[0]}] to have the "
+                f"same number of elements, but got {a.type.shape[0]} and {b.type.shape[0]} elements respectively"
+            )
+        return emit(tensor.contract, a, b, label=label or "Dot", lhs="k", rhs="k", out="")
+    if ra <= 2 and rb <= 2:
+        letters = ("mk" if ra == 2 else "k"), ("kn" if rb == 2 else "k")
+        out = letters[0].replace("k", "") + letters[1].replace("k", "")
+        _shapes(a, b)
+        default = "Mm" if ra == rb == 2 else "Mv"
+        return emit(tensor.contract, a, b, label=label or default, lhs=letters[0], rhs=letters[1], out=out)
+    return _batched(a, b, label)
+
+
+def _shapes(a: Node, b: Node) -> None:
+    left, right = a.type.shape, b.type.shape
+    if left[-1] != right[-2 if len(right) > 1 else 0]:
+        if len(right) == 1:
+            raise RuntimeError(f"size mismatch, got input ({left[0]}), mat ({left[0]}x{left[1]}), vec ({right[0]})")
+        if len(left) == 1:
+            raise RuntimeError(
+                f"mat1 and mat2 shapes cannot be multiplied (1x{left[0]} and {right[0]}x{right[1]})"
+            )
+        raise RuntimeError(
+            f"mat1 and mat2 shapes cannot be multiplied ({left[0]}x{left[1]} and {right[0]}x{right[1]})"
+        )
+
+
+def _batched(a: Node, b: Node, label: str) -> Node:
+    """Leading dimensions are batch and broadcast."""
+    sa, sb = a.type.shape, b.type.shape
+    wide_a = sa if len(sa) > 1 else (1, *sa)
+    wide_b = sb if len(sb) > 1 else (*sb, 1)
+    if wide_a[-1] != wide_b[-2]:
+        flat = 1
+        for size in wide_a[:-1]:
+            flat *= size
+        if len(wide_b) == 2:
+            raise RuntimeError(
+                f"mat1 and mat2 shapes cannot be multiplied ({flat}x{wide_a[-1]} and {wide_b[-2]}x{wide_b[-1]})"
+            )
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{flat // wide_a[-2]}, {wide_a[-1]}] but "
+            f"got: [{flat // wide_a[-2]}, {wide_b[-2]}]."
+        )
+    batch = arith.broadcast_shapes(wide_a[:-2], wide_b[:-2])
+    names = _BATCH[: len(batch)]
+
+    def operand(node: Node, shape: tuple[int, ...], last: str) -> tuple[Node, str]:
+        own = shape[:-2]
+        kept = [(n, size) for n, size, full in zip(names[len(batch) - len(own) :], own, batch[len(batch) - len(own) :], strict=True) if size == full]
+        letters = "".join(n for n, _ in kept)
+        want = (*[size for _, size in kept], *shape[-2:])
+        return (node if node.type.shape == want else emit(tensor.reshape, node, shape=want)), letters + last
+
+    left, lhs = operand(a, wide_a, "mk")
+    right, rhs = operand(b, wide_b, "kn")
+    out = emit(tensor.contract, left, right, label=label or "Bmm", lhs=lhs, rhs=rhs, out=names + "mn")
+    shape = (*batch, *(wide_a[-2:-1] if len(sa) > 1 else ()), *(wide_b[-1:] if len(sb) > 1 else ()))
+    return out if out.type.shape == shape else emit(tensor.reshape, out, shape=shape)
+
+
+@torch_function("matmul")
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """The matrix product, with torch's rules for every rank."""
+    place()
+    return result(product(value(input), value(other)))
+
+
+def _operator(self: Tensor, other: Any) -> Any:
+    if not isinstance(other, Tensor):
+        return NotImplemented
+    place()
+    return result(product(value(self), value(other)))
+
+
+Tensor.__matmul__ = _operator  # type: ignore[attr-defined]
+
+
+def _ranked(name: str, ranks: tuple[int, int], message: str) -> None:
+    def function(input: Tensor, other: Tensor) -> Tensor:
+        if (len(input.shape), len(other.shape)) != ranks:
+            raise RuntimeError(message)
+        place()
+        return result(product(value(input), value(other)))
+
+    function.__name__, function.__doc__ = name, f"The product of operands of ranks {ranks[0]} and {ranks[1]}."
+    torch_function(name)(function)
+
+
+_ranked("mm", (2, 2), "self must be a matrix")
+_ranked("bmm", (3, 3), "batch1 must be a 3D tensor")
+_ranked("mv", (2, 1), "vector + matrix @ vector expected, got 1, 2, 1")
+_ranked("dot", (1, 1), "1D tensors expected, but got 2D and 2D tensors")
+
+
+@torch_function("addmm", inplace=True)
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta * input + alpha * mat1 @ mat2"""
+    out = matmul(mat1, mat2)
+    return (input if beta == 1 else input * beta) + (out if alpha == 1 else out * alpha)  # type: ignore[no-any-return]
+
+
+@torch_function("baddbmm", inplace=True)
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta * input + alpha * batch1 @ batch2"""
+    return addmm(input, batch1, batch2, beta=beta, alpha=alpha)  # type: ignore[no-any-return]
+
+
+@torch_function("outer", "ger")
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """The outer product of two vectors."""
+    return input.unsqueeze(1) * vec2  # type: ignore[attr-defined, no-any-return]
+
+
+@torch_function("einsum", method=False, out=False)
+def einsum(equation: str, *operands: Any) -> Tensor:
+    """Einstein summation of one or more operands, without ellipsis; contracted from the left."""
+    tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], list | tuple) else list(operands)
+    left, _, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if "." in equation:
+        raise NotImplementedError("einsum with an ellipsis is not supported yet; name the dimensions")
+    if len(terms) != len(tensors):
+        raise RuntimeError("einsum(): more operands were provided than specified in the equation")
+    if "->" not in equation:
+        right = "".join(sorted(x for x in set(left) - {","} if left.count(x) == 1))
+    place()
+    nodes = [value(x) for x in tensors]
+    total, letters = nodes[0], terms[0]
+    for position, (node, term) in enumerate(zip(nodes[1:], terms[1:], strict=True), 2):
+        later = set(right).union(*terms[position:])
+        total, letters = _drop(total, letters, later | set(term))
+        node, term = _drop(node, term, later | set(letters))
+        both = letters + "".join(x for x in term if x not in letters)
+        kept = "".join(x for x in both if x in later)
+        total = emit(tensor.contract, total, node, lhs=letters, rhs=term, out=kept)
+        letters = kept
+    total, letters = _drop(total, letters, set(right))
+    order = tuple([letters.index(x) for x in right])
+    return result(emit(tensor.permute, total, label="Permute", order=order) if order != tuple(range(len(order))) else total)
+
+
+def _drop(node: Node, letters: str, kept: set[str]) -> tuple[Node, str]:
+    """Sum over letters that nothing else names."""
+    dims = tuple([d for d, x in enumerate(letters) if x not in kept])
+    if not dims:
+        return node, letters
+    return emit(tensor.reduce_sum, node, dims=dims), "".join(x for x in letters if x in kept)
+
+
+def in_dtype(x: Tensor, dtype: DType) -> Node:
+    """The tensor's node in an element type."""
+    return cast(value(x), dtype)
+
+
+__all__ = ["FUNCTIONS", "product"]

@@ -1,0 +1,180 @@
+"""Recording torch functions: operands to nodes, casts, and the registry from which the torch namespace is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lazytorch import dtypes
+from lazytorch.dtypes import DType
+from lazytorch.ir.declaration import Declaration, Operator
+from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.trace import STATE, Node, leaf
+from lazytorch.ir.types import TensorType
+from lazytorch.ops.promotion import python_dtype
+from lazytorch.tensor import Tensor, assign, caller, default_dtype, make_view, record_node, value, wrap
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {}
+"""The torch namespace: every function by name."""
+NUMBERS = (int, float, bool, complex)
+
+
+def place() -> None:
+    """Note the user's line as the place of what is recorded next."""
+    STATE.trace.place = caller()
+
+
+def number_leaf(number: Any, dtype: DType) -> Node:
+    """A Python number as a run-time argument."""
+    kind = dtype.kind
+    return leaf(TensorType(dtype, ()), float(number) if kind == "f" else bool(number) if kind == "b" else number)
+
+
+def node_of(x: Any, dtype: DType | None = None) -> Node:
+    """A tensor's or number's node, cast to `dtype` if given."""
+    if isinstance(x, Tensor):
+        return cast(value(x), dtype)
+    if isinstance(x, NUMBERS):
+        return number_leaf(x, dtype or python_dtype(x))
+    raise TypeError(f"expected a Tensor or a number but got {type(x).__name__}")
+
+
+def cast(node: Node, dtype: DType | None) -> Node:
+    """The node in another element type."""
+    if dtype is None or node.type.dtype is dtype:
+        return node
+    return record_node(STATE.trace, arith.cast.operator(dtype=dtype), (node,))
+
+
+def emit(declaration: Declaration, *operands: Node, label: str = "", **attributes: Any) -> Node:
+    """Record one operation on nodes."""
+    return record_node(STATE.trace, declaration.operator(label, **attributes), operands)
+
+
+def apply(operator: Operator, *operands: Node) -> Tensor:
+    """Record one operation for the user's line; its tensor."""
+    trace = STATE.trace
+    trace.place = caller()
+    return wrap(trace, record_node(trace, operator, operands))
+
+
+def result(node: Node) -> Tensor:
+    """A tensor of a recorded node."""
+    return wrap(STATE.trace, node)
+
+
+def floating(x: Tensor) -> DType:
+    """The element type of a function of real numbers: integers compute in the default floating type."""
+    dtype = x.dtype
+    return dtype if dtype.kind in "fc" else default_dtype()
+
+
+def view(self: Tensor, operator: Operator) -> Tensor:
+    """A view for the user's line."""
+    return make_view(self, operator, caller())
+
+
+def write_into(self: Tensor, outcome: Tensor, name: str = "") -> Tensor:
+    """In-place: give `self` the elements of `outcome`, with torch's checks of shape and dtype."""
+    node = value(outcome)
+    shape = self._node.type.shape
+    if node.type.shape != shape:
+        raise RuntimeError(
+            f"output with shape {list(shape)} doesn't match the broadcast shape {list(node.type.shape)}"
+        )
+    check_cast(node.type.dtype, self.dtype)
+    return assign(self, cast(node, self.dtype))
+
+
+_RANK = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+_TITLES = {"f32": "Float", "f64": "Double", "f16": "Half", "bf16": "BFloat16", "i64": "Long", "i32": "Int"}
+_TITLES |= {"i16": "Short", "i8": "Char", "ui8": "Byte", "i1": "Bool"}
+_TITLES |= {"complex<f32>": "ComplexFloat", "complex<f64>": "ComplexDouble"}
+
+
+def title(dtype: DType) -> str:
+    """torch's C++ name of an element type, as its messages use it."""
+    return _TITLES.get(dtype.name, dtype.torch_name)
+
+
+def check_cast(have: DType, want: DType) -> None:
+    """A result may not lose its category when it is written to a tensor."""
+    if _RANK[have.kind] > _RANK[want.kind]:
+        raise RuntimeError(f"result type {title(have)} can't be cast to the desired output type {title(want)}")
+
+
+def torch_function(
+    *names: str, method: bool = True, inplace: bool = False, out: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: register a function whose first parameter is a tensor under its torch names.
+
+    method: also a method. inplace: also `name_`. out: the function takes `out=`.
+    """
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        for name in names or (function.__name__.rstrip("_"),):
+            FUNCTIONS[name] = _with_out(function) if out else function
+            if method:
+                setattr(Tensor, name, function)
+            if inplace:
+                setattr(Tensor, f"{name}_", _in_place(function, name))
+        return function
+
+    return register
+
+
+def _in_place(function: Callable[..., Any], name: str) -> Callable[..., Tensor]:
+    def write(self: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
+        return write_into(self, function(self, *arguments, **keywords), name)
+
+    write.__name__ = f"{name}_"
+    write.__doc__ = f"In-place form of `{name}`."
+    return write
+
+
+def _with_out(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any, out: Tensor | None = None, **keywords: Any) -> Any:
+        outcome = function(*arguments, **keywords)
+        if out is None:
+            return outcome
+        node = value(outcome)
+        if out._node.type.shape != node.type.shape:
+            out.resize_(node.type.shape)  # type: ignore[attr-defined]
+        check_cast(node.type.dtype, out.dtype)
+        return assign(out, cast(node, out.dtype))
+
+    call.__name__ = function.__name__
+    call.__doc__ = function.__doc__
+    call.__wrapped__ = function  # type: ignore[attr-defined]
+    return call
+
+
+def dimension(dim: int, rank: int) -> int:
+    """A dimension number, negative ones counted from the end. Raises torch's IndexError."""
+    limit = max(rank, 1)
+    if not -limit <= dim < limit:
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})"
+        )
+    return dim + limit if dim < 0 else dim
+
+
+def dimensions(dim: Any, rank: int) -> tuple[int, ...]:
+    """Several dimension numbers, ascending; None and () mean all."""
+    if dim is None or dim == () or dim == []:
+        return tuple(range(rank))
+    if isinstance(dim, int):
+        dim = (dim,)
+    found = [dimension(int(d), rank) for d in dim]
+    if len(set(found)) != len(found):
+        raise RuntimeError(f"dim {found[-1]} appears multiple times in the list of dims")
+    return tuple(sorted(found)) if rank else ()
+
+
+def unreduce(node: Node, shape: tuple[int, ...], dims: tuple[int, ...]) -> Node:
+    """Reduced dimensions back as size 1."""
+    kept = tuple([1 if d in dims else size for d, size in enumerate(shape)])
+    return node if node.type.shape == kept else emit(tensor.reshape, node, shape=kept)
+
+
+BOOL = dtypes.bool_

@@ -1,0 +1,292 @@
+"""Reductions: sums, means, extremes and what follows from them."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+from lazytorch import dtypes
+from lazytorch.dtypes import DType
+from lazytorch.ir.declaration import Declaration
+from lazytorch.ir.dialects import arith, math, tensor
+from lazytorch.ir.trace import Node
+from lazytorch.ops.recording import (
+    FUNCTIONS,
+    cast,
+    dimension,
+    dimensions,
+    emit,
+    floating,
+    node_of,
+    place,
+    result,
+    title,
+    torch_function,
+    unreduce,
+)
+from lazytorch.tensor import Tensor, value
+
+
+def _reduce(
+    declaration: Declaration, node: Node, dims: tuple[int, ...], keepdim: bool, label: str = ""
+) -> Node:
+    """Reduce the dimensions; narrow floating types accumulate in f32."""
+    shape, dtype = node.type.shape, node.type.dtype
+    if not dims:
+        return emit(tensor.alias, node)
+    narrow = dtype.kind == "f" and dtype.itemsize == 2 and declaration in (tensor.reduce_sum, tensor.reduce_prod)
+    if narrow:
+        node = cast(node, dtypes.float32)
+    out = emit(declaration, node, label=label, dims=dims)
+    if narrow:
+        out = cast(out, dtype)
+    return unreduce(out, shape, dims) if keepdim else out
+
+
+def _accumulated(dtype: DType, asked: DType | None) -> DType:
+    """Sums and products of integers are int64."""
+    return asked or (dtypes.int64 if dtype.kind in "uib" else dtype)
+
+
+@torch_function("sum")
+def sum_(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None, **other: Any) -> Tensor:
+    """The sum of all elements, or over dimensions."""
+    dim, keepdim = other.get("axis", dim), other.get("keepdims", keepdim)
+    place()
+    x = cast(value(input), _accumulated(input.dtype, dtype))
+    dims = dimensions(dim, len(x.type.shape))
+    return result(_reduce(tensor.reduce_sum, x, dims, keepdim, "Sum0" if dim is None else "Sum1"))
+
+
+@torch_function("prod")
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """The product of all elements, or over one dimension."""
+    place()
+    x = cast(value(input), _accumulated(input.dtype, dtype))
+    dims = dimensions(dim, len(x.type.shape))
+    return result(_reduce(tensor.reduce_prod, x, dims, keepdim, "Prod0" if dim is None else "Prod1"))
+
+
+def _count(shape: tuple[int, ...], dims: tuple[int, ...]) -> int:
+    count = 1
+    for d in dims:
+        count *= shape[d]
+    return count
+
+
+@torch_function("mean")
+def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None, **other: Any) -> Tensor:
+    """The arithmetic mean of all elements, or over dimensions."""
+    dim, keepdim = other.get("axis", dim), other.get("keepdims", keepdim)
+    kind = dtype or input.dtype
+    if kind.kind not in "fc":
+        raise RuntimeError(
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
+            f"Got: {title(kind)}"
+        )
+    place()
+    x = cast(value(input), kind)
+    dims = dimensions(dim, len(x.type.shape))
+    total = _reduce(tensor.reduce_sum, x, dims, keepdim)
+    count = node_of(float(_count(x.type.shape, dims)), kind)
+    return result(emit(arith.div, total, count, label="Mean0" if dim is None else "Mean1"))
+
+
+@torch_function("amax")
+def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """The largest element over dimensions; the gradient is shared by equal ones."""
+    place()
+    x = value(input)
+    return result(_reduce(tensor.reduce_max, x, dimensions(dim, len(x.type.shape)), keepdim, "Amax"))
+
+
+@torch_function("amin")
+def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """The smallest element over dimensions; the gradient is shared by equal ones."""
+    place()
+    x = value(input)
+    return result(_reduce(tensor.reduce_min, x, dimensions(dim, len(x.type.shape)), keepdim, "Amin"))
+
+
+def _argument(declaration: Declaration, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    place()
+    x = value(input)
+    shape = x.type.shape
+    if dim is None:
+        flat = emit(tensor.reshape, x, shape=(x.type.numel,))
+        out = emit(declaration, flat, dim=0)
+        return result(emit(tensor.reshape, out, shape=(1,) * len(shape)) if keepdim else out)
+    if not shape:
+        return result(emit(arith.cast, emit(arith.mul, x, node_of(0, x.type.dtype)), dtype=dtypes.int64))
+    d = dimension(dim, len(shape))
+    out = emit(declaration, x, dim=d)
+    return result(unreduce(out, shape, (d,)) if keepdim else out)
+
+
+@torch_function("argmax")
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index of the first largest element, of all or along a dimension."""
+    return _argument(tensor.argmax, input, dim, keepdim)
+
+
+@torch_function("argmin")
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index of the first smallest element, of all or along a dimension."""
+    return _argument(tensor.argmin, input, dim, keepdim)
+
+
+Max = namedtuple("max", ("values", "indices"))
+Min = namedtuple("min", ("values", "indices"))
+
+
+def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
+    largest = name == "max"
+    if isinstance(dim, Tensor):
+        return FUNCTIONS["maximum" if largest else "minimum"](input, dim)
+    reduce = tensor.reduce_max if largest else tensor.reduce_min
+    place()
+    x = value(input)
+    shape = x.type.shape
+    if dim is None:
+        if x.type.numel == 0:
+            raise RuntimeError(
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
+                "Specify the reduction dim with the 'dim' argument."
+            )
+        return result(_reduce(reduce, x, dimensions(None, len(shape)), False, "Max1" if largest else "Min1"))
+    d = dimension(dim, len(shape))
+    indices = _argument(tensor.argmax if largest else tensor.argmin, input, d, keepdim)
+    if not shape:
+        return (Max if largest else Min)(FUNCTIONS["clone"](input), indices)
+    at = indices if keepdim else FUNCTIONS["unsqueeze"](indices, d)
+    values = FUNCTIONS["gather"](input, d, at)
+    return (Max if largest else Min)(values if keepdim else FUNCTIONS["squeeze"](values, d), indices)
+
+
+@torch_function("max", out=False)
+def max_(input: Tensor, dim: Any = None, keepdim: bool = False, **other: Any) -> Any:
+    """The largest element; along a dimension (values, indices); of two tensors elementwise."""
+    return _extreme("max", input, other.get("other", other.get("axis", dim)), keepdim)
+
+
+@torch_function("min", out=False)
+def min_(input: Tensor, dim: Any = None, keepdim: bool = False, **other: Any) -> Any:
+    """The smallest element; along a dimension (values, indices); of two tensors elementwise."""
+    return _extreme("min", input, other.get("other", other.get("axis", dim)), keepdim)
+
+
+def _logical(declaration: Declaration, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
+    place()
+    x = cast(value(input), dtypes.bool_)
+    return result(_reduce(declaration, x, dimensions(dim, len(x.type.shape)), keepdim))
+
+
+@torch_function("all")
+def all_(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether all elements are true (not 0)."""
+    return _logical(tensor.reduce_all, input, dim, keepdim)
+
+
+@torch_function("any")
+def any_(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether any element is true (not 0)."""
+    return _logical(tensor.reduce_any, input, dim, keepdim)
+
+
+def variance(x: Node, dims: tuple[int, ...], correction: float, keepdim: bool) -> Node:
+    """The mean squared distance from the mean, in two passes."""
+    shape, dtype = x.type.shape, x.type.dtype
+    count = _count(shape, dims)
+    average = arith.div(_reduce(tensor.reduce_sum, x, dims, True), node_of(float(count), dtype))
+    distance = arith.sub(x, average)
+    total = _reduce(tensor.reduce_sum, arith.mul(distance, distance), dims, keepdim)
+    return emit(arith.div, total, node_of(float(max(count - correction, 0)), dtype), label="Var0")
+
+
+def _spread(input: Tensor, dim: Any, unbiased: Any, correction: Any, keepdim: bool) -> Node:
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
+    place()
+    x = value(input)
+    return variance(x, dimensions(dim, len(x.type.shape)), correction, keepdim)
+
+
+@torch_function("var")
+def var(
+    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
+) -> Tensor:
+    """The variance, over all elements or dimensions; `correction` 1 unless asked otherwise."""
+    return result(_spread(input, dim, unbiased, correction, keepdim))
+
+
+@torch_function("std")
+def std(
+    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
+) -> Tensor:
+    """The standard deviation: sqrt of `var`."""
+    return result(emit(arith.sqrt, _spread(input, dim, unbiased, correction, keepdim), label="Std0"))
+
+
+@torch_function("norm")
+def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
+    """The p-norm of all elements or over dimensions (p = 2, 1, inf, -inf, 0 or any number)."""
+    place()
+    x = cast(value(input), dtype or floating(input))
+    dims = dimensions(dim, len(x.type.shape))
+    if p in ("fro", None, 2, 2.0):
+        squares = _reduce(tensor.reduce_sum, arith.mul(x, x), dims, keepdim)
+        return result(emit(arith.sqrt, squares, label="LinalgVectorNorm"))
+    size = arith.abs_(x)
+    if p in (float("inf"), float("-inf")):
+        reduce = tensor.reduce_max if p > 0 else tensor.reduce_min
+        return result(_reduce(reduce, size, dims, keepdim))
+    if p == 1:
+        return result(_reduce(tensor.reduce_sum, size, dims, keepdim))
+    if p == 0:
+        nonzero = arith.cast(arith.compare(x, 0.0, predicate="ne"), dtype=x.type.dtype)
+        return result(_reduce(tensor.reduce_sum, nonzero, dims, keepdim))
+    powers = _reduce(tensor.reduce_sum, math.pow_(size, float(p)), dims, keepdim)
+    return result(math.pow_(powers, 1.0 / float(p)))
+
+
+@torch_function("logsumexp")
+def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """log(sum(exp(input))) over dimensions, without overflow."""
+    place()
+    x = cast(value(input), floating(input))
+    dims = dimensions(dim, len(x.type.shape))
+    peak = emit(tensor.detach, _reduce(tensor.reduce_max, x, dims, True))
+    peak = arith.select(arith.compare(arith.abs_(peak), float("inf"), predicate="eq"), _zero(peak), peak)
+    total = math.log(_reduce(tensor.reduce_sum, math.exp(arith.sub(x, peak)), dims, True))
+    out = arith.add(total, peak)
+    return result(out if keepdim else emit(tensor.reshape, out, shape=tensor.reduced_shape(x.type.shape, dims)))
+
+
+def _zero(like: Node) -> Node:
+    return node_of(0.0, like.type.dtype)
+
+
+@torch_function("equal", out=False)
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether both have the same shape and elements."""
+    if input.shape != other.shape:
+        return False
+    return bool(all_(input == other))
+
+
+@torch_function("isclose", out=False)
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
+    """Whether |input - other| <= atol + rtol * |other|."""
+    limit = atol + rtol * other.abs()  # type: ignore[attr-defined]
+    close = (input == other) | (((input - other).abs() <= limit) & FUNCTIONS["isfinite"](input))
+    if equal_nan:
+        close = close | (FUNCTIONS["isnan"](input) & FUNCTIONS["isnan"](other))
+    return close  # type: ignore[no-any-return]
+
+
+@torch_function("allclose", out=False)
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+    """Whether all elements are close."""
+    return bool(all_(isclose(input, other, rtol, atol, equal_nan)))

@@ -1,0 +1,370 @@
+"""Functions of one tensor, selection and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lazytorch import dtypes
+from lazytorch.ir.declaration import Declaration
+from lazytorch.ir.dialects import arith, math
+from lazytorch.ir.trace import STATE
+from lazytorch.ops.elementwise import ADD
+from lazytorch.ops.recording import (
+    FUNCTIONS,
+    apply,
+    cast,
+    emit,
+    floating,
+    node_of,
+    place,
+    result,
+    torch_function,
+)
+from lazytorch.tensor import Tensor, caller, record_node, value, wrap
+
+
+def _real_function(declaration: Declaration, *names: str, label: str = "") -> None:
+    """A function of real numbers: integers compute in the default floating type."""
+    operator = declaration.operator(label)
+
+    def function(input: Tensor) -> Tensor:
+        trace = STATE.trace
+        trace.place = caller()
+        node = value(input)
+        if node.type.dtype.kind != "f":
+            node = cast(node, floating(input))
+        return wrap(trace, record_node(trace, operator, (node,)))
+
+    function.__name__ = names[0]
+    function.__doc__ = f"Elementwise: {declaration.documentation}."
+    torch_function(*names, inplace=True)(function)
+
+
+for _declaration, _names in (
+    (math.exp, ("exp",)),
+    (math.expm1, ("expm1",)),
+    (math.exp2, ("exp2",)),
+    (math.log, ("log",)),
+    (math.log1p, ("log1p",)),
+    (math.log2, ("log2",)),
+    (math.log10, ("log10",)),
+    (math.sin, ("sin",)),
+    (math.cos, ("cos",)),
+    (math.tan, ("tan",)),
+    (math.tanh, ("tanh",)),
+    (math.erf, ("erf",)),
+    (math.sigmoid, ("sigmoid",)),
+    (arith.sqrt, ("sqrt",)),
+):
+    _real_function(_declaration, *_names)
+
+
+def _whole_function(declaration: Declaration, *names: str) -> None:
+    """A function that keeps the element type."""
+    operator = declaration.operator()
+
+    def function(input: Tensor) -> Tensor:
+        if input.dtype.kind in "uib" and declaration not in (arith.neg, arith.abs_, arith.sign):
+            return FUNCTIONS["clone"](input)
+        return apply(operator, value(input))
+
+    function.__name__ = names[0]
+    function.__doc__ = f"Elementwise: {declaration.documentation}."
+    torch_function(*names, inplace=True)(function)
+
+
+for _declaration, _names in (
+    (arith.neg, ("neg", "negative")),
+    (arith.abs_, ("abs", "absolute")),
+    (arith.sign, ("sign", "sgn")),
+    (arith.floor, ("floor",)),
+    (arith.ceil, ("ceil",)),
+    (arith.trunc, ("trunc", "fix")),
+):
+    _whole_function(_declaration, *_names)
+
+Tensor.__neg__ = FUNCTIONS["neg"].__wrapped__  # type: ignore[attr-defined]
+Tensor.__abs__ = FUNCTIONS["abs"].__wrapped__  # type: ignore[attr-defined]
+
+
+def _positive(self: Tensor) -> Tensor:
+    return self
+
+
+Tensor.__pos__ = _positive  # type: ignore[attr-defined]
+
+
+@torch_function("round", inplace=True)
+def round_(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """To the nearest whole number (or decimal), ties to even."""
+    if input.dtype.kind in "uib":
+        return FUNCTIONS["clone"](input)
+    if decimals == 0:
+        return apply(arith.round_even.operator(), value(input))
+    place()
+    scale = node_of(float(10 ** abs(decimals)), input.dtype)
+    x = value(input)
+    scaled = emit(arith.mul if decimals > 0 else arith.div, x, scale)
+    rounded = emit(arith.round_even, scaled)
+    return result(emit(arith.div if decimals > 0 else arith.mul, rounded, scale, label="Round"))
+
+
+@torch_function("square", inplace=True)
+def square(input: Tensor) -> Tensor:
+    """input * input"""
+    x = value(input)
+    return apply(arith.mul.operator("Pow"), x, x)
+
+
+@torch_function("rsqrt", inplace=True)
+def rsqrt(input: Tensor) -> Tensor:
+    """1 / sqrt(input)"""
+    place()
+    root = emit(arith.sqrt, cast(value(input), floating(input)))
+    return result(emit(arith.div, node_of(1.0, root.type.dtype), root, label="Rsqrt"))
+
+
+@torch_function("reciprocal", inplace=True)
+def reciprocal(input: Tensor) -> Tensor:
+    """1 / input"""
+    place()
+    x = cast(value(input), floating(input))
+    return result(emit(arith.div, node_of(1.0, x.type.dtype), x, label="Reciprocal"))
+
+
+@torch_function("bitwise_not", inplace=True)
+def bitwise_not(input: Tensor) -> Tensor:
+    """~input"""
+    return apply(arith.bit_not.operator(), value(input))
+
+
+Tensor.__invert__ = bitwise_not  # type: ignore[attr-defined]
+
+
+@torch_function("logical_not", inplace=True)
+def logical_not(input: Tensor) -> Tensor:
+    """True where input is 0"""
+    place()
+    return result(emit(arith.bit_not, cast(value(input), dtypes.bool_)))
+
+
+@torch_function("relu", inplace=True)
+def relu(input: Tensor) -> Tensor:
+    """max(input, 0); nan stays."""
+    from_nn: Callable[..., Tensor] = FUNCTIONS["_relu"]
+    return from_nn(input)
+
+
+@torch_function("clamp", "clip", inplace=True)
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Limit every element to [min, max]."""
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    place()
+    dtype = value(input).type.dtype
+    for bound in (min, max):
+        if bound is not None:
+            dtype = ADD.operands(input, bound)[0].type.dtype if dtype.kind not in "f" else dtype
+    x = cast(value(input), dtype)
+    inside = None
+    out = x
+    for bound, declaration, predicate in ((min, arith.maximum, "ge"), (max, arith.minimum, "le")):
+        if bound is not None:
+            limit = node_of(bound, dtype)
+            fits = arith.compare(x, limit, predicate=predicate)
+            inside = fits if inside is None else arith.bit_and(inside, fits)
+            out = declaration(out, limit)
+    if not x.history or not STATE.trace.grad_enabled:
+        return result(out)
+    return result(emit(CLAMPED, x, out, inside, label="Clamp1" if max is None else "Clamp0"))
+
+
+def _clamped_gradient(op: Any, g: Any) -> Any:
+    return arith.select(op.operands[2], g, arith.mul(g, 0.0))
+
+
+CLAMPED = Declaration(
+    "arith.clamped",
+    lambda attributes, x, clamped, inside: x,
+    traits=arith.ELEMENTWISE,
+    vjp=(_clamped_gradient, None, None),
+    reference=lambda attributes, x, clamped, inside: clamped,
+    decompose=lambda op: op.operands[1],
+    gradient_name="Clamp",
+    doc="the second operand, with the derivative of a clamp of the first: 1 inside of the bounds",
+)
+
+
+@torch_function("clamp_min", inplace=True)
+def clamp_min(input: Tensor, min: Any) -> Tensor:
+    """max(input, min)"""
+    return clamp(input, min=min)
+
+
+@torch_function("clamp_max", inplace=True)
+def clamp_max(input: Tensor, max: Any) -> Tensor:
+    """min(input, max)"""
+    return clamp(input, max=max)
+
+
+@torch_function("where", method=False)
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """input where the condition holds, else other; with one argument the indices where it holds."""
+    if input is None and other is None:
+        return FUNCTIONS["nonzero"](condition, as_tuple=True)
+    place()
+    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
+        dtype = ADD.common(*_number_types(input, other))
+        a, b = node_of(input, dtype), node_of(other, dtype)
+    else:
+        a, b = ADD.operands(input, other)
+    return result(emit(arith.select, value(condition), a, b))
+
+
+def _number_types(a: Any, b: Any) -> tuple[Any, int, Any, int]:
+    return node_of(a).type, -1, node_of(b).type, -1
+
+
+def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
+    return where(condition, self, other)  # type: ignore[no-any-return]
+
+
+Tensor.where = _where_method  # type: ignore[attr-defined]
+
+
+@torch_function("masked_fill", inplace=True)
+def masked_fill(input: Tensor, mask: Tensor, value_: Any = None, **keywords: Any) -> Tensor:
+    """`value` where the mask is true."""
+    fill = keywords.pop("value", value_)
+    place()
+    x = value(input)
+    return result(emit(arith.select, value(mask), node_of(fill, x.type.dtype), x, label="MaskedFill"))
+
+
+def _test(name: str, test: Callable[[Any], Any]) -> None:
+    def function(input: Tensor) -> Tensor:
+        place()
+        return result(test(value(input)))
+
+    function.__name__, function.__doc__ = name, f"Whether each element is {name[2:]}."
+    torch_function(name, out=False)(function)
+
+
+_test("isnan", lambda x: arith.compare(x, x, predicate="ne"))
+_test("isinf", lambda x: arith.compare(arith.abs_(x), float("inf"), predicate="eq"))
+_test("isfinite", lambda x: arith.compare(arith.abs_(x), float("inf"), predicate="lt"))
+
+
+@torch_function("nan_to_num", inplace=True)
+def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """Replace nan and the infinities by numbers."""
+    import numpy as np
+
+    place()
+    x = value(input)
+    if x.type.dtype.kind != "f":
+        return FUNCTIONS["clone"](input)
+    largest = float(np.finfo(x.type.dtype.numpy).max)
+    for test, replacement in (
+        (lambda y: arith.compare(y, y, predicate="ne"), nan),
+        (lambda y: arith.compare(y, float("inf"), predicate="eq"), largest if posinf is None else posinf),
+        (lambda y: arith.compare(y, float("-inf"), predicate="eq"), -largest if neginf is None else neginf),
+    ):
+        x = arith.select(test(x), node_of(replacement, x.type.dtype), x)
+    return result(x)
+
+
+@torch_function("lerp", inplace=True)
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """input + weight * (end - input), from the end's side for weights of 0.5 and more, as torch."""
+    place()
+    a, b = ADD.operands(input, end)
+    w = node_of(weight, a.type.dtype)
+    difference = arith.sub(b, a)
+    low = arith.add(a, arith.mul(w, difference))
+    high = arith.sub(b, arith.mul(difference, arith.sub(1.0, w)))
+    return result(arith.select(arith.compare(arith.abs_(w), 0.5, predicate="lt"), low, high))
+
+
+@torch_function("addcmul", inplace=True)
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """input + value * tensor1 * tensor2"""
+    return input + tensor1 * tensor2 if value == 1 else input + (tensor1 * value) * tensor2
+
+
+@torch_function("addcdiv", inplace=True)
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """input + value * tensor1 / tensor2"""
+    return input + tensor1 / tensor2 if value == 1 else input + (tensor1 * value) / tensor2
+
+
+# -- copies and conversions
+
+
+@torch_function("clone")
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy with its own storage."""
+    from lazytorch.ir.dialects import tensor
+
+    return apply(tensor.alias.operator("Clone"), value(input))
+
+
+def _convert(self: Tensor, dtype: Any, copy: bool = False) -> Tensor:
+    if self.dtype is dtype:
+        return clone(self) if copy else self
+    return apply(arith.cast.operator("ToCopy", dtype=dtype), value(self))
+
+
+def _to(self: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
+    """Conversion to an element type or device (there is only the CPU): `to(dtype)`, `to(device, dtype)`, `to(other)`."""
+    dtype = keywords.get("dtype")
+    copy = bool(keywords.get("copy", False))
+    for argument in arguments:
+        if isinstance(argument, dtypes.DType):
+            dtype = argument
+        elif isinstance(argument, Tensor):
+            dtype = argument.dtype
+        elif not isinstance(argument, bool) and argument is not None:
+            FUNCTIONS["device"](argument).check_usable()
+    if keywords.get("device") is not None:
+        FUNCTIONS["device"](keywords["device"]).check_usable()
+    return _convert(self, dtype or self.dtype, copy)
+
+
+Tensor.to = _to  # type: ignore[attr-defined]
+
+
+def _conversion(name: str, dtype: Any) -> None:
+    def method(self: Tensor, memory_format: Any = None) -> Tensor:
+        return _convert(self, dtype)
+
+    method.__name__, method.__doc__ = name, f"Conversion to {dtype}."
+    setattr(Tensor, name, method)
+
+
+for _name, _dtype in (
+    ("float", dtypes.float32),
+    ("double", dtypes.float64),
+    ("half", dtypes.float16),
+    ("bfloat16", dtypes.bfloat16),
+    ("long", dtypes.int64),
+    ("int", dtypes.int32),
+    ("short", dtypes.int16),
+    ("char", dtypes.int8),
+    ("byte", dtypes.uint8),
+    ("bool", dtypes.bool_),
+):
+    _conversion(_name, _dtype)
+
+
+def _type_as(self: Tensor, other: Tensor) -> Tensor:
+    return _convert(self, other.dtype)
+
+
+def _view_as(self: Tensor, other: Tensor) -> Tensor:
+    return self.view(other.shape)  # type: ignore[attr-defined, no-any-return]
+
+
+Tensor.type_as = _type_as  # type: ignore[attr-defined]
+Tensor.view_as = _view_as  # type: ignore[attr-defined]

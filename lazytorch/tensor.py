@@ -1,0 +1,602 @@
+"""The Tensor: a storage with a view of it, over values of the lazy graph.
+
+A tensor without `_base` is a storage: `_node` is its present contents, and every write gives it a new node and version.
+A view holds its storage in `_base` and the view operations from there in `_view`; reading a stale view applies them to the
+storage's present contents, and writing through one applies their inverses.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from sys import _getframe
+from types import CodeType
+from typing import Any
+
+import numpy as np
+
+from lazytorch import dtypes
+from lazytorch.codegen.views import Access, apply_view, contiguous
+from lazytorch.dtypes import DType
+from lazytorch.ir.backward import FREED
+from lazytorch.ir.core import Block, Operation, Value
+from lazytorch.ir.declaration import Operator
+from lazytorch.ir.dialects import tensor
+from lazytorch.ir.trace import STATE, Node, Trace, enter, leaf, record
+from lazytorch.ir.types import TensorType
+from lazytorch.printing import format_size, format_tensor
+from lazytorch.runtime.buffer import Buffer
+from lazytorch.runtime.device import Device
+from lazytorch.runtime.session import synchronize
+
+_new = object.__new__
+PACKAGE = __name__.partition(".")[0]
+
+
+class Size(tuple[int, ...]):
+    """The shape of a tensor, `torch.Size`."""
+
+    def numel(self) -> int:
+        """The number of elements of a tensor of this shape."""
+        out = 1
+        for size in self:
+            out *= size
+        return out
+
+    def __repr__(self) -> str:
+        return format_size(self)
+
+    def __getitem__(self, key: Any) -> Any:
+        found = tuple.__getitem__(self, key)
+        return Size(found) if isinstance(key, slice) else found
+
+    def __add__(self, other: Any) -> Size:
+        return Size(tuple.__add__(self, tuple(other)))
+
+
+class Accumulator:
+    """The history of an autograd leaf: where its gradient goes."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, owner: Tensor) -> None:
+        self.tensor = weakref.ref(owner)
+
+
+class GradFunction:
+    """What `tensor.grad_fn` shows: the recorded operation that made the value."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def name(self) -> str:
+        """torch's name of the autograd node, `AddBackward0`."""
+        return gradient_name(self.node)
+
+    @property
+    def next_functions(self) -> tuple[tuple[GradFunction | None, int], ...]:
+        """The functions of the operands that have a history."""
+        return tuple(
+            [(GradFunction(x), 0) if x.history is True else (None, 0) for x in self.node.operands if x.history]
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {id(self.node):#x}>"
+
+
+def gradient_name(node: Node) -> str:
+    """The name that torch gives the autograd node of an operation."""
+    while node.signature is not None and node.signature.operator.declaration.name == "trace.result":
+        node = node.operands[0]
+    assert node.signature is not None
+    operator = node.signature.operator
+    name = operator.label or operator.declaration.gradient_name or operator.declaration.name.partition(".")[2].title()
+    return f"{name[:-1]}Backward{name[-1]}" if name[-1:].isdigit() else f"{name}Backward0"
+
+
+def caller() -> tuple[CodeType, int]:
+    """The innermost place outside of the package: what an operation is recorded for."""
+    frame = _getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
+        frame = frame.f_back
+    return frame.f_code, frame.f_lasti
+
+
+class Tensor:
+    """A multi-dimensional array whose operations are recorded and computed when a value is asked for (torch.Tensor)."""
+
+    __slots__ = ("__dict__", "__weakref__", "_base", "_hooks", "_node", "_retain", "_seen", "_version_count", "_view", "grad")
+    _node: Node
+    _base: Tensor | None
+    _view: tuple[Operator, ...]
+    _seen: int
+    _version_count: int
+    grad: Tensor | None
+    __array_priority__ = 1000
+
+    # -- what it is ------------------------------------------------------------
+
+    @property
+    def shape(self) -> Size:
+        """The sizes of the dimensions."""
+        return Size(self._node.type.shape)
+
+    @property
+    def dtype(self) -> DType:
+        """The element type."""
+        dtype: DType = self._node.type.dtype
+        return dtype
+
+    @property
+    def device(self) -> Device:
+        """Where it lives."""
+        return Device("cpu")
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to it or through it."""
+        return self._node.history is not None
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        self.requires_grad_(wanted)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded differentiable operation made it."""
+        return self._node.history is not True and self._node.history is not FREED
+
+    @property
+    def grad_fn(self) -> GradFunction | None:
+        """The operation that made it, if gradients flow through."""
+        return None if self.is_leaf else GradFunction(value(self))
+
+    @property
+    def _version(self) -> int:
+        return (self._base or self)._version_count
+
+    @property
+    def data(self) -> Tensor:
+        """The same storage without history."""
+        return self.detach()
+
+    @data.setter
+    def data(self, other: Tensor) -> None:
+        history = self._node.history
+        node = record_node(STATE.trace, tensor.detach.operator(), (value(other),), False)
+        if isinstance(history, Accumulator):
+            node.history = history
+        if self._base is None and isinstance(self._node.buffer, Buffer) and self._node.buffer.shared:
+            self._node = leaf(self._node.type, self._node.buffer)
+        self._node = node
+        self._base = None
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Make a leaf collect its gradient, or stop doing so."""
+        if not requires_grad:
+            if not self.is_leaf:
+                raise RuntimeError(
+                    "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in "
+                    "a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+                )
+            if self._node.history is not None:
+                self._node = own_node(self)
+                self._node.history = None
+            return self
+        if self.dtype.kind not in "fc":
+            raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
+        if self._node.history is None:
+            self._node = own_node(self)
+            self._node.history = Accumulator(self)
+        return self
+
+    # -- strides ------------------------------------------------------------
+
+    def _access(self) -> Access:
+        """Strides and offset on the storage, as torch reports them."""
+        if self._base is None:
+            return contiguous(self._node.type.shape)
+        access: Access | None = contiguous(self._base._node.type.shape)
+        type: Any = self._base._node.type
+        for operator in self._view:
+            operation = Operation(operator, [Value(type, _NOWHERE, 0)])
+            type = operation.results[0].type
+            assert access is not None
+            access = apply_view(access, operation)
+            operation.operands = ()
+        assert access is not None
+        return access
+
+    def stride(self, dim: int | None = None) -> Any:
+        """Elements to skip per step along each dimension, or along one."""
+        strides = self._access().strides
+        return strides if dim is None else strides[dim]
+
+    def storage_offset(self) -> int:
+        """The position of the first element in the storage."""
+        return self._access().offset
+
+    def is_contiguous(self, memory_format: Any = None) -> bool:
+        """Whether the elements lie in row-major order without gaps."""
+        if self._base is None:
+            return True
+        shape = self._node.type.shape
+        have, want = self._access().strides, contiguous(shape).strides
+        return 0 in shape or all(a == b or n == 1 for a, b, n in zip(have, want, shape, strict=True))
+
+    def data_ptr(self) -> int:
+        """The address of the first element; computes the storage."""
+        root = self._base or self
+        realize(root, "data_ptr()")
+        return int(root._node.buffer.ptr) + self._access().offset * self.dtype.itemsize
+
+    # -- values ------------------------------------------------------------
+
+    def realize(self) -> Tensor:
+        """Compute the value now, with everything pending."""
+        realize(self, "realize()")
+        return self
+
+    def _array(self, cause: str) -> np.ndarray:
+        """The elements as an array on the value's own memory; not to be written to."""
+        node = realize(self, cause)
+        if isinstance(node.buffer, Buffer):
+            return node.buffer.numpy(node.type.dtype.numpy, node.type.shape)
+        return np.asarray(node.buffer, node.type.dtype.numpy)
+
+    def item(self) -> Any:
+        """The only element as a Python number. Raises RuntimeError when there are several."""
+        if self._node.type.numel != 1:
+            raise RuntimeError(f"a Tensor with {self._node.type.numel} elements cannot be converted to Scalar")
+        return _python(self._array("item()"), self.dtype).reshape(()).item()
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
+        return _python(self._array("tolist()"), self.dtype).tolist()
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """An array on the tensor's memory. Raises RuntimeError for a tensor that requires grad."""
+        if self.requires_grad and not force:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        if self.dtype is dtypes.bfloat16:
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        root = self._base or self
+        node = realize(root, "numpy()")
+        if not isinstance(node.buffer, Buffer):
+            materialise_number(root)
+        buffer = root._node.buffer
+        buffer.shared = True
+        access, itemsize = self._access(), self.dtype.itemsize
+        if any(stride < 0 for stride in access.strides):
+            return self._array("numpy()").copy()
+        strides = [stride * itemsize for stride in access.strides]
+        return buffer.numpy(self.dtype.numpy, access.shape, strides, access.offset * itemsize)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype)
+
+    def __bool__(self) -> bool:
+        if self._node.type.numel != 1:
+            if self._node.type.numel == 0:
+                raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+            raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+        return bool(self._array("bool()").reshape(()))
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "uib":
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __len__(self) -> int:
+        if not self._node.type.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return int(self._node.type.shape[0])
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        return self._text()
+
+    def __str__(self) -> str:
+        return self._text()
+
+    def __format__(self, spec: str) -> str:
+        if not self._node.type.shape:
+            return format(self.item(), spec)
+        return format(self._text(), spec) if spec else self._text()
+
+    def _text(self) -> str:
+        node = value(self)
+        array = self.detach()._array("print")
+        name = None if self.is_leaf else gradient_name(node)
+        return format_tensor(
+            array,
+            dtype_name=self.dtype.torch_name,
+            default_dtype_name=default_dtype().torch_name,
+            grad_fn_name=name,
+            requires_grad=self.requires_grad and name is None,
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if not self.is_leaf:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
+            )
+        if id(self) in memo:
+            found: Tensor = memo[id(self)]
+            return found
+        copy = from_array(self.detach()._array("deepcopy").copy(), self.dtype)
+        copy.__class__ = type(self)
+        memo[id(self)] = copy
+        if self.requires_grad:
+            copy.requires_grad_()
+        if self.grad is not None:
+            copy.grad = self.grad.__deepcopy__(memo)
+        return copy
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        array = self.detach()._array("pickle").copy()
+        return _rebuild, (type(self), array, self.dtype.name, self.requires_grad)
+
+    def detach(self) -> Tensor:
+        """The same storage, through which no gradient flows."""
+        return make_view(self, tensor.detach.operator(), caller())
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Any:
+        """Call `hook(gradient)` when the gradient of this tensor is computed; what it returns replaces it."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        return add_hook(self, hook)
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a tensor that is no leaf in `.grad`."""
+        if not self.requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if not self.is_leaf:
+            self._retain = True
+
+
+_NOWHERE = Block()
+
+
+class RemovableHandle:
+    """Takes a hook away again."""
+
+    def __init__(self, hooks: dict[int, Any], key: int) -> None:
+        self._hooks, self._key = hooks, key
+
+    def remove(self) -> None:
+        """Take the hook away."""
+        self._hooks.pop(self._key, None)
+
+
+HOOKED: weakref.WeakSet[Tensor] = weakref.WeakSet()
+"""Tensors with hooks or a retained gradient: what a backward walk has to look for."""
+
+
+def add_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+    """Register a gradient hook."""
+    if not hasattr(self, "_hooks"):
+        self._hooks = {}
+    key = max(self._hooks, default=0) + 1
+    self._hooks[key] = hook
+    HOOKED.add(self)
+    return RemovableHandle(self._hooks, key)
+
+
+def _python(array: np.ndarray, dtype: DType) -> np.ndarray:
+    """bfloat16 patterns as numbers; anything else as it is."""
+    if dtype is dtypes.bfloat16:
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array
+
+
+def _rebuild(kind: type[Tensor], array: np.ndarray, dtype: str, requires_grad: bool) -> Tensor:
+    out = from_array(array, dtypes.named(dtype))
+    out.__class__ = kind
+    return out.requires_grad_() if requires_grad else out
+
+
+# -- default dtype ------------------------------------------------------------
+
+_default = [dtypes.float32]
+
+
+def default_dtype() -> DType:
+    """The dtype of new floating tensors (torch.get_default_dtype)."""
+    return _default[0]
+
+
+def set_default_dtype(dtype: DType) -> None:
+    """Change the dtype of new floating tensors."""
+    if not dtype.is_floating_point:
+        raise TypeError("only floating-point types are supported as the default type")
+    _default[0] = dtype
+
+
+# -- recording ------------------------------------------------------------
+
+
+def value(self: Tensor) -> Node:
+    """The present value: a view whose storage was written is read anew."""
+    base = self._base
+    if base is not None and self._seen != base._version_count:
+        return reread(self)
+    return self._node
+
+
+def reread(self: Tensor) -> Node:
+    """Apply the view to the storage's present contents."""
+    base = self._base
+    assert base is not None
+    node = base._node
+    for operator in self._view:
+        node = record_node(STATE.trace, operator, (node,))
+    self._node = node
+    self._seen = base._version_count
+    return node
+
+
+def record_node(trace: Trace, operator: Operator, operands: tuple[Node, ...], differentiable: bool = True) -> Node:
+    """Record an operation of one result (or several: then the node of the whole operation)."""
+    types = tuple([operand.type for operand in operands])
+    signature = operator.by_many.get(types)
+    if signature is None:
+        signature = operator.signature(*types)
+    history = None
+    if differentiable and trace.grad_enabled:
+        for operand in operands:
+            if operand.history is not None:
+                history = True
+                break
+    if history and operator.declaration is tensor.detach:
+        history = None
+    return record(trace, signature, operands, history)
+
+
+def wrap(trace: Trace, node: Node) -> Tensor:
+    """A new tensor of a recorded value; runs the trace when it has become long."""
+    self = _new(Tensor)
+    self._node = node
+    self._base = None
+    self._version_count = 0
+    self.grad = None
+    trace.live.append(self)
+    if node.number >= trace.limit:
+        synchronize(trace, (), "the pending graph is long")
+    return self
+
+
+def make_view(self: Tensor, operator: Operator, place: tuple[CodeType, int]) -> Tensor:
+    """A view of a tensor through one more view operation."""
+    trace = STATE.trace
+    source = value(self)
+    trace.place = place
+    out = wrap(trace, record_node(trace, operator, (source,)))
+    root = self._base
+    if root is None:
+        out._base, out._view = self, (operator,)
+        out._seen = self._version_count
+    else:
+        out._base, out._view = root, (*self._view, operator)
+        out._seen = root._version_count
+    return out
+
+
+def own_node(self: Tensor) -> Node:
+    """A node of this tensor's alone: with the same memory for a leaf, else a recorded alias."""
+    node = value(self)
+    if node.buffer is not None and node.signature is None:
+        return leaf(node.type, node.buffer)
+    return record_node(STATE.trace, tensor.detach.operator(), (node,), False)
+
+
+def realize(self: Tensor, cause: str) -> Node:
+    """Make sure that the value is computed."""
+    node = value(self)
+    if node.buffer is None:
+        trace = STATE.trace
+        if node.epoch is not trace.epoch:
+            enter(trace, node)
+        synchronize(trace, (node,), cause)
+    return node
+
+
+def materialise_number(self: Tensor) -> None:
+    """Give a tensor that holds a Python number memory."""
+    array = np.asarray(self._node.buffer, self._node.type.dtype.numpy)
+    history = self._node.history
+    self._node = from_array(array, self._node.type.dtype)._node
+    self._node.history = history
+
+
+def from_array(array: np.ndarray, dtype: DType) -> Tensor:
+    """A tensor with a copy of the array's elements (bfloat16: of their bit patterns)."""
+    array = np.ascontiguousarray(array).reshape(array.shape)
+    buffer = Buffer(max(array.nbytes, 1))
+    buffer.numpy(array.dtype, array.shape)[...] = array
+    return of_leaf(leaf(TensorType(dtype, array.shape), buffer))
+
+
+def of_leaf(node: Node) -> Tensor:
+    """A tensor of a value that holds data."""
+    self = _new(Tensor)
+    self._node = node
+    self._base = None
+    self._version_count = 0
+    self.grad = None
+    return self
+
+
+# -- writing ------------------------------------------------------------
+
+
+def assign(self: Tensor, node: Node) -> Tensor:
+    """Write: the tensor's elements become those of `node`, which has its shape and dtype. All its aliases see it."""
+    trace = STATE.trace
+    root = self._base if self._base is not None else self
+    if trace.grad_enabled and isinstance(root._node.history, Accumulator) and not _detached(self):
+        kind = "a leaf Variable" if self._base is None else "a view of a leaf Variable"
+        raise RuntimeError(f"{kind} that requires grad is being used in an in-place operation.")
+    if self._base is None:
+        _replace(trace, self, node)
+        return self
+    steps = [root._node]
+    for operator in self._view[:-1]:
+        steps.append(record_node(trace, operator, (steps[-1],)))
+    contents = node
+    for operator, before in zip(reversed(self._view), reversed(steps), strict=True):
+        contents = _write_through(trace, operator, before, contents)
+    _replace(trace, root, contents)
+    self._node = node
+    self._seen = root._version_count
+    return self
+
+
+def _detached(self: Tensor) -> bool:
+    return self._base is not None and any(operator.declaration is tensor.detach for operator in self._view)
+
+
+def _replace(trace: Trace, root: Tensor, node: Node) -> None:
+    old = root._node
+    if node.signature is None or (isinstance(old.history, Accumulator) and node is not old):
+        node = record_node(trace, tensor.alias.operator(), (node,))
+    if isinstance(old.history, Accumulator):
+        node.history = old.history
+    if isinstance(old.buffer, Buffer):
+        trace.updates.setdefault(root, old)
+    root._node = node
+    root._version_count += 1
+    if isinstance(old.buffer, Buffer) and old.buffer.shared:
+        synchronize(trace, (), "a write to memory that NumPy shares")
+
+
+def _write_through(trace: Trace, operator: Operator, base: Node, new: Node) -> Node:
+    """What `base` becomes when its view through `operator` becomes `new`."""
+    declaration, a = operator.declaration, operator.attributes
+    shape = base.type.shape
+    if declaration in (tensor.alias, tensor.detach):
+        return new
+    if declaration is tensor.reshape:
+        return record_node(trace, tensor.reshape.operator(shape=shape), (new,))
+    if declaration is tensor.permute:
+        return record_node(trace, tensor.permute.operator(order=tensor.inverse_order(a.order)), (new,))
+    if declaration is tensor.flip:
+        return record_node(trace, operator, (new,))
+    if declaration is tensor.slice_:
+        return record_node(trace, tensor.insert_slice.operator(starts=a.starts, steps=a.steps), (base, new))
+    if declaration is tensor.expand and new.type.numel == base.type.numel:
+        return record_node(trace, tensor.reshape.operator(shape=shape), (new,))
+    raise RuntimeError(
+        "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+        "Please clone() the tensor before performing the operation."
+    )
+
