@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from typing import Any
 
 from lazytorch import autograd, dtypes
@@ -20,6 +21,7 @@ from lazytorch.tensor import Size, Tensor, set_default_dtype
 from lazytorch.tensor import default_dtype as get_default_dtype
 
 __version__ = "0.1.0"
+inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 
 globals().update(FUNCTIONS)
 for _dtype in dtypes.ALL:
@@ -28,7 +30,6 @@ for _dtype in dtypes.ALL:
         if _dtype.alias:
             globals()[_dtype.alias] = _dtype
 
-inf, nan, pi, e = float("inf"), float("nan"), 3.141592653589793, 2.718281828459045
 strided, contiguous_format, preserve_format = "torch.strided", "torch.contiguous_format", "torch.preserve_format"
 
 _LAZY = ("nn", "optim", "utils", "backends", "cuda", "inspect", "linalg", "random")

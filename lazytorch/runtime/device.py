@@ -86,8 +86,7 @@ class Device:
         return Device, (self.type,) if self.index is None else (self.type, self.index)
 
 
-CPU = Device("cpu")
-"""The host."""
+
 
 
 def _parse(text: str) -> tuple[str, int | None]:
@@ -110,3 +109,7 @@ def _checked_index(index: int) -> int:
 
 def _type_name(value: object) -> str:
     return value.__class__.__name__
+
+
+CPU = Device("cpu")
+"""The host."""
