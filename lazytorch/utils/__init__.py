@@ -1,0 +1,5 @@
+"""Utilities (torch.utils)."""
+
+from lazytorch.utils import data
+
+__all__ = ["data"]
