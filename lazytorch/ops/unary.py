@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Declaration
+from lazytorch.ir.declaration import Declaration, Trait
 from lazytorch.ir.dialects import arith, math
 from lazytorch.ir.trace import STATE
 from lazytorch.ops.elementwise import ADD
@@ -187,7 +187,7 @@ def _clamped_gradient(op: Any, g: Any) -> Any:
 CLAMPED = Declaration(
     "arith.clamped",
     lambda attributes, x, clamped, inside: x,
-    traits=arith.ELEMENTWISE,
+    traits=(*arith.ELEMENTWISE, Trait.COMPOSITE),
     vjp=(_clamped_gradient, None, None),
     reference=lambda attributes, x, clamped, inside: clamped,
     decompose=lambda op: op.operands[1],

@@ -242,7 +242,8 @@ def _declare_backward(
     extra: Sequence[Trait],
 ) -> Declaration:
     def infer(attributes: Attributes, cotangent: Type, *operands: Type) -> Type:
-        return operands[attributes.operand]
+        type: Type = operands[attributes.operand]
+        return type
 
     def expand(operation: Any) -> Any:
         cotangent, *operands = operation.operands

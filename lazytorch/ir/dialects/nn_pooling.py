@@ -300,7 +300,7 @@ def _pool_divisors(a: Attributes, extents: Sizes) -> np.ndarray:
     out = sides[0]
     for side in sides[1:]:
         out = out[..., None] * side
-    return out
+    return np.asarray(out)
 
 
 def _avg_pool(op: Any) -> Any:
