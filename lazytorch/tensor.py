@@ -480,7 +480,8 @@ def make_view(self: Tensor, operator: Operator, place: tuple[CodeType, int]) -> 
     trace = STATE.trace
     source = value(self)
     trace.place = place
-    out = wrap(trace, record_node(trace, operator, (source,)))
+    node = _part_of_leaf(source, operator)
+    out = wrap(trace, record_node(trace, operator, (source,))) if node is None else of_leaf(node)
     root = self._base
     if root is None:
         out._base, out._view = self, (operator,)
@@ -489,6 +490,18 @@ def make_view(self: Tensor, operator: Operator, place: tuple[CodeType, int]) -> 
         out._base, out._view = root, (*self._view, operator)
         out._seen = root._version_count
     return out
+
+
+def _part_of_leaf(source: Node, operator: Operator) -> Node | None:
+    """A slice of leading rows of memory is memory: where it starts is an address then, and no part of any program."""
+    buffer = source.buffer
+    if operator.declaration is not tensor.slice_ or source.history is not None or type(buffer) is not Buffer:
+        return None
+    a, shape = operator.attributes, source.type.shape
+    if a.steps[0] != 1 or any(a.starts[1:]) or a.sizes[1:] != shape[1:] or source.signature is not None:
+        return None
+    row = source.type.nbytes // shape[0] if shape[0] else 0
+    return leaf(source.type.with_shape(a.sizes), buffer.part(a.starts[0] * row, a.sizes[0] * row))
 
 
 def own_node(self: Tensor) -> Node:

@@ -130,8 +130,8 @@ class Declaration:
         for operand in operands:
             if type(operand) in _PYTHON_NUMBERS:
                 plain = True
-            elif anchor is None:
-                anchor = operand
+            else:
+                anchor = operand  # the last one: the condition of a select says nothing about its constants' type
         if anchor is None:
             raise TypeError(f"{self.name}: needs a value among its operands; use build(builder, ...)")
         if plain:

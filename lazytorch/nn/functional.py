@@ -37,9 +37,6 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     return input.copy_(out) if inplace else out  # type: ignore[attr-defined, no-any-return]
 
 
-FUNCTIONS["_relu"] = relu
-
-
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x * Phi(x), by erf or ("tanh") its approximation."""
     return apply(ops.gelu.operator(approximate=approximate), value(input))

@@ -7,7 +7,7 @@ from typing import Any
 
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Declaration, Trait
-from lazytorch.ir.dialects import arith, math
+from lazytorch.ir.dialects import arith, math, nn
 from lazytorch.ir.trace import STATE
 from lazytorch.ops.elementwise import ADD
 from lazytorch.ops.recording import (
@@ -152,8 +152,7 @@ def logical_not(input: Tensor) -> Tensor:
 @torch_function("relu", inplace=True)
 def relu(input: Tensor) -> Tensor:
     """max(input, 0); nan stays."""
-    from_nn: Callable[..., Tensor] = FUNCTIONS["_relu"]
-    return from_nn(input)
+    return apply(nn.relu.operator(), value(input))
 
 
 @torch_function("clamp", "clip", inplace=True)

@@ -11,8 +11,8 @@ from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import optim
 from lazytorch.ir.trace import STATE, Node, record, results_of
-from lazytorch.ops.creation import zeros_like
-from lazytorch.ops.recording import number_leaf, place
+
+from lazytorch.ops.recording import FUNCTIONS, number_leaf, place
 from lazytorch.tensor import Tensor, assign, value, wrap
 
 
@@ -192,7 +192,7 @@ class Adam(Optimizer):
     def _update(self, group: dict[str, Any], members: list[Tensor], dtype: DType, started: bool) -> None:
         names = ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if group["amsgrad"] else [])
         for p in members if not started else ():
-            self.state[p] = {"step": 0, **{name: zeros_like(p.detach()) for name in names}}  # type: ignore[operator]
+            self.state[p] = {"step": 0, **{name: FUNCTIONS["zeros_like"](p.detach()) for name in names}}
         by_step: dict[int, list[Tensor]] = {}
         for p in members:
             state = self.state[p]

@@ -84,6 +84,15 @@ class Buffer:
             )
         return np.asarray(_Lent(self, dtype, tuple(shape), None if strides is None else tuple(strides), offset))
 
+    def part(self, offset: int, nbytes: int) -> Buffer:
+        """`nbytes` bytes of this memory from `offset` on, which keep it alive; shared as it is."""
+        part = Buffer.__new__(Buffer)
+        part.owner = self
+        part.ptr = self.ptr + offset
+        part.nbytes = nbytes
+        part.shared = self.shared
+        return part
+
     def copy(self) -> Buffer:
         """A new buffer with the same bytes."""
         copy = Buffer(self.nbytes)
