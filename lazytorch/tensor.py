@@ -586,6 +586,8 @@ def _replace(trace: Trace, root: Tensor, node: Node) -> None:
         node.history = old.history
     if isinstance(old.buffer, Buffer):
         trace.updates.setdefault(root, old)
+    elif old.epoch is not trace.epoch:
+        trace.live.append(root)
     root._node = node
     root._version_count += 1
     if isinstance(old.buffer, Buffer) and old.buffer.shared:

@@ -105,7 +105,8 @@ class _Buffers:
                     _probe_reduction(operation, self)
                 elif operation.has(Trait.CONTRACTION):
                     for operand in operation.operands:
-                        self.expression([operand])
+                        if operand not in self.chosen:
+                            self.expression([operand])
                 elif operation.result in self.chosen and _pulled(operation):
                     self.expression([operation.result])
                 return

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lazytorch.dtypes import DType
+from lazytorch.ir.trace import STATE
 from lazytorch.printing import format_parameter
 from lazytorch.tensor import Accumulator, RemovableHandle, Tensor, default_dtype, own_node, realize
 
@@ -25,6 +26,7 @@ class Parameter(Tensor):
         if requires_grad:
             self._node = own_node(self)
             self._node.history = Accumulator(self)
+        STATE.trace.live.append(self)
         return self
 
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
