@@ -1,6 +1,6 @@
 """Learn to read handwriting: an MLP or a small CNN on scikit-learn's digits (1,797 real 8x8 images).
 
-    python -m lazytorch run examples/digits.py --model cnn       (or: python examples/digits.py, with PyTorch)
+python -m lazytorch run examples/digits.py --model cnn       (or: python examples/digits.py, with PyTorch)
 """
 
 import argparse

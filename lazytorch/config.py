@@ -93,9 +93,7 @@ class Config:
         default_text="nothing",
     )
     verify: bool = _setting("LAZYTORCH_VERIFY", False, "Verify the IR after every pass.")
-    check: bool = _setting(
-        "LAZYTORCH_CHECK", False, "Compare the result of every kernel with the reference interpreter's."
-    )
+    check: bool = _setting("LAZYTORCH_CHECK", False, "Compare the result of every kernel with the reference interpreter's.")
     num_threads: int = _setting(
         "LAZYTORCH_NUM_THREADS",
         0,

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from sys import _getframe
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,9 +76,7 @@ class GradFunction:
     @property
     def next_functions(self) -> tuple[tuple[GradFunction | None, int], ...]:
         """The functions of the operands that have a history."""
-        return tuple(
-            [(GradFunction(x), 0) if x.history is True else (None, 0) for x in self.node.operands if x.history]
-        )
+        return tuple([(GradFunction(x), 0) if x.history is True else (None, 0) for x in self.node.operands if x.history])
 
     def __repr__(self) -> str:
         return f"<{self.name()} object at {id(self.node):#x}>"
@@ -105,7 +103,18 @@ def caller() -> tuple[CodeType, int]:
 class Tensor:
     """A multi-dimensional array whose operations are recorded and computed when a value is asked for (torch.Tensor)."""
 
-    __slots__ = ("__dict__", "__weakref__", "_base", "_hooks", "_node", "_retain", "_seen", "_version_count", "_view", "grad")
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_base",
+        "_hooks",
+        "_node",
+        "_retain",
+        "_seen",
+        "_version_count",
+        "_view",
+        "grad",
+    )
     _node: Node
     _base: Tensor | None
     _view: tuple[Operator, ...]
@@ -113,6 +122,21 @@ class Tensor:
     _version_count: int
     grad: Tensor | None
     __array_priority__ = 1000
+
+    if TYPE_CHECKING:
+        # Functions and operators are attached by their declarations in lazytorch/ops.
+        def __getattr__(self, name: str) -> Any: ...
+        def __add__(self, other: Any) -> Any: ...
+        def __radd__(self, other: Any) -> Any: ...
+        def __sub__(self, other: Any) -> Any: ...
+        def __mul__(self, other: Any) -> Any: ...
+        def __rmul__(self, other: Any) -> Any: ...
+        def __truediv__(self, other: Any) -> Any: ...
+        def __and__(self, other: Any) -> Any: ...
+        def __or__(self, other: Any) -> Any: ...
+        def __le__(self, other: Any) -> Any: ...
+        def __getitem__(self, key: Any) -> Any: ...
+        def __setitem__(self, key: Any, new: Any) -> None: ...
 
     # -- what it is ------------------------------------------------------------
 
@@ -153,7 +177,7 @@ class Tensor:
 
     @property
     def _version(self) -> int:
-        return (self._base or self)._version_count
+        return root_of(self)._version_count
 
     @property
     def data(self) -> Tensor:
@@ -226,7 +250,7 @@ class Tensor:
 
     def data_ptr(self) -> int:
         """The address of the first element; computes the storage."""
-        root = self._base or self
+        root = root_of(self)
         realize(root, "data_ptr()")
         return int(root._node.buffer.ptr) + self._access().offset * self.dtype.itemsize
 
@@ -260,7 +284,7 @@ class Tensor:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if self.dtype is dtypes.bfloat16:
             raise TypeError("Got unsupported ScalarType BFloat16")
-        root = self._base or self
+        root = root_of(self)
         node = realize(root, "numpy()")
         if not isinstance(node.buffer, Buffer):
             materialise_number(root)
@@ -423,6 +447,11 @@ def set_default_dtype(dtype: DType) -> None:
 
 
 # -- recording ------------------------------------------------------------
+
+
+def root_of(self: Tensor) -> Tensor:
+    """The tensor that owns the storage."""
+    return self if self._base is None else self._base
 
 
 def value(self: Tensor) -> Node:
@@ -614,4 +643,3 @@ def _write_through(trace: Trace, operator: Operator, base: Node, new: Node) -> N
         "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
         "Please clone() the tensor before performing the operation."
     )
-

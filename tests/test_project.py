@@ -132,10 +132,7 @@ def test_a_compile_error_says_where_and_how_to_reproduce_it() -> None:
 
 
 def test_a_parse_error_points_at_the_column_under_tabs_too() -> None:
-    assert (
-        str(ParseError("expected a type", "a.mlir", 3, 3, "\tx?"))
-        == "a.mlir:3:3: error: expected a type\n  \tx?\n  \t ^"
-    )
+    assert str(ParseError("expected a type", "a.mlir", 3, 3, "\tx?")) == "a.mlir:3:3: error: expected a type\n  \tx?\n  \t ^"
     assert str(ParseError("unexpected end", "a.mlir", 9, 1)) == "a.mlir:9:1: error: unexpected end"
 
 

@@ -9,7 +9,7 @@ from lazytorch.ir.backward import backward as walk
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import RECORDER, STATE, Node
 from lazytorch.ir.types import TensorType
-from lazytorch.ops.recording import emit
+from lazytorch.ops.recording import attach, emit
 from lazytorch.tensor import HOOKED, Accumulator, Tensor, assign, caller, value, wrap
 
 
@@ -29,8 +29,7 @@ def _seed(output: Tensor, gradient: Tensor | None) -> Node:
     seed = value(gradient)
     if seed.type.shape != node.type.shape:
         raise RuntimeError(
-            f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of "
-            f"{output.shape}."
+            f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of {output.shape}."
         )
     return seed
 
@@ -74,7 +73,7 @@ def retain(self: Tensor) -> None:
         HOOKED.add(self)
 
 
-Tensor.retain_grad = retain  # type: ignore[method-assign]
+attach("retain_grad", retain)
 
 
 def _deposit(owner: Tensor, gradient: Node, create_graph: bool = False) -> None:
@@ -136,7 +135,7 @@ def _method(
     backward(self, gradient, retain_graph, create_graph, inputs)
 
 
-Tensor.backward = _method  # type: ignore[attr-defined]
+attach("backward", _method)
 
 
 def grad(
@@ -175,7 +174,7 @@ def grad(
     for x, node in zip(wanted, nodes, strict=True):
         found = arrived.get(node)
         if found is None and materialize_grads:
-            out.append(x.new_zeros(x.shape))  # type: ignore[attr-defined]
+            out.append(x.new_zeros(x.shape))
         elif found is None and not allow_unused:
             raise RuntimeError(
                 "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if "

@@ -67,8 +67,8 @@ class Function:
         before, trace.grad_enabled = trace.grad_enabled, False
         try:
             if "setup_context" in dir(cls):
-                outputs = cls.forward(*arguments)  # type: ignore[call-arg]
-                cls.setup_context(ctx, arguments, outputs)  # type: ignore[attr-defined]
+                outputs = cls.forward(*arguments)
+                cls.setup_context(ctx, arguments, outputs)
             else:
                 outputs = cls.forward(ctx, *arguments)
         finally:
@@ -127,4 +127,3 @@ def _operator(cls: type[Function], inputs: int, outputs: int) -> Operator:
             doc="Forward's results, with the derivative that a torch.autograd.Function defines.",
         )
     return declaration.operator(label=cls.__name__)
-

@@ -112,9 +112,7 @@ class _Buffers:
                 return
             except NotStrided as problem:
                 if problem.value in self.chosen:
-                    raise CompileError(
-                        f"{operation.name} cannot read its operand through strides", stage="fusion"
-                    ) from None
+                    raise CompileError(f"{operation.name} cannot read its operand through strides", stage="fusion") from None
                 self.chosen.add(problem.value)
                 made = problem.value.defining_op()
                 if made is not None:

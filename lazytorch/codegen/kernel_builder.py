@@ -53,7 +53,7 @@ class KernelBuilder:
         self._context = inserting(self._builder)
         self._context.__enter__()
 
-    # -- arguments ---------------------------------------------------------------------------------------------------
+    # -- arguments ------------------------------------------------------------
 
     def buffer(self, dtype: DType, strides: tuple[int | None, ...], name: str) -> Value:
         """A buffer argument; slots: its address, then each stride that is None (in elements)."""
@@ -84,7 +84,7 @@ class KernelBuilder:
         """Call a private function; ints become index constants."""
         self._insert(loop.call.operator(callee=name), [self.value(x) for x in operands])
 
-    # -- control -----------------------------------------------------------------------------------------------------
+    # -- control ------------------------------------------------------------
 
     @contextmanager
     def _inside(self, block: Block) -> Iterator[None]:
@@ -164,7 +164,7 @@ class KernelBuilder:
         regions = [Region([block]) for block in blocks]
         return self._insert(loop.if_.operator(types=types), [condition], types, regions).results
 
-    # -- index arithmetic ----------------------------------------------------------------------------------------------
+    # -- index arithmetic ------------------------------------------------------------
 
     def value(self, x: Index) -> Value:
         """A Python int as an index constant."""
@@ -235,7 +235,7 @@ class KernelBuilder:
         result: Value = arith.select(condition, self.value(a), self.value(b))
         return result
 
-    # -- memory and vectors --------------------------------------------------------------------------------------------
+    # -- memory and vectors ------------------------------------------------------------
 
     def load(self, buffer: Value, *indices: Index, lanes: int = 1, aligned: bool = False) -> Value:
         """Read one element, or `lanes` consecutive ones."""
@@ -248,9 +248,7 @@ class KernelBuilder:
         result: Value = loop.masked_load(buffer, *[self.value(i) for i in indices], mask, other, lanes=lanes)
         return result
 
-    def store(
-        self, value: Value, buffer: Value, *indices: Index, aligned: bool = False, streaming: bool = False
-    ) -> None:
+    def store(self, value: Value, buffer: Value, *indices: Index, aligned: bool = False, streaming: bool = False) -> None:
         """Write one element, or a vector to consecutive ones."""
         loop.store(value, buffer, *[self.value(i) for i in indices], aligned=aligned, streaming=streaming)
 

@@ -44,9 +44,7 @@ def apply_view(access: Access, view: Operation) -> Access | None:
     if declaration is tensor.reshape:
         return reshaped(access, a.shape)
     if declaration is tensor.permute:
-        return Access(
-            tuple([access.shape[d] for d in a.order]), tuple([access.strides[d] for d in a.order]), access.offset
-        )
+        return Access(tuple([access.shape[d] for d in a.order]), tuple([access.strides[d] for d in a.order]), access.offset)
     if declaration is tensor.expand:
         return access.expanded(a.shape)
     if declaration is tensor.slice_:

@@ -140,9 +140,7 @@ def contract(a: np.ndarray, b: np.ndarray, letters: tuple[str, str, str]) -> np.
     batch = "".join([letter for letter in out if letter in left and letter in right])
     rows = "".join([letter for letter in out if letter in left and letter not in batch])
     columns = "".join([letter for letter in out if letter not in left])
-    count = [
-        int(np.prod([sizes[letter] for letter in word], dtype=np.int64)) for word in (batch, rows, columns, summed)
-    ]
+    count = [int(np.prod([sizes[letter] for letter in word], dtype=np.int64)) for word in (batch, rows, columns, summed)]
     with np.errstate(all="ignore"):
         result = contract_in_order(
             _arranged(a, left, batch + rows + summed, sizes).reshape(count[0], count[1], count[3]),

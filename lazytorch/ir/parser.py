@@ -59,7 +59,7 @@ class _Parser:
             module.region.block.append(self._function())
         return module
 
-    # -- functions and kernels -------------------------------------------------------------------------------------
+    # -- functions and kernels ------------------------------------------------------------
 
     def _function(self) -> Operation:
         keyword = self.lexer.take().text
@@ -103,7 +103,7 @@ class _Parser:
         if implied is not None and (block.last is None or block.last.declaration is not implied):
             block.append(Operation(implied.operator(), (), ()))
 
-    # -- values ----------------------------------------------------------------------------------------------------
+    # -- values ------------------------------------------------------------
 
     def _define(self, token: Token, value: Value) -> None:
         if token.text in self._values:
@@ -131,7 +131,7 @@ class _Parser:
                 operands.append(self._operand())
         return operands
 
-    # -- operations ------------------------------------------------------------------------------------------------
+    # -- operations ------------------------------------------------------------
 
     def _operation(self) -> Operation:
         names: list[Token] = []
@@ -219,7 +219,7 @@ class _Parser:
         type = parse_type(self.lexer)
         return Operation(arith.constant.operator(label, value=value, type=type), (), [type], (), self._location())
 
-    # -- operations with bodies ------------------------------------------------------------------------------------
+    # -- operations with bodies ------------------------------------------------------------
 
     def _fused_kernel(self, names: Sequence[Token]) -> Operation:
         name = self._symbol()

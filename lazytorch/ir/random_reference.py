@@ -81,9 +81,7 @@ def unit_f64(state: Mt19937State, count: int) -> Drawn:
     return (bits & np.uint64((1 << 53) - 1)).astype(np.float64) * 2.0**-53, state
 
 
-def uniform(
-    state: Mt19937State, count: int, dtype: DType = dtypes.float32, low: float = 0.0, high: float = 1.0
-) -> Drawn:
+def uniform(state: Mt19937State, count: int, dtype: DType = dtypes.float32, low: float = 0.0, high: float = 1.0) -> Drawn:
     """`Tensor.uniform_(low, high)`; `torch.rand` with the default bounds.
 
     fma(u, high - low, low) in float64 for float64 (2 draws per element), in float32 for the others (1 draw), whose
@@ -250,9 +248,7 @@ def _horner_f32(x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     return value
 
 
-def log_normal(
-    state: Mt19937State, count: int, dtype: DType = dtypes.float32, mean: float = 1.0, std: float = 2.0
-) -> Drawn:
+def log_normal(state: Mt19937State, count: int, dtype: DType = dtypes.float32, mean: float = 1.0, std: float = 2.0) -> Drawn:
     """`Tensor.log_normal_(mean, std)`: the C library's exp of a `_paired_normal` at every size."""
     values, state = _paired_normal(state, count, mean, std)
     return _of_double(_c_library(math.exp, values), dtype), state
@@ -264,9 +260,7 @@ def exponential(state: Mt19937State, count: int, dtype: DType = dtypes.float32, 
     return _of_double((-1.0 / rate) * _c_library(math.log1p, -unit), dtype), state
 
 
-def cauchy(
-    state: Mt19937State, count: int, dtype: DType = dtypes.float32, median: float = 0.0, sigma: float = 1.0
-) -> Drawn:
+def cauchy(state: Mt19937State, count: int, dtype: DType = dtypes.float32, median: float = 0.0, sigma: float = 1.0) -> Drawn:
     """`Tensor.cauchy_(median, sigma)`: fma(sigma, tan(π·(u - ½)), median) in float64. 2 draws per element."""
     unit, state = unit_f64(state, count)
     tangent = _c_library(math.tan, math.pi * (unit - 0.5))

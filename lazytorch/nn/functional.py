@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from lazytorch import dtypes
 from lazytorch.dtypes import DType
-from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects import arith, nn_loss, nn_normalization, nn_pooling, tensor
+from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects.conv import conv as convolution
+from lazytorch.ir.trace import STATE
 from lazytorch.ops.creation import one_hot
-from lazytorch.ops.recording import FUNCTIONS, apply, cast, dimension, place, result
+from lazytorch.ops.recording import FUNCTIONS, apply, attach, cast, dimension, place, result
 from lazytorch.ops.sampling import dropout_mask
 from lazytorch.ops.unary import clamp
 from lazytorch.tensor import Tensor, from_array, record_node, value, wrap
-from lazytorch.ir.trace import STATE
-from lazytorch import dtypes
 
 __all__ = ["clamp", "one_hot"]
 
@@ -34,7 +34,7 @@ _RELU = ops.relu.operator()
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0)"""
     out = apply(_RELU, value(input))
-    return input.copy_(out) if inplace else out  # type: ignore[attr-defined, no-any-return]
+    return input.copy_(out) if inplace else out
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -49,12 +49,12 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def tanh(input: Tensor) -> Tensor:
     """Hyperbolic tangent."""
-    return FUNCTIONS["tanh"](input)  # type: ignore[no-any-return]
+    return FUNCTIONS["tanh"](input)
 
 
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x))"""
-    return FUNCTIONS["sigmoid"](input)  # type: ignore[no-any-return]
+    return FUNCTIONS["sigmoid"](input)
 
 
 def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
@@ -80,7 +80,8 @@ def _implicit(input: Tensor, dim: int | None) -> int:
 
 
 FUNCTIONS["softmax"], FUNCTIONS["log_softmax"] = softmax, log_softmax
-Tensor.softmax, Tensor.log_softmax = softmax, log_softmax  # type: ignore[attr-defined]
+attach("softmax", softmax)
+attach("log_softmax", log_softmax)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -125,9 +126,7 @@ def cross_entropy(
     if target.dtype.kind == "f":
         operator = nn_loss.cross_entropy_probabilities.operator(reduction=kind, label_smoothing=label_smoothing)
     else:
-        operator = nn_loss.cross_entropy.operator(
-            reduction=kind, ignore_index=ignore_index, label_smoothing=label_smoothing
-        )
+        operator = nn_loss.cross_entropy.operator(reduction=kind, ignore_index=ignore_index, label_smoothing=label_smoothing)
     return apply(operator, *operands)
 
 
@@ -146,17 +145,13 @@ def nll_loss(
     return apply(nn_loss.nll_loss.operator(reduction=kind, ignore_index=ignore_index), *operands)
 
 
-def mse_loss(
-    input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
-) -> Tensor:
+def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
     """The squared difference."""
     kind = _reduction(size_average, reduce, reduction)
     return apply(nn_loss.mse_loss.operator(reduction=kind), value(input), value(target))
 
 
-def l1_loss(
-    input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
-) -> Tensor:
+def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
     """The absolute difference."""
     kind = _reduction(size_average, reduce, reduction)
     return apply(nn_loss.l1_loss.operator(reduction=kind), value(input), value(target))
@@ -198,7 +193,7 @@ def batch_norm(
             (running_var, nn_normalization.batch_variance),
         ):
             new = record_node(trace, average, (value(running), record_node(trace, statistic.operator(), (x,))))
-            running.copy_(wrap(trace, new))  # type: ignore[attr-defined]
+            running.copy_(wrap(trace, new))
         trace.grad_enabled = before
     return out
 
@@ -208,24 +203,29 @@ def _sizes(x: Any, count: int) -> tuple[int, ...]:
 
 
 def _conv(
-    count: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
+    count: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
 ) -> Tensor:
     batched = len(input.shape) == count + 2
-    x = input if batched else input.unsqueeze(0)  # type: ignore[attr-defined]
+    x = input if batched else input.unsqueeze(0)
     strides, dilations = _sizes(stride, count), _sizes(dilation, count)
     if padding == "valid":
         padding = 0
     elif padding == "same":
         padding = tuple([d * (k - 1) // 2 for d, k in zip(dilations, weight.shape[2:], strict=True)])
-    operator = convolution.operator(
-        strides=strides, padding=_sizes(padding, count), dilations=dilations, groups=groups
-    )
+    operator = convolution.operator(strides=strides, padding=_sizes(padding, count), dilations=dilations, groups=groups)
     out = apply(operator, value(x), value(weight))
     if bias is not None:
         place()
         node = record_node(STATE.trace, tensor.reshape.operator(shape=(bias.shape[0], *(1,) * count)), (value(bias),))
         out = result(record_node(STATE.trace, arith.add.operator("Convolution"), (value(out), node)))
-    return out if batched else out.squeeze(0)  # type: ignore[attr-defined, no-any-return]
+    return out if batched else out.squeeze(0)
 
 
 def conv1d(

@@ -38,42 +38,42 @@ def calculate_gain(nonlinearity: str, param: Any = None) -> float:
 @no_grad()
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
     """Uniform in [a, b)."""
-    return tensor.uniform_(a, b, generator=generator)  # type: ignore[attr-defined, no-any-return]
+    return tensor.uniform_(a, b, generator=generator)
 
 
 @no_grad()
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """Normal."""
-    return tensor.normal_(mean, std, generator=generator)  # type: ignore[attr-defined, no-any-return]
+    return tensor.normal_(mean, std, generator=generator)
 
 
 @no_grad()
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """One number."""
-    return tensor.fill_(val)  # type: ignore[attr-defined, no-any-return]
+    return tensor.fill_(val)
 
 
 def ones_(tensor: Tensor) -> Tensor:
     """Ones."""
-    return constant_(tensor, 1.0)  # type: ignore[no-any-return]
+    return constant_(tensor, 1.0)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
     """Zeros."""
-    return constant_(tensor, 0.0)  # type: ignore[no-any-return]
+    return constant_(tensor, 0.0)
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
     """Glorot's uniform initialisation."""
     fan_in, fan_out = _fans(tensor)
     bound = math.sqrt(3.0) * gain * math.sqrt(2.0 / float(fan_in + fan_out))
-    return uniform_(tensor, -bound, bound, generator)  # type: ignore[no-any-return]
+    return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
     """Glorot's normal initialisation."""
     fan_in, fan_out = _fans(tensor)
-    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / float(fan_in + fan_out)), generator)  # type: ignore[no-any-return]
+    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / float(fan_in + fan_out)), generator)
 
 
 def _fan(tensor: Tensor, mode: str) -> int:
@@ -87,7 +87,7 @@ def kaiming_uniform_(
 ) -> Tensor:
     """He's uniform initialisation."""
     bound = math.sqrt(3.0) * (calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)))
-    return uniform_(tensor, -bound, bound, generator)  # type: ignore[no-any-return]
+    return uniform_(tensor, -bound, bound, generator)
 
 
 def kaiming_normal_(
@@ -95,4 +95,4 @@ def kaiming_normal_(
 ) -> Tensor:
     """He's normal initialisation."""
     std = calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
-    return normal_(tensor, 0.0, std, generator)  # type: ignore[no-any-return]
+    return normal_(tensor, 0.0, std, generator)

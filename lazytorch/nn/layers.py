@@ -70,9 +70,7 @@ class _Conv(Module):
         self.kernel_size = _tuple(kernel_size, self.spatial)
         self.stride, self.dilation = _tuple(stride, self.spatial), _tuple(dilation, self.spatial)
         self.padding = padding if isinstance(padding, str) else _tuple(padding, self.spatial)
-        self.weight = Parameter(
-            empty(out_channels, in_channels // groups, *self.kernel_size, device=device, dtype=dtype)
-        )
+        self.weight = Parameter(empty(out_channels, in_channels // groups, *self.kernel_size, device=device, dtype=dtype))
         if bias:
             self.bias = Parameter(empty(out_channels, device=device, dtype=dtype))
         else:
@@ -239,7 +237,7 @@ class Flatten(Module):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, input: Tensor) -> Tensor:
-        return input.flatten(self.start_dim, self.end_dim)  # type: ignore[attr-defined, no-any-return]
+        return input.flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
@@ -258,9 +256,7 @@ class Identity(Module):
 class LayerNorm(Module):
     """Normalisation over the trailing dimensions."""
 
-    def __init__(
-        self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True
-    ) -> None:
+    def __init__(self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True) -> None:
         super().__init__()
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps, self.elementwise_affine = eps, elementwise_affine
@@ -294,9 +290,7 @@ class _BatchNorm(Module):
         self.register_parameter("bias", Parameter(zeros(num_features)) if affine else None)
         self.register_buffer("running_mean", zeros(num_features) if track_running_stats else None)
         self.register_buffer("running_var", ones(num_features) if track_running_stats else None)
-        self.register_buffer(
-            "num_batches_tracked", tensor_(0, dtype=dtypes.int64) if track_running_stats else None
-        )
+        self.register_buffer("num_batches_tracked", tensor_(0, dtype=dtypes.int64) if track_running_stats else None)
 
     def forward(self, input: Tensor) -> Tensor:
         if len(input.shape) not in self.ranks:
@@ -348,7 +342,7 @@ class Embedding(Module):
             from lazytorch.autograd.modes import no_grad
 
             with no_grad():
-                self.weight[self.padding_idx].fill_(0)  # type: ignore[index]
+                self.weight[self.padding_idx].fill_(0)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.embedding(input, self.weight, self.padding_idx)

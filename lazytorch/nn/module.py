@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lazytorch.dtypes import DType
 from lazytorch.ir.trace import STATE
@@ -65,6 +65,10 @@ class Module:
     """A part of a network: parameters, buffers, submodules and a forward function."""
 
     training: bool
+
+    if TYPE_CHECKING:
+        # Parameters, buffers and submodules are attributes too.
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self) -> None:
         attributes = self.__dict__
@@ -238,7 +242,7 @@ class Module:
             if set_to_none:
                 parameter.grad = None
             elif parameter.grad is not None:
-                parameter.grad.zero_()  # type: ignore[attr-defined]
+                parameter.grad.zero_()
 
     def _convert(self, dtype: DType) -> Module:
         for module in self.modules():
@@ -312,7 +316,7 @@ class Module:
         with no_grad():
             for name, entry in own.items():
                 if name in state_dict:
-                    entry.copy_(state_dict[name])  # type: ignore[attr-defined]
+                    entry.copy_(state_dict[name])
         return Keys(missing, unexpected)
 
     # -- text

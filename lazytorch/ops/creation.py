@@ -13,7 +13,7 @@ from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import RECORDER, STATE, leaf
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import python_dtype
-from lazytorch.ops.recording import FUNCTIONS, cast, emit, node_of, place, result, torch_function
+from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, node_of, place, result, torch_function
 from lazytorch.ops.shaping import sizes_of
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.device import Device
@@ -57,9 +57,7 @@ def _shape_of(data: Any) -> tuple[int, ...]:
         other = _shape_of(item)
         if other != inner:
             if len(other) and len(inner) and len(other) == len(inner):
-                raise ValueError(
-                    f"expected sequence of length {inner[0]} at dim 1 (got {other[0]})"
-                )
+                raise ValueError(f"expected sequence of length {inner[0]} at dim 1 (got {other[0]})")
             raise TypeError(f"must be real number, not {type(item).__name__} (at position {position})")
     return (len(data), *inner)
 
@@ -103,7 +101,7 @@ def tensor_(
     """A tensor with a copy of the data: numbers, nested sequences, arrays, tensors."""
     if isinstance(data, Tensor):
         copied = FUNCTIONS["clone"](data.detach())
-        return finish(copied.to(dtype or data.dtype), requires_grad, device)  # type: ignore[attr-defined]
+        return finish(copied.to(dtype or data.dtype), requires_grad, device)
     if isinstance(data, np.ndarray | np.generic):
         array = np.asarray(data)
         return finish(of_numpy_values(array, dtype or dtypes.of_numpy(array.dtype)), requires_grad, device)
@@ -123,10 +121,10 @@ def tensor_(
 def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
     """The data as a tensor; a tensor or array of the same type is not copied."""
     if isinstance(data, Tensor):
-        return data if dtype is None else data.to(dtype)  # type: ignore[attr-defined, no-any-return]
+        return data if dtype is None else data.to(dtype)
     if isinstance(data, np.ndarray) and (dtype is None or dtypes.of_numpy(data.dtype) is dtype):
-        return from_numpy(data)  # type: ignore[no-any-return]
-    return tensor_(data, dtype=dtype, device=device)  # type: ignore[no-any-return]
+        return from_numpy(data)
+    return tensor_(data, dtype=dtype, device=device)
 
 
 @torch_function("from_numpy", method=False, out=False)
@@ -154,7 +152,7 @@ def _filled(number: Any, shape: tuple[int, ...], dtype: DType) -> Tensor:
 
 def _maker(name: str, number: Any) -> Callable[..., Tensor]:
     def function(*size: Any, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
-        shape = sizes_of(options.pop("size", size) if not size else size)
+        shape = sizes_of(size if size else options.pop("size", size))
         out = _filled(number, shape, dtype or default_dtype())
         return finish(out, options.get("requires_grad", False), device)
 
@@ -169,7 +167,7 @@ def _maker(name: str, number: Any) -> Callable[..., Tensor]:
     torch_function(f"{name}_like", method=False, out=False)(like)
 
     def new(self: Tensor, *size: Any, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
-        shape = sizes_of(options.pop("size", size) if not size else size)
+        shape = sizes_of(size if size else options.pop("size", size))
         return finish(_filled(number, shape, dtype or self.dtype), options.get("requires_grad", False), device)
 
     setattr(Tensor, f"new_{name}", new)
@@ -191,19 +189,19 @@ def full(size: Sequence[int], fill_value: Any, *, dtype: DType | None = None, de
 @torch_function("full_like", method=False, out=False)
 def full_like(input: Tensor, fill_value: Any, *, dtype: DType | None = None, **options: Any) -> Tensor:
     """One number in the shape and element type of a tensor."""
-    return full(tuple(input.shape), fill_value, dtype=dtype or input.dtype, **options)  # type: ignore[no-any-return]
+    return full(tuple(input.shape), fill_value, dtype=dtype or input.dtype, **options)
 
 
 def _new_full(self: Tensor, size: Sequence[int], fill_value: Any, **options: Any) -> Tensor:
-    return full(size, fill_value, **{"dtype": self.dtype, **options})  # type: ignore[no-any-return]
+    return full(size, fill_value, **{"dtype": self.dtype, **options})
 
 
 def _new_tensor(self: Tensor, data: Any, **options: Any) -> Tensor:
-    return tensor_(data, **{"dtype": self.dtype, **options})  # type: ignore[no-any-return]
+    return tensor_(data, **{"dtype": self.dtype, **options})
 
 
-Tensor.new_full = _new_full  # type: ignore[attr-defined]
-Tensor.new_tensor = _new_tensor  # type: ignore[attr-defined]
+attach("new_full", _new_full)
+attach("new_tensor", _new_tensor)
 
 
 @torch_function("arange", method=False)
@@ -235,13 +233,13 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, de
     kind = dtype or default_dtype()
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
-    real = np.float32 if kind.itemsize < 8 else np.float64
-    a, b = real(start), real(end)
-    step = (b - a) / real(max(steps - 1, 1))
-    index = np.arange(steps).astype(real)
-    array = np.where(np.arange(steps) < steps // 2, a + step * index, b - step * (steps - 1 - np.arange(steps)).astype(real))
-    if steps == 1:
-        array = np.array([a])
+    real: Any = np.float32 if kind.itemsize < 8 else np.float64
+    first, last = real(start), real(end)
+    step = (last - first) / real(max(steps - 1, 1))
+    position: Any = np.arange(steps)
+    rising = first + step * position.astype(real)
+    falling = last - step * (steps - 1 - position).astype(real)
+    array: Any = np.where(position < steps // 2, rising, falling) if steps != 1 else np.array([first])
     return finish(of_numpy_values(array.astype(real), kind), options.get("requires_grad", False), device)
 
 
@@ -299,10 +297,10 @@ def _resize(self: Tensor, *size: Any) -> Tensor:
     return self
 
 
-Tensor.fill_ = _fill  # type: ignore[attr-defined]
-Tensor.zero_ = _zero  # type: ignore[attr-defined]
-Tensor.copy_ = _copy  # type: ignore[attr-defined]
-Tensor.resize_ = _resize  # type: ignore[attr-defined]
+attach("fill_", _fill)
+attach("zero_", _zero)
+attach("copy_", _copy)
+attach("resize_", _resize)
 FUNCTIONS["device"] = Device
 
 
@@ -315,19 +313,19 @@ def _cuda(self: Tensor, device: Any = None) -> Tensor:
     return self
 
 
-Tensor.cpu = _cpu  # type: ignore[attr-defined]
-Tensor.cuda = _cuda  # type: ignore[attr-defined]
+attach("cpu", _cpu)
+attach("cuda", _cuda)
 
 
 def _type(self: Tensor, dtype: Any = None) -> Any:
     from lazytorch.ops.recording import title
 
-    return f"torch.{title(self.dtype)}Tensor" if dtype is None else self.to(dtype)  # type: ignore[attr-defined]
+    return f"torch.{title(self.dtype)}Tensor" if dtype is None else self.to(dtype)
 
 
-Tensor.type = _type  # type: ignore[attr-defined]
-Tensor.element_size = lambda self: self.dtype.itemsize  # type: ignore[attr-defined]
-Tensor.is_floating_point = lambda self: self.dtype.is_floating_point  # type: ignore[attr-defined]
+attach("type", _type)
+attach("element_size", lambda self: self.dtype.itemsize)
+attach("is_floating_point", lambda self: self.dtype.is_floating_point)
 FUNCTIONS["is_tensor"] = lambda x: isinstance(x, Tensor)
 FUNCTIONS["is_floating_point"] = lambda x: x.dtype.is_floating_point
 FUNCTIONS["numel"] = lambda x: x._node.type.numel

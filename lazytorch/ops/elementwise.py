@@ -17,9 +17,9 @@ from lazytorch.ops.recording import (
     FUNCTIONS,
     NUMBERS,
     apply,
+    attach,
     cast,
     emit,
-    floating,
     node_of,
     number_leaf,
     place,
@@ -37,7 +37,7 @@ def _register_subclass(cls: type, **keywords: Any) -> None:
     TENSOR_TYPES.add(cls)
 
 
-Tensor.__init_subclass__ = classmethod(_register_subclass)  # type: ignore[assignment]
+attach("__init_subclass__", classmethod(_register_subclass))
 
 
 class Binary:
@@ -60,13 +60,12 @@ class Binary:
         if self.rule == "true" and dtype.kind not in "fc":
             dtype = default_dtype()
         if self.rule == "bits" and dtype.kind in "fc":
-            raise RuntimeError(f'"{self.name}_cpu" not implemented for \'{_title(dtype)}\'')
-        if self.rule == "subtract" and (a.dtype is dtypes.bool_ or b.dtype is dtypes.bool_):
-            if a.dtype is b.dtype:
-                raise RuntimeError(
-                    "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
-                    "operator instead."
-                )
+            raise RuntimeError(f"\"{self.name}_cpu\" not implemented for '{_title(dtype)}'")
+        if self.rule == "subtract" and a.dtype is dtypes.bool_ and b.dtype is dtypes.bool_:
+            raise RuntimeError(
+                "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
+                "operator instead."
+            )
         return dtype
 
     def miss(self, a: TensorType, b: TensorType) -> Any:
@@ -102,9 +101,7 @@ class Binary:
 
     def _with_number(self, type: TensorType, number: Any) -> DType:
         if not isinstance(number, NUMBERS):
-            raise TypeError(
-                f"{self.name}(): argument 'other' (position 2) must be Tensor, not {number.__class__.__name__}"
-            )
+            raise TypeError(f"{self.name}(): argument 'other' (position 2) must be Tensor, not {number.__class__.__name__}")
         like = TensorType(python_dtype(number), ())
         return self.common(type, len(type.shape), like, -1)
 
@@ -192,10 +189,10 @@ ADD = Binary("add", arith.add)
 SUB = Binary("sub", arith.sub, "subtract")
 MUL = Binary("mul", arith.mul)
 DIV = Binary("div", arith.div, "true")
-AND, OR, XOR = (Binary(f"bitwise_{n}", d, "bits") for n, d in (("and", arith.bit_and), ("or", arith.bit_or), ("xor", arith.bit_xor)))
-COMPARISONS = {
-    name: Binary(name, arith.compare, "compare", predicate=name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
-}
+AND, OR, XOR = (
+    Binary(f"bitwise_{n}", d, "bits") for n, d in (("and", arith.bit_and), ("or", arith.bit_or), ("xor", arith.bit_xor))
+)
+COMPARISONS = {name: Binary(name, arith.compare, "compare", predicate=name) for name in ("eq", "ne", "lt", "le", "gt", "ge")}
 MAXIMUM, MINIMUM = Binary("maximum", arith.maximum), Binary("minimum", arith.minimum)
 FMOD = Binary("fmod", arith.remainder)
 
@@ -218,11 +215,17 @@ def _hash(self: Tensor) -> int:
     return id(self)
 
 
-Tensor.__hash__ = _hash  # type: ignore[assignment]
+attach("__hash__", _hash)
 
 
 def _scaled(other: Any, alpha: Any) -> Any:
-    return other if type(alpha) is int and alpha == 1 else MUL.call(other, alpha) if isinstance(other, Tensor) else other * alpha
+    return (
+        other
+        if type(alpha) is int and alpha == 1
+        else MUL.call(other, alpha)
+        if isinstance(other, Tensor)
+        else other * alpha
+    )
 
 
 @torch_function("add", inplace=True)
@@ -378,7 +381,13 @@ for _name, _binary in COMPARISONS.items():
     _binary_function(
         _name,
         _binary,
-        *{"ne": ("not_equal",), "gt": ("greater",), "lt": ("less",), "ge": ("greater_equal",), "le": ("less_equal",)}.get(_name, ()),
+        *{
+            "ne": ("not_equal",),
+            "gt": ("greater",),
+            "lt": ("less",),
+            "ge": ("greater_equal",),
+            "le": ("less_equal",),
+        }.get(_name, ()),
     )
 for _name, _binary in (("bitwise_and", AND), ("bitwise_or", OR), ("bitwise_xor", XOR)):
     _binary_function(_name, _binary)

@@ -10,7 +10,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import Node
-from lazytorch.ops.recording import FUNCTIONS, cast, dimension, emit, node_of, place, result, torch_function
+from lazytorch.ops.recording import FUNCTIONS, attach, cast, dimension, emit, node_of, place, result, torch_function
 from lazytorch.ops.shaping import select, sliced, unsqueeze
 from lazytorch.tensor import Tensor, assign, from_array, value
 
@@ -33,7 +33,7 @@ def _items(key: Any, rank: int) -> list[Any]:
 
 
 def _is_mask(x: Any) -> bool:
-    return isinstance(x, Tensor) and x.dtype in (dtypes.bool_, dtypes.uint8) and x.ndim > 0  # type: ignore[attr-defined]
+    return isinstance(x, Tensor) and x.dtype in (dtypes.bool_, dtypes.uint8) and x.ndim > 0
 
 
 def _as_index(x: Any) -> Any:
@@ -78,7 +78,7 @@ def _selected(out: Tensor, d: int, index: int) -> Tensor:
     size = out.shape[d]
     if not -size <= index < size:
         raise IndexError(f"index {index} is out of bounds for dimension {d} with size {size}")
-    return select(out, d, index)  # type: ignore[no-any-return]
+    return select(out, d, index)
 
 
 def _sliced(out: Tensor, d: int, item: slice) -> Tensor:
@@ -99,7 +99,7 @@ def _index_tensors(item: Tensor, out: Tensor, d: int) -> list[Tensor]:
         if item.dtype.kind not in "ui":
             raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
         return [item]
-    shape = out.shape[d : d + item.ndim]  # type: ignore[attr-defined]
+    shape = out.shape[d : d + item.ndim]
     for axis, (have, want) in enumerate(zip(item.shape, shape, strict=True)):
         if have != want:
             raise IndexError(
@@ -119,9 +119,7 @@ def _linear(shape: Sequence[int], advanced: Sequence[tuple[int, Tensor]]) -> tup
         size = shape[d]
         if len(nodes) > 1:
             wrapped = arith.select(arith.compare(node, 0, predicate="lt"), arith.add(node, size), node)
-            inside = arith.bit_and(
-                arith.compare(wrapped, 0, predicate="ge"), arith.compare(wrapped, size, predicate="lt")
-            )
+            inside = arith.bit_and(arith.compare(wrapped, 0, predicate="ge"), arith.compare(wrapped, size, predicate="lt"))
             # An index out of range must not become a valid one of the flattened dimension.
             node = arith.select(inside, wrapped, 1 << 48)
         total = node if total is None else arith.add(arith.mul(total, size), node)
@@ -220,8 +218,8 @@ def _scatter(out: Tensor, advanced: Sequence[tuple[int, Tensor]], items: Sequenc
     assign(out, emit(tensor.permute, back, order=tensor.inverse_order(tuple(order))))
 
 
-Tensor.__getitem__ = _get  # type: ignore[attr-defined]
-Tensor.__setitem__ = _set  # type: ignore[attr-defined]
+attach("__getitem__", _get)
+attach("__setitem__", _set)
 
 
 @torch_function("_alias", method=False, out=False)
@@ -245,13 +243,13 @@ def _masked_write(self: Tensor, mask: Tensor, new: Any) -> Tensor:
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The given positions along a dimension."""
     d = dimension(dim, len(input.shape))
-    return input[(slice(None),) * d + (index,)]  # type: ignore[index, no-any-return]
+    return input[(slice(None),) * d + (index,)]
 
 
 @torch_function("masked_select")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, in one dimension."""
-    return input[mask]  # type: ignore[index, no-any-return]
+    return input[mask]
 
 
 def _element_index(shape: Sequence[int], dim: int, index: Node) -> Node:

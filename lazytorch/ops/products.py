@@ -7,7 +7,7 @@ from typing import Any
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import Node
-from lazytorch.ops.recording import FUNCTIONS, cast, emit, place, result, torch_function
+from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, place, result, torch_function
 from lazytorch.tensor import Tensor, value
 
 _BATCH = "abcdefgh"
@@ -25,9 +25,7 @@ def product(a: Node, b: Node, label: str = "") -> Node:
     _checked(a, b, "matmul")
     ra, rb = len(a.type.shape), len(b.type.shape)
     if ra == 0 or rb == 0:
-        raise RuntimeError(
-            f"both arguments to matmul need to be at least 1D, but they are {ra}D and {rb}D"
-        )
+        raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {ra}D and {rb}D")
     if ra == 1 and rb == 1:
         if a.type.shape != b.type.shape:
             raise RuntimeError(
@@ -50,12 +48,8 @@ def _shapes(a: Node, b: Node) -> None:
         if len(right) == 1:
             raise RuntimeError(f"size mismatch, got input ({left[0]}), mat ({left[0]}x{left[1]}), vec ({right[0]})")
         if len(left) == 1:
-            raise RuntimeError(
-                f"mat1 and mat2 shapes cannot be multiplied (1x{left[0]} and {right[0]}x{right[1]})"
-            )
-        raise RuntimeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({left[0]}x{left[1]} and {right[0]}x{right[1]})"
-        )
+            raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied (1x{left[0]} and {right[0]}x{right[1]})")
+        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({left[0]}x{left[1]} and {right[0]}x{right[1]})")
 
 
 def _batched(a: Node, b: Node, label: str) -> Node:
@@ -80,7 +74,11 @@ def _batched(a: Node, b: Node, label: str) -> Node:
 
     def operand(node: Node, shape: tuple[int, ...], last: str) -> tuple[Node, str]:
         own = shape[:-2]
-        kept = [(n, size) for n, size, full in zip(names[len(batch) - len(own) :], own, batch[len(batch) - len(own) :], strict=True) if size == full]
+        kept = [
+            (n, size)
+            for n, size, full in zip(names[len(batch) - len(own) :], own, batch[len(batch) - len(own) :], strict=True)
+            if size == full
+        ]
         letters = "".join(n for n, _ in kept)
         want = (*[size for _, size in kept], *shape[-2:])
         return (node if node.type.shape == want else emit(tensor.reshape, node, shape=want)), letters + last
@@ -106,7 +104,7 @@ def _operator(self: Tensor, other: Any) -> Any:
     return result(product(value(self), value(other)))
 
 
-Tensor.__matmul__ = _operator  # type: ignore[attr-defined]
+attach("__matmul__", _operator)
 
 
 def _ranked(name: str, ranks: tuple[int, int], message: str) -> None:
@@ -130,19 +128,19 @@ _ranked("dot", (1, 1), "1D tensors expected, but got 2D and 2D tensors")
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * mat1 @ mat2"""
     out = matmul(mat1, mat2)
-    return (input if beta == 1 else input * beta) + (out if alpha == 1 else out * alpha)  # type: ignore[no-any-return]
+    return (input if beta == 1 else input * beta) + (out if alpha == 1 else out * alpha)
 
 
 @torch_function("baddbmm", inplace=True)
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * batch1 @ batch2"""
-    return addmm(input, batch1, batch2, beta=beta, alpha=alpha)  # type: ignore[no-any-return]
+    return addmm(input, batch1, batch2, beta=beta, alpha=alpha)
 
 
 @torch_function("outer", "ger")
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """The outer product of two vectors."""
-    return input.unsqueeze(1) * vec2  # type: ignore[attr-defined, no-any-return]
+    return input.unsqueeze(1) * vec2
 
 
 @torch_function("einsum", method=False, out=False)

@@ -79,9 +79,7 @@ def write_into(self: Tensor, outcome: Tensor, name: str = "") -> Tensor:
     node = value(outcome)
     shape = self._node.type.shape
     if node.type.shape != shape:
-        raise RuntimeError(
-            f"output with shape {list(shape)} doesn't match the broadcast shape {list(node.type.shape)}"
-        )
+        raise RuntimeError(f"output with shape {list(shape)} doesn't match the broadcast shape {list(node.type.shape)}")
     check_cast(node.type.dtype, self.dtype)
     return assign(self, cast(node, self.dtype))
 
@@ -123,6 +121,11 @@ def torch_function(
     return register
 
 
+def attach(name: str, member: Any) -> None:
+    """Make something a method (or property, or operator) of Tensor."""
+    setattr(Tensor, name, member)
+
+
 def _in_place(function: Callable[..., Any], name: str) -> Callable[..., Tensor]:
     def write(self: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
         return write_into(self, function(self, *arguments, **keywords), name)
@@ -139,13 +142,13 @@ def _with_out(function: Callable[..., Any]) -> Callable[..., Any]:
             return outcome
         node = value(outcome)
         if out._node.type.shape != node.type.shape:
-            out.resize_(node.type.shape)  # type: ignore[attr-defined]
+            out.resize_(node.type.shape)
         check_cast(node.type.dtype, out.dtype)
         return assign(out, cast(node, out.dtype))
 
     call.__name__ = function.__name__
     call.__doc__ = function.__doc__
-    call.__wrapped__ = function  # type: ignore[attr-defined]
+    call.__wrapped__ = function
     return call
 
 
@@ -153,9 +156,7 @@ def dimension(dim: int, rank: int) -> int:
     """A dimension number, negative ones counted from the end. Raises torch's IndexError."""
     limit = max(rank, 1)
     if not -limit <= dim < limit:
-        raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})"
-        )
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})")
     return dim + limit if dim < 0 else dim
 
 

@@ -27,9 +27,7 @@ from lazytorch.ops.recording import (
 from lazytorch.tensor import Tensor, value
 
 
-def _reduce(
-    declaration: Declaration, node: Node, dims: tuple[int, ...], keepdim: bool, label: str = ""
-) -> Node:
+def _reduce(declaration: Declaration, node: Node, dims: tuple[int, ...], keepdim: bool, label: str = "") -> Node:
     """Reduce the dimensions; narrow floating types accumulate in f32."""
     shape, dtype = node.type.shape, node.type.dtype
     if not dims:
@@ -214,17 +212,13 @@ def _spread(input: Tensor, dim: Any, unbiased: Any, correction: Any, keepdim: bo
 
 
 @torch_function("var")
-def var(
-    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
-) -> Tensor:
+def var(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Tensor:
     """The variance, over all elements or dimensions; `correction` 1 unless asked otherwise."""
     return result(_spread(input, dim, unbiased, correction, keepdim))
 
 
 @torch_function("std")
-def std(
-    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
-) -> Tensor:
+def std(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Tensor:
     """The standard deviation: sqrt of `var`."""
     return result(emit(arith.sqrt, _spread(input, dim, unbiased, correction, keepdim), label="Std0"))
 
@@ -279,11 +273,11 @@ def equal(input: Tensor, other: Tensor) -> bool:
 @torch_function("isclose", out=False)
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Whether |input - other| <= atol + rtol * |other|."""
-    limit = atol + rtol * other.abs()  # type: ignore[attr-defined]
+    limit = atol + rtol * other.abs()
     close = (input == other) | (((input - other).abs() <= limit) & FUNCTIONS["isfinite"](input))
     if equal_nan:
         close = close | (FUNCTIONS["isnan"](input) & FUNCTIONS["isnan"](other))
-    return close  # type: ignore[no-any-return]
+    return close
 
 
 @torch_function("allclose", out=False)

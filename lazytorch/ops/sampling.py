@@ -11,7 +11,7 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir import mersenne_twister, random_reference
 from lazytorch.ops.creation import finish
-from lazytorch.ops.recording import torch_function
+from lazytorch.ops.recording import attach, torch_function
 from lazytorch.ops.shaping import sizes_of
 from lazytorch.tensor import Tensor, assign, default_dtype, from_array
 
@@ -108,7 +108,7 @@ def _drawn(values: np.ndarray, shape: tuple[int, ...], dtype: DType, options: di
 
 def _sized(name: str, draw: Callable[[Generator, int, DType], np.ndarray]) -> None:
     def function(*size: Any, generator: Generator | None = None, dtype: DType | None = None, **options: Any) -> Tensor:
-        shape = sizes_of(options.pop("size", size) if not size else size)
+        shape = sizes_of(size if size else options.pop("size", size))
         kind = dtype or default_dtype()
         return _drawn(draw(_generator(generator), _count(shape), kind), shape, kind, options)
 
@@ -127,7 +127,13 @@ _sized("randn", lambda g, n, dtype: g.draw(random_reference.normal, n, dtype=dty
 
 @torch_function("randint", method=False)
 def randint(
-    low: Any, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: DType | None = None, **options: Any
+    low: Any,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    **options: Any,
 ) -> Tensor:
     """Whole numbers of [low, high)."""
     if size is None:
@@ -150,15 +156,17 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: DType | None 
 
 
 @torch_function("normal", method=False)
-def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, **options: Any) -> Tensor:
+def normal(
+    mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, **options: Any
+) -> Tensor:
     """Normally distributed numbers; mean and std may be tensors."""
     if size is not None:
         out = from_array(np.zeros(sizes_of((size,)), np.float32), dtypes.float32)
-        return out.normal_(mean, std, generator=generator)  # type: ignore[attr-defined, no-any-return]
+        return out.normal_(mean, std, generator=generator)
     like = mean if isinstance(mean, Tensor) else std
     shape = np.broadcast_shapes(*[tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)])
     out = from_array(np.zeros(shape, like.dtype.numpy), like.dtype)
-    out.normal_(generator=generator)  # type: ignore[attr-defined]
+    out.normal_(generator=generator)
     return out * std + mean
 
 
@@ -191,7 +199,7 @@ def _random(self: Tensor, low: int | None = None, high: int | None = None, *, ge
     return assign(self, from_array(values.reshape(tuple(self.shape)), self.dtype)._node)
 
 
-Tensor.random_ = _random  # type: ignore[attr-defined]
+attach("random_", _random)
 
 
 def _bernoulli(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
@@ -204,7 +212,7 @@ def _bernoulli(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
     return assign(self, from_array(values.astype(self.dtype.numpy).reshape(tuple(self.shape)), self.dtype)._node)
 
 
-Tensor.bernoulli_ = _bernoulli  # type: ignore[attr-defined]
+attach("bernoulli_", _bernoulli)
 
 
 @torch_function("bernoulli")
@@ -220,9 +228,7 @@ def dropout_mask(count: int, p: float) -> np.ndarray:
 
 
 @torch_function("multinomial")
-def multinomial(
-    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
-) -> Tensor:
+def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
     """Category numbers drawn with the given weights, per row."""
     weights = input.detach().numpy()
     values = _generator(generator).draw(random_reference.multinomial, weights, num_samples, replacement)

@@ -8,7 +8,7 @@ from typing import Any
 from lazytorch.codegen.views import reshaped
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ops.promotion import promote_types
-from lazytorch.ops.recording import FUNCTIONS, cast, dimension, emit, place, result, torch_function, view
+from lazytorch.ops.recording import FUNCTIONS, attach, cast, dimension, emit, place, result, torch_function, view
 from lazytorch.tensor import Tensor, value
 
 
@@ -54,7 +54,7 @@ def _view_method(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
     return view(self, tensor.reshape.operator("View", shape=want))
 
 
-Tensor.view = _view_method  # type: ignore[attr-defined]
+attach("view", _view_method)
 
 
 @torch_function("reshape", method=False)
@@ -68,15 +68,15 @@ def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _reshape_method(self: Tensor, *shape: Any) -> Tensor:
-    return reshape(self, sizes_of(shape))  # type: ignore[no-any-return]
+    return reshape(self, sizes_of(shape))
 
 
 def _reshape_as(self: Tensor, other: Tensor) -> Tensor:
-    return reshape(self, other.shape)  # type: ignore[no-any-return]
+    return reshape(self, other.shape)
 
 
-Tensor.reshape = _reshape_method  # type: ignore[attr-defined]
-Tensor.reshape_as = _reshape_as  # type: ignore[attr-defined]
+attach("reshape", _reshape_method)
+attach("reshape_as", _reshape_as)
 
 
 @torch_function("flatten", out=False)
@@ -84,19 +84,19 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions start_dim to end_dim as one."""
     shape = input._node.type.shape
     if not shape:
-        return reshape(input, (1,))  # type: ignore[no-any-return]
+        return reshape(input, (1,))
     first, last = dimension(start_dim, len(shape)), dimension(end_dim, len(shape))
     if first > last:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     if first == last:
         return input
-    return reshape(input, (*shape[:first], -1 if 0 not in shape else 0, *shape[last + 1 :]))  # type: ignore[no-any-return]
+    return reshape(input, (*shape[:first], -1 if 0 not in shape else 0, *shape[last + 1 :]))
 
 
 @torch_function("ravel", out=False)
 def ravel(input: Tensor) -> Tensor:
     """One dimension."""
-    return reshape(input, (-1,))  # type: ignore[no-any-return]
+    return reshape(input, (-1,))
 
 
 @torch_function("unflatten", out=False)
@@ -104,7 +104,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """One dimension as several."""
     shape = input._node.type.shape
     d = dimension(dim, len(shape))
-    return reshape(input, (*shape[:d], *_resolved(tuple(sizes), shape[d]), *shape[d + 1 :]))  # type: ignore[no-any-return]
+    return reshape(input, (*shape[:d], *_resolved(tuple(sizes), shape[d]), *shape[d + 1 :]))
 
 
 @torch_function("permute", out=False, method=False)
@@ -123,10 +123,10 @@ def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
 
 
 def _permute_method(self: Tensor, *dims: Any) -> Tensor:
-    return permute(self, sizes_of(dims))  # type: ignore[no-any-return]
+    return permute(self, sizes_of(dims))
 
 
-Tensor.permute = _permute_method  # type: ignore[attr-defined]
+attach("permute", _permute_method)
 
 
 def _swapped(rank: int, a: int, b: int) -> tuple[int, ...]:
@@ -159,11 +159,11 @@ def _reversed(self: Tensor) -> Tensor:
 
 
 def _last_two(self: Tensor) -> Tensor:
-    return transpose(self, -2, -1)  # type: ignore[no-any-return]
+    return transpose(self, -2, -1)
 
 
-Tensor.T = property(_reversed)  # type: ignore[attr-defined]
-Tensor.mT = property(_last_two)  # type: ignore[attr-defined]
+attach("T", property(_reversed))
+attach("mT", property(_last_two))
 
 
 @torch_function("movedim", "moveaxis", out=False)
@@ -176,7 +176,7 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     for s, d in zip(sources, places, strict=True):
         order[d] = s
     rest = iter([d for d in range(rank) if d not in sources])
-    return permute(input, [next(rest) if d < 0 else d for d in order])  # type: ignore[no-any-return]
+    return permute(input, [next(rest) if d < 0 else d for d in order])
 
 
 @torch_function("unsqueeze", inplace=False, out=False)
@@ -206,7 +206,7 @@ def _expand(self: Tensor, *sizes: Any) -> Tensor:
     extra = len(want) - len(shape)
     if extra < 0:
         raise RuntimeError(
-            f"expand({self.type()}{{{list(shape)}}}, size={want}): the number of sizes provided ({len(want)}) must be "  # type: ignore[attr-defined]
+            f"expand({self.type()}{{{list(shape)}}}, size={want}): the number of sizes provided ({len(want)}) must be "
             f"greater or equal to the number of dimensions in the tensor ({len(shape)})"
         )
     for d, size in enumerate(shape):
@@ -220,14 +220,14 @@ def _expand(self: Tensor, *sizes: Any) -> Tensor:
     return view(self, tensor.expand.operator(shape=tuple(want)))
 
 
-Tensor.expand = _expand  # type: ignore[attr-defined]
+attach("expand", _expand)
 
 
 def _expand_as(self: Tensor, other: Tensor) -> Tensor:
     return _expand(self, other.shape)
 
 
-Tensor.expand_as = _expand_as  # type: ignore[attr-defined]
+attach("expand_as", _expand_as)
 
 
 @torch_function("broadcast_to", out=False)
@@ -247,7 +247,7 @@ def sliced(input: Tensor, d: int, start: int, size: int, step: int, label: str) 
     shape = input._node.type.shape
     if start < 0:
         start += shape[d]
-    if start < 0 or size < 0 or start + size > shape[d] and step == 1:
+    if start < 0 or size < 0 or (start + size > shape[d] and step == 1):
         raise RuntimeError(f"start ({start}) + length ({size}) exceeds dimension size ({shape[d]}).")
     operator = tensor.slice_.operator(
         label,
@@ -284,7 +284,7 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """About `chunks` pieces of equal size."""
     size = input._node.type.shape[dimension(dim, len(input._node.type.shape))]
-    return split(input, max(-(-size // chunks), 1), dim)  # type: ignore[no-any-return]
+    return split(input, max(-(-size // chunks), 1), dim)
 
 
 @torch_function("select", out=False)
@@ -296,9 +296,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     d = dimension(dim, len(shape))
     at = int(index)
     if not -shape[d] <= at < shape[d]:
-        raise IndexError(
-            f"select(): index {at} out of range for tensor of size {list(shape)} at dimension {d}"
-        )
+        raise IndexError(f"select(): index {at} out of range for tensor of size {list(shape)} at dimension {d}")
     piece = sliced(input, d, at % shape[d], 1, 1, "Select")
     return view(piece, tensor.reshape.operator("Select", shape=(*shape[:d], *shape[d + 1 :])))
 
@@ -316,7 +314,7 @@ def _iterate(self: Tensor) -> Any:
     return iter(unbind(self, 0))
 
 
-Tensor.__iter__ = _iterate  # type: ignore[attr-defined]
+attach("__iter__", _iterate)
 
 
 @torch_function("cat", "concat", "concatenate", method=False)
@@ -368,17 +366,17 @@ def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
 
 
 def _flip_method(self: Tensor, *dims: Any) -> Tensor:
-    return flip(self, sizes_of(dims))  # type: ignore[no-any-return]
+    return flip(self, sizes_of(dims))
 
 
-Tensor.flip = _flip_method  # type: ignore[attr-defined]
+attach("flip", _flip_method)
 
 
 @torch_function("roll", out=False)
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Move elements along dimensions; what leaves at the end comes in at the start."""
     if dims is None:
-        return reshape(roll(ravel(input), shifts, 0), input.shape)  # type: ignore[no-any-return]
+        return reshape(roll(ravel(input), shifts, 0), input.shape)
     shifts = [shifts] if isinstance(shifts, int) else shifts
     dims = [dims] if isinstance(dims, int) else dims
     out = input
@@ -402,7 +400,7 @@ def _repeat(self: Tensor, *sizes: Any) -> Tensor:
     return result(emit(tensor.reshape, node, label="Repeat", shape=flat))
 
 
-Tensor.repeat = _repeat  # type: ignore[attr-defined]
+attach("repeat", _repeat)
 
 
 @torch_function("contiguous", out=False)
@@ -423,7 +421,7 @@ def _triangle(name: str, predicate: str) -> None:
         column = tensor.iota.build(x.builder, size=columns, dtype=dtypes.int64)
         limit = arith.add(tensor.reshape(row, shape=(rows, 1)), int(diagonal))
         keep = arith.compare(column, limit, predicate=predicate)
-        zero = 0.0 if x.type.dtype.kind == "f" else x.type.dtype.kind == "b" and False or 0
+        zero = 0.0 if x.type.dtype.kind == "f" else (x.type.dtype.kind == "b" and False) or 0
         return result(emit(arith.select, keep, x, x.builder.constant(zero, x), label=name.title()))
 
     function.__name__ = name
@@ -447,7 +445,8 @@ def _numel(self: Tensor) -> int:
     return int(self._node.type.numel)
 
 
-Tensor.size = _size  # type: ignore[attr-defined]
-Tensor.dim = _rank  # type: ignore[attr-defined]
-Tensor.ndim = property(_rank)  # type: ignore[attr-defined]
-Tensor.numel = Tensor.nelement = _numel  # type: ignore[attr-defined]
+attach("size", _size)
+attach("dim", _rank)
+attach("ndim", property(_rank))
+attach("numel", _numel)
+attach("nelement", _numel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from lazytorch.ops.elementwise import ADD
 from lazytorch.ops.recording import (
     FUNCTIONS,
     apply,
+    attach,
     cast,
     emit,
     floating,
@@ -84,15 +86,15 @@ for _declaration, _names in (
 ):
     _whole_function(_declaration, *_names)
 
-Tensor.__neg__ = FUNCTIONS["neg"].__wrapped__  # type: ignore[attr-defined]
-Tensor.__abs__ = FUNCTIONS["abs"].__wrapped__  # type: ignore[attr-defined]
+attach("__neg__", inspect.unwrap(FUNCTIONS["neg"]))
+attach("__abs__", inspect.unwrap(FUNCTIONS["abs"]))
 
 
 def _positive(self: Tensor) -> Tensor:
     return self
 
 
-Tensor.__pos__ = _positive  # type: ignore[attr-defined]
+attach("__pos__", _positive)
 
 
 @torch_function("round", inplace=True)
@@ -139,7 +141,7 @@ def bitwise_not(input: Tensor) -> Tensor:
     return apply(arith.bit_not.operator(), value(input))
 
 
-Tensor.__invert__ = bitwise_not  # type: ignore[attr-defined]
+attach("__invert__", bitwise_not)
 
 
 @torch_function("logical_not", inplace=True)
@@ -176,6 +178,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
             out = declaration(out, limit)
     if not x.history or not STATE.trace.grad_enabled:
         return result(out)
+    assert inside is not None
     return result(emit(CLAMPED, x, out, inside, label="Clamp1" if max is None else "Clamp0"))
 
 
@@ -226,10 +229,10 @@ def _number_types(a: Any, b: Any) -> tuple[Any, int, Any, int]:
 
 
 def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
-    return where(condition, self, other)  # type: ignore[no-any-return]
+    return where(condition, self, other)
 
 
-Tensor.where = _where_method  # type: ignore[attr-defined]
+attach("where", _where_method)
 
 
 @torch_function("masked_fill", inplace=True)
@@ -331,7 +334,7 @@ def _to(self: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
     return _convert(self, dtype or self.dtype, copy)
 
 
-Tensor.to = _to  # type: ignore[attr-defined]
+attach("to", _to)
 
 
 def _conversion(name: str, dtype: Any) -> None:
@@ -362,8 +365,8 @@ def _type_as(self: Tensor, other: Tensor) -> Tensor:
 
 
 def _view_as(self: Tensor, other: Tensor) -> Tensor:
-    return self.view(other.shape)  # type: ignore[attr-defined, no-any-return]
+    return self.view(other.shape)
 
 
-Tensor.type_as = _type_as  # type: ignore[attr-defined]
-Tensor.view_as = _view_as  # type: ignore[attr-defined]
+attach("type_as", _type_as)
+attach("view_as", _view_as)

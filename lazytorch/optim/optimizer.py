@@ -11,7 +11,6 @@ from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import optim
 from lazytorch.ir.trace import STATE, Node, record, results_of
-
 from lazytorch.ops.recording import FUNCTIONS, number_leaf, place
 from lazytorch.tensor import Tensor, assign, value, wrap
 
@@ -89,7 +88,9 @@ class Optimizer:
         parameters = [p for group in self.param_groups for p in group["params"]]
         for own, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
             if len(own["params"]) != len(saved["params"]):
-                raise ValueError("loaded state dict contains a parameter group that doesn't match the size of optimizer's group")
+                raise ValueError(
+                    "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+                )
             own.update({name: entry for name, entry in saved.items() if name != "params"})
         self.state = {
             parameters[number]: {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
@@ -181,7 +182,7 @@ class Adam(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        if not 0.0 <= lr:
+        if not lr >= 0.0:
             raise ValueError(f"Invalid learning rate: {lr}")
         for position, beta in enumerate(betas):
             if not 0.0 <= beta < 1.0:
@@ -210,9 +211,7 @@ class Adam(Optimizer):
         scalars = [1 - beta1, beta2, 1 - beta2, -size, root, float(group["eps"]), shrink]
         kind = ("decoupled" if self.decoupled else "gradient") if decay else ""
         count = len(members)
-        operator = optim.adam.operator(
-            count=count, decay=kind, amsgrad=group["amsgrad"], maximize=group["maximize"]
-        )
+        operator = optim.adam.operator(count=count, decay=kind, amsgrad=group["amsgrad"], maximize=group["maximize"])
         states = [[self.state[p][name] for p in members] for name in names]
         lists = [[value(p) for p in members], [value(p.grad) for p in members if p.grad is not None]]
         made = _record(operator, scalars, dtype, lists + [[value(s) for s in kept] for kept in states])
@@ -230,5 +229,3 @@ class AdamW(Adam):
 
     def __init__(self, params: Iterable[Any], lr: float = 1e-3, **options: Any) -> None:
         super().__init__(params, lr, **{"weight_decay": 1e-2, **options})
-
-

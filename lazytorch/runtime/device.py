@@ -38,9 +38,7 @@ class Device:
             raise TypeError(f"device(): argument 'type' must be str, not {_type_name(device)}")
         if index is not None:
             if number is not None:
-                raise RuntimeError(
-                    f"type (string) must not include an index because index was passed explicitly: {device}"
-                )
+                raise RuntimeError(f"type (string) must not include an index because index was passed explicitly: {device}")
             if not isinstance(index, int) or isinstance(index, bool):
                 raise TypeError(f"device(): argument 'index' must be int, not {_type_name(index)}")
             number = _checked_index(index)
@@ -55,9 +53,7 @@ class Device:
             if self.index not in (None, 0):
                 raise RuntimeError(f"CPU device index must be -1 or zero, got {self.index}")
         elif self.type == "cuda":
-            raise AssertionError(
-                f"Torch not compiled with CUDA enabled: lazytorch runs on the CPU only, not on '{self}'"
-            )
+            raise AssertionError(f"Torch not compiled with CUDA enabled: lazytorch runs on the CPU only, not on '{self}'")
         else:
             raise NotImplementedError(f"lazytorch has no device of type '{self.type}'; it runs on the CPU only")
 
@@ -84,9 +80,6 @@ class Device:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Device, (self.type,) if self.index is None else (self.type, self.index)
-
-
-
 
 
 def _parse(text: str) -> tuple[str, int | None]:

@@ -82,9 +82,7 @@ class Engine:
         self._serial = itertools.count()
         self._jit = llvm.create_lljit_compiler(self._machine(host_target()))
         # A child that is forked while another thread is inside LLVM would find LLVM's own locks taken for ever.
-        os.register_at_fork(
-            before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release
-        )
+        os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release)
 
     def compile(self, text: str, target: Target) -> bytes:
         """Object code of an LLVM module given as text, for `target`, at code generation level 2.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from lazytorch.ir.verifier import verify
-
 from lazytorch.codegen.launch import Launch
 from lazytorch.codegen.llvm import lower
 from lazytorch.codegen.math import expand_math
 from lazytorch.codegen.target import Target
 from lazytorch.config import config
 from lazytorch.ir.core import Operation
+from lazytorch.ir.verifier import verify
 from lazytorch.runtime.engine import LoadedCode, engine
 from lazytorch.runtime.kernel_cache import cache_key, generator_digest, kernel_cache
 from lazytorch.runtime.runner import runner

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from lazytorch.codegen.fusion import fuse
-from lazytorch.ir.pass_manager import PassManager
 
+from lazytorch.codegen.fusion import fuse
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Status, Table
 from lazytorch.codegen.schedules import schedule
 from lazytorch.codegen.target import Target, current_target
@@ -18,6 +17,7 @@ from lazytorch.ir.capture import capture
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import fused, tensor
 from lazytorch.ir.location import UNKNOWN
+from lazytorch.ir.pass_manager import PassManager
 from lazytorch.ir.trace import Node
 from lazytorch.ir.types import TensorType
 from lazytorch.runtime.buffer import Buffer

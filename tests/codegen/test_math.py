@@ -84,7 +84,9 @@ def test_the_error_is_at_most_three_units_in_the_last_place(name: str, dtype: DT
         error = np.abs(got[finite].astype(wide) - exact[finite].astype(wide)) / unit
     limit = 3.0  # measured: f32 at most 2 except sigmoid, f64 at most 2.7
     assert error.max() <= limit, f"{name}: {error.max():.2f} ULP at {x[finite][error.argmax()]!r}"
-    assert np.array_equal(np.signbit(got[-len(SPECIALS) : -len(SPECIALS) + 2]), np.signbit(want[-len(SPECIALS) : -len(SPECIALS) + 2]))
+    assert np.array_equal(
+        np.signbit(got[-len(SPECIALS) : -len(SPECIALS) + 2]), np.signbit(want[-len(SPECIALS) : -len(SPECIALS) + 2])
+    )
 
 
 @pytest.mark.parametrize("name", sorted(RANGES))

@@ -89,9 +89,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 @settings(max_examples=1200)
 @given(st.sampled_from(DTYPES), shapes, options, seeds)
-def test_any_tensor_prints_as_in_torch(
-    dtype: str, shape: tuple[int, ...], chosen: dict[str, object], seed: int
-) -> None:
+def test_any_tensor_prints_as_in_torch(dtype: str, shape: tuple[int, ...], chosen: dict[str, object], seed: int) -> None:
     array, tensor = array_and_tensor(dtype, shape, seed)
     with same_options(**chosen):
         assert printing.format_tensor(array, dtype_name=dtype) == str(tensor)

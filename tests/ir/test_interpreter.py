@@ -45,9 +45,7 @@ def test_wrong_arguments_are_refused() -> None:
 
 
 def test_bfloat16_arithmetic_is_refused_but_moving_it_is_not() -> None:
-    text = (
-        "func @f(%x: tensor<2xbf16>) -> tensor<2xbf16> {{\n  %0 = {} : tensor<2xbf16>\n  return %0 : tensor<2xbf16>\n}}"
-    )
+    text = "func @f(%x: tensor<2xbf16>) -> tensor<2xbf16> {{\n  %0 = {} : tensor<2xbf16>\n  return %0 : tensor<2xbf16>\n}}"
     x = np.array([1, 2], np.uint16)
     assert interpret(parse_func(text.format("tensor.flip %x {dims = [0]}")), [x])[0].tolist() == [2, 1]
     with pytest.raises(CompileError, match=r"arith\.neg: bfloat16 arithmetic has no reference meaning"):

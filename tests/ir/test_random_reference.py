@@ -324,9 +324,7 @@ def is_comparable_multinomial(shape: tuple[int, ...], samples: int, replacement:
 
 MULTINOMIALS = [
     case
-    for case in itertools.product(
-        [(1,), (2,), (7,), (3, 7), (2, 100), (50, 1000)], [1, 2, 5, 9], [False, True], FLOATING
-    )
+    for case in itertools.product([(1,), (2,), (7,), (3, 7), (2, 100), (50, 1000)], [1, 2, 5, 9], [False, True], FLOATING)
     if is_comparable_multinomial(*case)
 ]
 
@@ -385,9 +383,7 @@ def test_torchs_numbers_are_the_same_for_avx2_and_the_widest_vectors() -> None:
         " for d in (torch.float16, torch.bfloat16, torch.float32, torch.float64)])"
     )
     texts = [
-        subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-        ).stdout
+        subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True).stdout
         for environment in (dict(os.environ), {**os.environ, "ATEN_CPU_CAPABILITY": "avx2"})
     ]
     assert texts[0] == texts[1]

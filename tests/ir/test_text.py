@@ -208,9 +208,7 @@ def test_a_kernel_body_does_not_see_the_function_around_it() -> None:
 
 
 def test_equivalence_tells_operands_attributes_and_types_apart() -> None:
-    text = (
-        "func @f(%x: tensor<2xf32>, %y: tensor<2xf32>) -> tensor<2xf32> {{\n  %0 = {}\n  return %0 : tensor<2xf32>\n}}"
-    )
+    text = "func @f(%x: tensor<2xf32>, %y: tensor<2xf32>) -> tensor<2xf32> {{\n  %0 = {}\n  return %0 : tensor<2xf32>\n}}"
     variants = [
         "arith.sub %x, %y : tensor<2xf32>",
         "arith.sub %y, %x : tensor<2xf32>",

@@ -64,9 +64,7 @@ def mlp():
 
 
 def cnn():
-    model = nn.Sequential(
-        nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(6 * 16, 10)
-    )
+    model = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(6 * 16, 10))
     return train(model, torch.rand(16, 1, 8, 8))
 
 

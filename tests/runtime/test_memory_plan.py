@@ -8,9 +8,7 @@ from lazytorch.errors import VerificationError
 from lazytorch.runtime.memory_plan import ALIGNMENT, Lifetime, plan_arena, verify_arena
 
 lifetimes = st.lists(
-    st.tuples(st.integers(0, 5000), st.integers(0, 20), st.integers(0, 10)).map(
-        lambda t: Lifetime(t[0], t[1], t[1] + t[2])
-    ),
+    st.tuples(st.integers(0, 5000), st.integers(0, 20), st.integers(0, 10)).map(lambda t: Lifetime(t[0], t[1], t[1] + t[2])),
     max_size=40,
 )
 
@@ -24,11 +22,7 @@ def test_values_alive_together_never_overlap(lives: list[Lifetime]) -> None:
     for i, a in enumerate(lives):
         for j, b in enumerate(lives[:i]):
             if a.first <= b.last and b.first <= a.last:
-                assert (
-                    offsets[i] + a.nbytes <= offsets[j]
-                    or offsets[j] + b.nbytes <= offsets[i]
-                    or not a.nbytes * b.nbytes
-                )
+                assert offsets[i] + a.nbytes <= offsets[j] or offsets[j] + b.nbytes <= offsets[i] or not a.nbytes * b.nbytes
 
 
 def test_memory_of_a_dead_value_is_used_again() -> None:

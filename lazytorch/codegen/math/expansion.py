@@ -35,9 +35,7 @@ def expand(declaration: Declaration, *operands: Value) -> Value:
     wider = dtypes.float32 if dtype.itemsize < 4 else dtypes.float64
     if dtype.kind != "f" or dtype is dtypes.float64:
         raise CompileError(f"{declaration.name} of {dtype} has no expansion", stage="math")
-    result: Value = arith.cast(
-        expand(declaration, *[arith.cast(x, dtype=wider) for x in operands]), dtype=dtype
-    )
+    result: Value = arith.cast(expand(declaration, *[arith.cast(x, dtype=wider) for x in operands]), dtype=dtype)
     return result
 
 

@@ -182,5 +182,3 @@ def pow_f64(x: Value, y: Value) -> Value:
     out = arith.select(arith.compare(x, 1.0, predicate="eq"), like(x, 1.0), out)
     value: Value = arith.select(arith.compare(y, 0.0, predicate="eq"), like(x, 1.0), out)
     return value
-
-

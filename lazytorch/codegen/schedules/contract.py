@@ -11,6 +11,7 @@ convolution is a product over sliding windows and nothing is materialised.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -145,7 +146,7 @@ class _Plan:
     def _single(self, letters: str, stride: dict[str, int]) -> int | None:
         """The one stride of consecutive letters, or None."""
         kept = [x for x in letters if self.sizes[x] != 1]
-        for outer, inner in zip(kept, kept[1:], strict=False):
+        for outer, inner in itertools.pairwise(kept):
             if stride.get(outer, 0) != stride.get(inner, 0) * self.sizes[inner]:
                 return None
         return stride.get(kept[-1], 0) if kept else 0
@@ -157,7 +158,7 @@ class _Plan:
             table = table[..., None] + np.arange(self.sizes[letter], dtype=np.int64) * stride.get(letter, 0)
         return table.reshape(-1)
 
-    # -- the launch ----------------------------------------------------------------------------------------------------
+    # -- the launch ------------------------------------------------------------
 
     def launch(self, yielded: Sequence[Value], kernel: Operation) -> Launch:
         """Sizes, strides and tables as slots; everything else as the key."""

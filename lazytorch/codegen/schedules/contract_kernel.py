@@ -188,9 +188,7 @@ def _pack_left(
                     k.store(left.element(place, k.add(start, depth)), target, k.add(k.mul(depth, step), i))
 
 
-def _along_rows(
-    k: KernelBuilder, operand: _Operand, row: Index, depth: Index, mask: Value | None, zero: Value
-) -> Value:
+def _along_rows(k: KernelBuilder, operand: _Operand, row: Index, depth: Index, mask: Value | None, zero: Value) -> Value:
     """A vector along the rows of an operand whose rows have stride 1."""
     flat = loop.flatten(k.offset(operand.start, row, depth))
     if mask is None:

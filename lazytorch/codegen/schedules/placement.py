@@ -9,9 +9,7 @@ from lazytorch.codegen.views import Access, contiguous
 from lazytorch.ir.core import Operation, Value
 
 
-def copy_launch(
-    source: Value, result: Value, place: Access, context: ScheduleContext, operation: Operation
-) -> list[Launch]:
+def copy_launch(source: Value, result: Value, place: Access, context: ScheduleContext, operation: Operation) -> list[Launch]:
     """Copy a whole value to a strided place in the result."""
     type = tensor_type(source)
     leaf = Leaf(source, type.dtype, contiguous(type.shape))

@@ -30,8 +30,7 @@ def broadcast_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     for dimension, (x, y) in enumerate(zip(left, right, strict=True)):
         if x != y and x != 1 and y != 1:
             raise RuntimeError(
-                f"The size of tensor a ({x}) must match the size of tensor b ({y}) "
-                f"at non-singleton dimension {dimension}"
+                f"The size of tensor a ({x}) must match the size of tensor b ({y}) at non-singleton dimension {dimension}"
             )
         out.append(y if x == 1 else x)
     return tuple(out)
@@ -236,9 +235,7 @@ copysign: Declaration = elementwise(
 bit_and: Declaration = elementwise(
     "arith.bit_and", np.bitwise_and, commutative=True, kinds=BITS, doc="a & b; logical and of i1"
 )
-bit_or: Declaration = elementwise(
-    "arith.bit_or", np.bitwise_or, commutative=True, kinds=BITS, doc="a | b; logical or of i1"
-)
+bit_or: Declaration = elementwise("arith.bit_or", np.bitwise_or, commutative=True, kinds=BITS, doc="a | b; logical or of i1")
 bit_xor: Declaration = elementwise(
     "arith.bit_xor", np.bitwise_xor, commutative=True, kinds=BITS, doc="a ^ b; logical xor of i1"
 )
@@ -303,9 +300,7 @@ def convert(array: np.ndarray, source: DType, target: DType) -> np.ndarray:
         if source.kind == "c" and target.kind != "c":
             array = array.real
         if source.kind == "f" and target.kind in "ui":
-            array = np.nan_to_num(np.trunc(array), nan=-(2.0**63), posinf=-(2.0**63), neginf=-(2.0**63)).astype(
-                np.int64
-            )
+            array = np.nan_to_num(np.trunc(array), nan=-(2.0**63), posinf=-(2.0**63), neginf=-(2.0**63)).astype(np.int64)
         return array.astype(target.numpy)
 
 

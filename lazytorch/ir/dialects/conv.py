@@ -29,9 +29,7 @@ def _infer(attributes: Attributes, x: TensorType, w: TensorType) -> TensorType:
         raise RuntimeError(f"Input type ({x.dtype}) and weight type ({w.dtype}) should be the same")
     padded = [size + 2 * pad for size, pad in zip(x.shape[2:], attributes.padding, strict=True)]
     out = []
-    for size, kernel, stride, dilation in zip(
-        padded, w.shape[2:], attributes.strides, attributes.dilations, strict=True
-    ):
+    for size, kernel, stride, dilation in zip(padded, w.shape[2:], attributes.strides, attributes.dilations, strict=True):
         span = dilation * (kernel - 1) + 1
         if span > size:
             raise RuntimeError(
@@ -52,16 +50,12 @@ def _decompose(op: Any) -> Any:
     windows = tensor.window(x, sizes=tuple(w.type.shape[2:]), strides=a.strides, dilations=a.dilations)
     space, inside = _SPACE[:spatial], _WINDOW[:spatial]
     if a.groups == 1:
-        return tensor.contract(
-            windows, w, lhs=f"nc{space}{inside}", rhs=f"oc{inside}", out=f"no{space}"
-        )
+        return tensor.contract(windows, w, lhs=f"nc{space}{inside}", rhs=f"oc{inside}", out=f"no{space}")
     count, channels = w.type.shape[:2]
     shape = windows.type.shape
     grouped = tensor.reshape(windows, shape=(shape[0], a.groups, channels, *shape[2:]))
     weights = tensor.reshape(w, shape=(a.groups, count // a.groups, *w.type.shape[1:]))
-    out = tensor.contract(
-        grouped, weights, lhs=f"ngc{space}{inside}", rhs=f"goc{inside}", out=f"ngo{space}"
-    )
+    out = tensor.contract(grouped, weights, lhs=f"ngc{space}{inside}", rhs=f"goc{inside}", out=f"ngo{space}")
     return tensor.reshape(out, shape=(shape[0], count, *out.type.shape[3:]))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math as python_math
 from typing import Any
 
-
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Attributes, Declaration, Operator, Trait
 from lazytorch.ir.dialects import arith, math, tensor
@@ -19,7 +18,7 @@ def require_floating(name: str, x: TensorType) -> None:
     """Raise torch's RuntimeError for an element type that the function is not implemented for."""
     if x.dtype.kind != "f":
         shown = x.dtype.torch_name.capitalize().replace("64", "").replace("Int", "Long" if "64" in x.dtype.name else "Int")
-        raise RuntimeError(f'"{name}" not implemented for \'{shown}\'')
+        raise RuntimeError(f"\"{name}\" not implemented for '{shown}'")
 
 
 def _infer_floating(name: str) -> Any:
@@ -30,7 +29,7 @@ def _infer_floating(name: str) -> Any:
     return infer
 
 
-# -- activations -------------------------------------------------------------------------------------------------------
+# -- activations ------------------------------------------------------------
 
 
 def _relu_gradient(op: Any, g: Any, operand: int) -> Any:
@@ -128,12 +127,8 @@ def _is_positive(x: Any) -> Any:
 leaky_relu: Declaration = composite(
     "nn.leaky_relu",
     _infer_floating("leaky_relu_cpu"),
-    lambda op: arith.select(
-        _is_positive(op.operands[0]), op.operands[0], arith.mul(op.operands[0], op.attributes.slope)
-    ),
-    gradient=lambda op, g, operand: arith.select(
-        _is_positive(op.operands[0]), g, arith.mul(g, op.attributes.slope)
-    ),
+    lambda op: arith.select(_is_positive(op.operands[0]), op.operands[0], arith.mul(op.operands[0], op.attributes.slope)),
+    gradient=lambda op, g, operand: arith.select(_is_positive(op.operands[0]), g, arith.mul(g, op.attributes.slope)),
     attributes=("slope",),
     defaults={"slope": 0.01},
     elementwise=True,
@@ -183,7 +178,7 @@ softplus: Declaration = composite(
     doc="log(1 + exp(beta x)) / beta, x itself where beta x is above the threshold",
 )
 
-# -- softmax -----------------------------------------------------------------------------------------------------------
+# -- softmax ------------------------------------------------------------
 
 
 def shifted(x: Any, dim: int) -> Any:
@@ -247,7 +242,7 @@ log_softmax: Declaration = composite(
     doc="x - max - log sum exp(x - max) along `dim` (not negative)",
 )
 
-# -- linear ------------------------------------------------------------------------------------------------------------
+# -- linear ------------------------------------------------------------
 
 
 def _by(shape: tuple[int, ...]) -> str:
@@ -264,9 +259,7 @@ def _infer_linear(attributes: Attributes, x: TensorType, w: TensorType, b: Tenso
         first = x.shape if x.rank == 1 else (lead, x.shape[-1])
         if x.rank == 1:
             raise RuntimeError(f"size mismatch, got input ({w.shape[0]}), mat ({_by(w.shape)}), vec ({_by(first)})")
-        raise RuntimeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({_by(first)} and {w.shape[1]}x{w.shape[0]})"
-        )
+        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({_by(first)} and {w.shape[1]}x{w.shape[0]})")
     for other in (w, b):
         if other.dtype is not x.dtype:
             raise RuntimeError(f"mat1 and mat2 must have the same dtype, but got {_said(x)} and {_said(other)}")
@@ -337,7 +330,7 @@ linear: Declaration = Declaration(
     doc="x @ w.T + b over the last dimension of x",
 )
 
-# -- dropout, embedding ------------------------------------------------------------------------------------------------
+# -- dropout, embedding ------------------------------------------------------------
 
 
 def _infer_dropout(attributes: Attributes, x: TensorType, mask: TensorType) -> TensorType:
@@ -390,9 +383,7 @@ def _embedding_gradient(op: Any, g: Any, operand: int) -> Any:
     padding = op.attributes.padding
     if padding >= 0:
         rank = len(index.type.shape)
-        kept = tensor.reshape(
-            arith.compare(index, number(padding, index), predicate="ne"), shape=(*index.type.shape, 1)
-        )
+        kept = tensor.reshape(arith.compare(index, number(padding, index), predicate="ne"), shape=(*index.type.shape, 1))
         assert len(g.type.shape) == rank + 1
         g = arith.select(kept, g, number(0, g))
     return tensor.scatter_add(zeros_like(weight), index, g)
@@ -409,7 +400,7 @@ embedding: Declaration = composite(
     doc="rows of the weight; no gradient for row `padding` (-1: none)",
 )
 
-# -- attention ---------------------------------------------------------------------------------------------------------
+# -- attention ------------------------------------------------------------
 
 
 def _infer_attention(attributes: Attributes, q: TensorType, k: TensorType, v: TensorType, *mask: TensorType) -> Any:
@@ -438,13 +429,9 @@ def _attention_bias(op: Any, scores: Any) -> Any:
     """The scores with the causal and the given mask applied."""
     if op.attributes.causal:
         rows, columns = scores.type.shape[-2:]
-        row = tensor.reshape(
-            tensor.iota.build(scores.builder, size=rows, dtype=dtypes.int64), shape=(rows, 1)
-        )
+        row = tensor.reshape(tensor.iota.build(scores.builder, size=rows, dtype=dtypes.int64), shape=(rows, 1))
         column = tensor.iota.build(scores.builder, size=columns, dtype=dtypes.int64)
-        scores = arith.select(
-            arith.compare(column, row, predicate="le"), scores, number(-python_math.inf, scores)
-        )
+        scores = arith.select(arith.compare(column, row, predicate="le"), scores, number(-python_math.inf, scores))
     if len(op.operands) == 4:
         mask = op.operands[3]
         if mask.type.dtype is dtypes.bool_:
@@ -457,9 +444,7 @@ def _attention(op: Any) -> Any:
     q, k, v = op.operands[:3]
     lead = _LETTERS[: len(q.type.shape) - 2]
     root = python_math.sqrt(op.attributes.scale)
-    scores = tensor.contract(
-        arith.mul(q, root), arith.mul(k, root), lhs=f"{lead}lk", rhs=f"{lead}sk", out=f"{lead}ls"
-    )
+    scores = tensor.contract(arith.mul(q, root), arith.mul(k, root), lhs=f"{lead}lk", rhs=f"{lead}sk", out=f"{lead}ls")
     scores = _attention_bias(op, scores)
     dim = len(scores.type.shape) - 1
     top = tensor.unreduce(tensor.reduce_max(scores, dims=(dim,)), scores.type.shape, (dim,))

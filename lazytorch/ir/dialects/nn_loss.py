@@ -11,7 +11,7 @@ from lazytorch.ir.dialects.composite import composite, number
 from lazytorch.ir.dialects.nn import log_softmax, require_floating, shifted, sum_along
 from lazytorch.ir.types import TensorType
 
-# -- class indices -----------------------------------------------------------------------------------------------------
+# -- class indices ------------------------------------------------------------
 
 
 def _class_dim(rank: int) -> int:
@@ -27,9 +27,7 @@ def _infer_class_loss(attributes: Attributes, x: TensorType, target: TensorType,
     expected = () if x.rank == 1 else (x.shape[0], *x.shape[2:])
     if target.shape != expected:
         if x.rank > 1 and target.rank and x.shape[0] != target.shape[0]:
-            raise ValueError(
-                f"Expected input batch_size ({x.shape[0]}) to match target batch_size ({target.shape[0]})."
-            )
+            raise ValueError(f"Expected input batch_size ({x.shape[0]}) to match target batch_size ({target.shape[0]}).")
         raise RuntimeError(f"Expected target size {list(expected)}, got {list(target.shape)}")
     classes = x.shape[_class_dim(x.rank)]
     if weight and weight[0].shape != (classes,):
@@ -81,9 +79,7 @@ class _Targets:
         """x[row, target of the row]. A target that is no class leads out of range, so that the gather raises."""
         count = x.type.numel // max(self.classes, 1)
         flat = tensor.reshape(x, shape=(x.type.numel,))
-        row = tensor.reshape(
-            tensor.iota.build(x.builder, size=count, dtype=dtypes.int64), shape=self.shape
-        )
+        row = tensor.reshape(tensor.iota.build(x.builder, size=count, dtype=dtypes.int64), shape=self.shape)
         place = arith.add(arith.mul(row, number(self.classes, row)), self.index)
         is_low = arith.compare(self.index, number(0, row), predicate="lt")
         is_high = arith.compare(self.index, number(self.classes, row), predicate="ge")
@@ -160,9 +156,7 @@ def _cross_entropy(op: Any) -> Any:
     targets = _Targets(op, logs)
     weighted = logs if targets.weight is None else arith.mul(logs, targets.weight)
     smooth = arith.neg(tensor.reduce_sum(weighted, dims=(len(logs.type.shape) - 1,)))
-    smooth = targets.reduce(
-        arith.select(targets.valid, smooth, number(0, smooth)), lambda: _sum_all(targets.row_weight())
-    )
+    smooth = targets.reduce(arith.select(targets.valid, smooth, number(0, smooth)), lambda: _sum_all(targets.row_weight()))
     return arith.add(arith.mul(loss, 1.0 - smoothing), arith.mul(smooth, smoothing / targets.classes))
 
 
@@ -192,12 +186,10 @@ cross_entropy: Declaration = composite(
     doc="nll_loss of log_softmax over class scores [N, C, ...] and class indices [N, ...]",
 )
 
-# -- class probabilities -----------------------------------------------------------------------------------------------
+# -- class probabilities ------------------------------------------------------------
 
 
-def _infer_probability_loss(
-    attributes: Attributes, x: TensorType, target: TensorType, *weight: TensorType
-) -> TensorType:
+def _infer_probability_loss(attributes: Attributes, x: TensorType, target: TensorType, *weight: TensorType) -> TensorType:
     if x.shape != target.shape:
         raise RuntimeError(f"Expected target size {list(x.shape)}, got {list(target.shape)}")
     if x.dtype is not target.dtype:
@@ -236,7 +228,7 @@ cross_entropy_probabilities: Declaration = composite(
     doc="-sum over classes of target * log_softmax(x) with class probabilities as targets",
 )
 
-# -- pairwise losses ---------------------------------------------------------------------------------------------------
+# -- pairwise losses ------------------------------------------------------------
 
 
 def _infer_pairwise(attributes: Attributes, *types: TensorType) -> TensorType:

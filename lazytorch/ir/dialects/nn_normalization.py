@@ -39,7 +39,7 @@ class _Moments:
         return arith.mul(rest, self.scale)
 
 
-# -- layer norm --------------------------------------------------------------------------------------------------------
+# -- layer norm ------------------------------------------------------------
 
 
 def _infer_layer_norm(attributes: Attributes, x: TensorType, *affine: TensorType) -> TensorType:
@@ -94,7 +94,7 @@ layer_norm: Declaration = composite(
     doc="(x - mean) / sqrt(variance + eps) over the trailing dimensions `shape`; optional operands: weight, bias",
 )
 
-# -- batch norm --------------------------------------------------------------------------------------------------------
+# -- batch norm ------------------------------------------------------------
 
 
 def _require_channels(x: TensorType, affine: tuple[TensorType, ...]) -> None:

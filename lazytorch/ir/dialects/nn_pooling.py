@@ -73,8 +73,7 @@ class _Windows:
         self.counts = _counts(a, self.extents)
         self.sizes, self.strides, self.dilations = a.sizes, a.strides, a.dilations
         spans = [
-            (n - 1) * s + d * (k - 1) + 1
-            for n, s, d, k in zip(self.counts, a.strides, a.dilations, a.sizes, strict=True)
+            (n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(self.counts, a.strides, a.dilations, a.sizes, strict=True)
         ]
         self.low = a.padding
         self.high = tuple([max(span - e - p, 0) for span, e, p in zip(spans, self.extents, a.padding, strict=True)])
@@ -82,9 +81,7 @@ class _Windows:
         if any(self.low) or any(self.high):
             none = (0,) * self.lead
             value = fill if x.type.dtype.kind == "f" else int(max(fill, np.iinfo(x.type.dtype.numpy).min))
-            self.padded = tensor.pad(
-                x, low=none + self.low, high=none + self.high, interior=(0,) * len(shape), value=value
-            )
+            self.padded = tensor.pad(x, low=none + self.low, high=none + self.high, interior=(0,) * len(shape), value=value)
         self.offsets = list(np.ndindex(*a.sizes))
 
     def at(self, offset: Sizes) -> Any:
@@ -102,10 +99,7 @@ class _Windows:
     def is_tiling(self) -> bool:
         """Whether the windows lie side by side and nothing is padded, so that they are a reshape of the input."""
         return (
-            self.strides == self.sizes
-            and not any(self.low)
-            and not any(self.high)
-            and all(d == 1 for d in self.dilations)
+            self.strides == self.sizes and not any(self.low) and not any(self.high) and all(d == 1 for d in self.dilations)
         )
 
     def tiled(self, v: Any) -> Any:
@@ -151,7 +145,7 @@ class _Windows:
         )
 
 
-# -- max pooling -------------------------------------------------------------------------------------------------------
+# -- max pooling ------------------------------------------------------------
 
 
 def _largest(windows: _Windows) -> tuple[Any, Any]:
@@ -163,9 +157,7 @@ def _largest(windows: _Windows) -> tuple[Any, Any]:
             best = v
             index = filled(0, _integer_like(v), v.type.shape)
             continue
-        better = arith.bit_or(
-            arith.compare(v, best, predicate="gt"), arith.compare(v, v, predicate="ne")
-        )
+        better = arith.bit_or(arith.compare(v, best, predicate="gt"), arith.compare(v, v, predicate="ne"))
         best = arith.select(better, v, best)
         index = arith.select(better, number(position, index), index)
     return best, index
@@ -187,9 +179,7 @@ def _max_pool(op: Any) -> Any:
 
 
 def _window_view(windows: _Windows) -> Any:
-    view = tensor.window(
-        windows.padded, sizes=windows.sizes, strides=windows.strides, dilations=windows.dilations
-    )
+    view = tensor.window(windows.padded, sizes=windows.sizes, strides=windows.strides, dilations=windows.dilations)
     wanted = (*view.type.shape[: windows.lead], *windows.counts, *windows.sizes)
     if view.type.shape != wanted:
         rank = len(wanted)
@@ -268,7 +258,7 @@ max_pool_index: Declaration = composite(
     doc="where the largest of every window lies, as a flat index into the spatial dimensions",
 )
 
-# -- average pooling ---------------------------------------------------------------------------------------------------
+# -- average pooling ------------------------------------------------------------
 
 
 def _window_sum(op: Any, x: Any) -> Any:

@@ -91,9 +91,7 @@ def _infer_slice(attributes: Attributes, x: TensorType) -> TensorType:
 def _window(attributes: Attributes) -> tuple[slice, ...]:
     """The NumPy index of a slice operation."""
     triples = zip(attributes.starts, attributes.sizes, attributes.steps, strict=True)
-    return tuple(
-        [slice(start, start + (size - 1) * step + 1 if size else start, step) for start, size, step in triples]
-    )
+    return tuple([slice(start, start + (size - 1) * step + 1 if size else start, step) for start, size, step in triples])
 
 
 def _slice_vjp(op: Any, g: Any) -> Any:
@@ -256,7 +254,7 @@ fold_windows: Declaration = Declaration(
     doc="the adjoint of window: add every window's element back to its place in a tensor of `shape`",
 )
 
-# -- building larger tensors -------------------------------------------------------------------------------------------
+# -- building larger tensors ------------------------------------------------------------
 
 
 def _infer_pad(attributes: Attributes, x: TensorType) -> TensorType:
@@ -368,9 +366,7 @@ insert_slice: Declaration = Declaration(
     attributes=("starts", "steps"),
     vjp=(
         _insert_base_vjp,
-        lambda op, g: slice_(
-            g, starts=op.attributes.starts, sizes=op.operands[1].type.shape, steps=op.attributes.steps
-        ),
+        lambda op, g: slice_(g, starts=op.attributes.starts, sizes=op.operands[1].type.shape, steps=op.attributes.steps),
     ),
     reference=_reference_insert,
     gradient_name="CopySlices",
@@ -384,7 +380,7 @@ iota: Declaration = Declaration(
     doc="0, 1, 2, ... size - 1",
 )
 
-# -- reductions --------------------------------------------------------------------------------------------------------
+# -- reductions ------------------------------------------------------------
 
 
 def reduced_shape(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -519,7 +515,7 @@ argmin: Declaration = Declaration(
     doc="index of the first smallest element along `dim` as i64; a nan counts as the smallest",
 )
 
-# -- contraction -------------------------------------------------------------------------------------------------------
+# -- contraction ------------------------------------------------------------
 
 
 def _infer_contract(attributes: Attributes, lhs: TensorType, rhs: TensorType) -> TensorType:
@@ -559,14 +555,12 @@ contract: Declaration = Declaration(
     attributes=("lhs", "rhs", "out"),
     traits=(Trait.PURE, Trait.CONTRACTION, Trait.EXPENSIVE),
     vjp=(lambda op, g: _contract_side(op, g, 0), lambda op, g: _contract_side(op, g, 1)),
-    reference=lambda attributes, lhs, rhs: accumulation.contract(
-        lhs, rhs, (attributes.lhs, attributes.rhs, attributes.out)
-    ),
+    reference=lambda attributes, lhs, rhs: accumulation.contract(lhs, rhs, (attributes.lhs, attributes.rhs, attributes.out)),
     gradient_name="Mm",
     doc="general product: one letter per dimension, letters missing in `out` are summed (einsum of two operands)",
 )
 
-# -- indirect access ---------------------------------------------------------------------------------------------------
+# -- indirect access ------------------------------------------------------------
 
 
 def _infer_gather(attributes: Attributes, x: TensorType, index: TensorType) -> TensorType:
@@ -584,9 +578,7 @@ gather: Declaration = Declaration(
     "tensor.gather",
     _infer_gather,
     vjp=(
-        lambda op, g: scatter_add(
-            arith.constant.build(g.builder, value=0.0, type=op.operands[0].type), op.operands[1], g
-        ),
+        lambda op, g: scatter_add(arith.constant.build(g.builder, value=0.0, type=op.operands[0].type), op.operands[1], g),
         None,
     ),
     reference=lambda attributes, x, index: x[_checked(index, x.shape[0])],
@@ -596,9 +588,7 @@ gather: Declaration = Declaration(
 )
 
 
-def _reference_scatter_add(
-    attributes: Attributes, base: np.ndarray, index: np.ndarray, value: np.ndarray
-) -> np.ndarray:
+def _reference_scatter_add(attributes: Attributes, base: np.ndarray, index: np.ndarray, value: np.ndarray) -> np.ndarray:
     out = base.copy()
     np.add.at(out, _checked(index, base.shape[0]), value)
     return out

@@ -30,7 +30,7 @@ class TensorDataset(Dataset):
         self.tensors = tensors
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
-        return tuple([x[index] for x in self.tensors])  # type: ignore[index]
+        return tuple([x[index] for x in self.tensors])
 
     def __len__(self) -> int:
         return int(self.tensors[0].shape[0])
@@ -124,7 +124,7 @@ class DataLoader:
     def _batch(self, chosen: list[int]) -> Any:
         if self.collate_fn is None and type(self.dataset) is TensorDataset:
             index = from_array(np.array(chosen, np.int64), dtypes.int64)
-            return [x[index] for x in self.dataset.tensors]  # type: ignore[index]
+            return [x[index] for x in self.dataset.tensors]
         collate = self.collate_fn or default_collate
         return collate([self.dataset[i] for i in chosen])
 
