@@ -9,7 +9,7 @@ from typing import Any
 from lazytorch import autograd, dtypes
 from lazytorch.autograd.modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from lazytorch.dtypes import DType as dtype
-from lazytorch.ops import creation, elementwise, indexing, products, reductions, sampling, shaping, unary
+from lazytorch.ops import activations, creation, elementwise, indexing, products, reductions, sampling, shaping, unary
 from lazytorch.ops.promotion import promote_types, result_type
 from lazytorch.ops.recording import FUNCTIONS
 from lazytorch.ops.sampling import Generator, default_generator
@@ -53,6 +53,7 @@ __all__ = [
     "Generator",
     "Size",
     "Tensor",
+    "activations",
     "autograd",
     "creation",
     "default_generator",

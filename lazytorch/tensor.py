@@ -120,6 +120,8 @@ class Tensor:
     _view: tuple[Operator, ...]
     _seen: int
     _version_count: int
+    _hooks: dict[int, Any]
+    _retain: bool
     grad: Tensor | None
     __array_priority__ = 1000
 

@@ -44,6 +44,8 @@ class Context:
 class Function:
     """A function with its own derivative: static `forward(ctx, ...)` and `backward(ctx, *gradients)`."""
 
+    setup_context: Any = None
+
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Any:
         """Compute the outputs."""
@@ -66,7 +68,7 @@ class Function:
         ctx.needs_input_grad = tuple([isinstance(x, Tensor) and x.requires_grad for x in arguments])
         before, trace.grad_enabled = trace.grad_enabled, False
         try:
-            if "setup_context" in dir(cls):
+            if cls.setup_context is not None:
                 outputs = cls.forward(*arguments)
                 cls.setup_context(ctx, arguments, outputs)
             else:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from lazytorch import dtypes
-from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import arith, nn_loss, nn_normalization, nn_pooling, tensor
 from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects.conv import conv as convolution
 from lazytorch.ir.trace import STATE
+from lazytorch.ops.activations import log_softmax, softmax
 from lazytorch.ops.creation import one_hot
-from lazytorch.ops.recording import FUNCTIONS, apply, attach, cast, dimension, place, result
+from lazytorch.ops.recording import FUNCTIONS, apply, place, result
 from lazytorch.ops.sampling import dropout_mask
 from lazytorch.ops.unary import clamp
 from lazytorch.tensor import Tensor, from_array, record_node, value, wrap
 
-__all__ = ["clamp", "one_hot"]
+__all__ = ["clamp", "log_softmax", "one_hot", "softmax"]
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -55,33 +55,6 @@ def tanh(input: Tensor) -> Tensor:
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x))"""
     return FUNCTIONS["sigmoid"](input)
-
-
-def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
-    """exp(x) / sum(exp(x)) along a dimension."""
-    place()
-    x = cast(value(input), dtype)
-    d = dimension(_implicit(input, dim), len(x.type.shape))
-    return result(record_node(STATE.trace, ops.softmax.operator(dim=d), (x,)))
-
-
-def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
-    """log(softmax(x)) along a dimension."""
-    place()
-    x = cast(value(input), dtype)
-    d = dimension(_implicit(input, dim), len(x.type.shape))
-    return result(record_node(STATE.trace, ops.log_softmax.operator(dim=d), (x,)))
-
-
-def _implicit(input: Tensor, dim: int | None) -> int:
-    if dim is not None:
-        return dim
-    return 0 if len(input.shape) in (0, 1, 3) else 1
-
-
-FUNCTIONS["softmax"], FUNCTIONS["log_softmax"] = softmax, log_softmax
-attach("softmax", softmax)
-attach("log_softmax", log_softmax)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

@@ -148,7 +148,7 @@ def _with_out(function: Callable[..., Any]) -> Callable[..., Any]:
 
     call.__name__ = function.__name__
     call.__doc__ = function.__doc__
-    call.__wrapped__ = function
+    vars(call)["__wrapped__"] = function
     return call
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-from typing import Any
+from typing import Any, NamedTuple
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
@@ -133,8 +132,22 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _argument(tensor.argmin, input, dim, keepdim)
 
 
-Max = namedtuple("max", ("values", "indices"))
-Min = namedtuple("min", ("values", "indices"))
+class Max(NamedTuple):
+    """The result of `max` along a dimension."""
+
+    values: Tensor
+    indices: Tensor
+
+
+class Min(NamedTuple):
+    """The result of `min` along a dimension."""
+
+    values: Tensor
+    indices: Tensor
+
+
+Max.__name__ = Max.__qualname__ = "max"
+Min.__name__ = Min.__qualname__ = "min"
 
 
 def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:

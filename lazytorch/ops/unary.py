@@ -76,7 +76,7 @@ def _whole_function(declaration: Declaration, *names: str) -> None:
     torch_function(*names, inplace=True)(function)
 
 
-for _declaration, _names in (
+for _declaration, _aliases in (
     (arith.neg, ("neg", "negative")),
     (arith.abs_, ("abs", "absolute")),
     (arith.sign, ("sign", "sgn")),
@@ -84,7 +84,7 @@ for _declaration, _names in (
     (arith.ceil, ("ceil",)),
     (arith.trunc, ("trunc", "fix")),
 ):
-    _whole_function(_declaration, *_names)
+    _whole_function(_declaration, *_aliases)
 
 attach("__neg__", inspect.unwrap(FUNCTIONS["neg"]))
 attach("__abs__", inspect.unwrap(FUNCTIONS["abs"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from lazytorch.codegen.expression import pull, tensor_type
@@ -70,7 +71,7 @@ def _schedule_scatter(kernel: Operation, context: ScheduleContext) -> list[Launc
     return copy + scatter_launches(root, context)
 
 
-_SCHEDULES = {
+_SCHEDULES: dict[str, Callable[[Operation, ScheduleContext], list[Launch]]] = {
     "map": _schedule_map,
     "reduce": lambda kernel, context: reduce_launches(_root(kernel), context),
     "contract": contract_launches,

@@ -1,0 +1,33 @@
+"""softmax and log_softmax: functions of torch and of torch.nn.functional alike."""
+
+from __future__ import annotations
+
+from lazytorch.dtypes import DType
+from lazytorch.ir.dialects import nn as ops
+from lazytorch.ir.trace import STATE
+from lazytorch.ops.recording import cast, dimension, place, result, torch_function
+from lazytorch.tensor import Tensor, record_node, value
+
+
+@torch_function("softmax", out=False)
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
+    """exp(x) / sum(exp(x)) along a dimension."""
+    place()
+    x = cast(value(input), dtype)
+    d = dimension(_implicit(input, dim), len(x.type.shape))
+    return result(record_node(STATE.trace, ops.softmax.operator(dim=d), (x,)))
+
+
+@torch_function("log_softmax", out=False)
+def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
+    """log(softmax(x)) along a dimension."""
+    place()
+    x = cast(value(input), dtype)
+    d = dimension(_implicit(input, dim), len(x.type.shape))
+    return result(record_node(STATE.trace, ops.log_softmax.operator(dim=d), (x,)))
+
+
+def _implicit(input: Tensor, dim: int | None) -> int:
+    if dim is not None:
+        return dim
+    return 0 if len(input.shape) in (0, 1, 3) else 1
