@@ -32,15 +32,15 @@ for _dtype in dtypes.ALL:
 
 strided, contiguous_format, preserve_format = "torch.strided", "torch.contiguous_format", "torch.preserve_format"
 
-_LAZY = ("nn", "optim", "utils", "backends", "cuda", "inspect", "linalg", "random")
+_LAZY = ("nn", "optim", "utils", "inspection")
 
 
 def __getattr__(name: str) -> Any:
     """Load `nn`, `optim`, `utils` ... when they are first used."""
     if name in _LAZY:
         return importlib.import_module(f"lazytorch.{name}")
-    if name in ("dump", "explain"):
-        return getattr(importlib.import_module("lazytorch.inspect"), name)
+    if name == "dump":
+        return getattr(importlib.import_module("lazytorch.inspection"), name)
     raise AttributeError(f"lazytorch has no attribute {name!r} (yet)")
 
 

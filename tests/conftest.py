@@ -25,3 +25,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the run's kernel cache, once, when the workers are gone."""
     if not _IS_XDIST_WORKER:
         shutil.rmtree(os.environ["LAZYTORCH_CACHE_DIR"], ignore_errors=True)
+
+
+collect_ignore_glob = ["ir/lit/*"]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lazytorch.config import config
-from lazytorch.ir.trace import Node, Trace
+from lazytorch.ir.trace import Node, Trace, enter
 from lazytorch.runtime.interpreted import interpret
 from lazytorch.runtime.statistics import STATISTICS
 
@@ -87,7 +87,7 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
     epoch = trace.epoch
     for node in outputs:
         if node.epoch is not epoch:
-            raise AssertionError(f"{node} belongs to another trace")
+            enter(trace, node)
     if config.interpret or not _COMPILED:
         interpret(trace, outputs)
         return
