@@ -210,7 +210,7 @@ class Tensor:
                 self._node.history = None
             return self
         if self.dtype.kind not in "fc":
-            raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
+            raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if self._node.history is None:
             self._node = own_node(self)
             self._node.history = Accumulator(self)
@@ -404,7 +404,7 @@ class RemovableHandle:
         self._hooks.pop(self._key, None)
 
 
-HOOKED: weakref.WeakSet[Tensor] = weakref.WeakSet()
+HOOKED: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
 """Tensors with hooks or a retained gradient: what a backward walk has to look for."""
 
 
@@ -414,7 +414,7 @@ def add_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Removable
         self._hooks = {}
     key = max(self._hooks, default=0) + 1
     self._hooks[key] = hook
-    HOOKED.add(self)
+    HOOKED[id(self)] = self
     return RemovableHandle(self._hooks, key)
 
 

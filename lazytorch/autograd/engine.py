@@ -49,7 +49,7 @@ class _Hooks:
 
     def __init__(self) -> None:
         self.by_node: dict[int, list[Tensor]] = {}
-        for owner in list(HOOKED):
+        for owner in list(HOOKED.values()):
             self.by_node.setdefault(id(value(owner)), []).append(owner)
         self.retained: list[Tensor] = []
 
@@ -70,7 +70,7 @@ def retain(self: Tensor) -> None:
         raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
     if not self.is_leaf:
         self._retain = True
-        HOOKED.add(self)
+        HOOKED[id(self)] = self
 
 
 attach("retain_grad", retain)

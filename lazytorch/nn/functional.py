@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lazytorch import dtypes
@@ -264,4 +265,5 @@ def scaled_dot_product_attention(
     if dropout_p:
         raise NotImplementedError("scaled_dot_product_attention with dropout is not supported yet; use dropout_p=0")
     operands = [value(query), value(key), value(value_)] + ([value(attn_mask)] if attn_mask is not None else [])
-    return apply(ops.attention.operator(causal=is_causal, scale=scale), *operands)
+    factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
+    return apply(ops.attention.operator(causal=is_causal, scale=factor), *operands)

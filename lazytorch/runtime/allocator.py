@@ -23,6 +23,7 @@ ALIGNMENT = 64
 _SMALLEST_SHIFT = 6  # sizes are multiples of 1 << 6 = ALIGNMENT
 _PAGE = 4096
 _PAGE_ALIGNED_FROM = 16 * _PAGE
+_MOST_REQUESTS = 4096
 _HUGE_PAGE = 2 * 1024 * 1024
 _MADV_HUGEPAGE = 14
 
@@ -56,6 +57,7 @@ class Allocator:
         "_madvise",
         "_misses",
         "_peak",
+        "_requests",
         "_reserved",
     )
 
@@ -71,6 +73,7 @@ class Allocator:
         self._madvise = library.madvise
         self._madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
         self._free_lists: dict[int, list[int]] = {}
+        self._requests: dict[int, tuple[int, list[int]]] = {}
         self._idle_limit = idle_limit
         self._allocated = self._reserved = self._peak = self._hits = self._misses = 0
 
@@ -79,14 +82,14 @@ class Allocator:
 
         Raises OutOfMemoryError, with torch's message, when the system has no memory for it.
         """
-        shift = (nbytes - 1).bit_length() - 4 if nbytes > 0 else 0
-        if shift < _SMALLEST_SHIFT:
-            shift = _SMALLEST_SHIFT
-        size = ((nbytes - 1 >> shift) + 1) << shift if nbytes > 0 else ALIGNMENT
         try:
-            address = self._free_lists[size].pop()
+            size, free = self._requests[nbytes]
+        except KeyError:
+            size, free = self._request(nbytes)
+        try:
+            address = free.pop()
             self._hits += 1
-        except (KeyError, IndexError):
+        except IndexError:
             address = self._reserve(size, nbytes)
         self._allocated += size
         if self._allocated > self._peak:
@@ -95,13 +98,16 @@ class Allocator:
 
     def release(self, address: int, nbytes: int) -> None:
         """Take back the block that `allocate(nbytes)` returned."""
-        size = block_size(nbytes)
+        try:
+            size, free = self._requests[nbytes]
+        except KeyError:
+            size, free = self._request(nbytes)
         self._allocated -= size
-        if self._reserved - self._allocated > self._idle_limit:
+        if size >= _PAGE_ALIGNED_FROM and self._reserved - self._allocated > self._idle_limit:
             self._reserved -= size
             self._free(address)
         else:
-            self._free_lists[size].append(address)
+            free.append(address)
 
     def empty_cache(self) -> None:
         """Give all idle blocks back to the system."""
@@ -122,6 +128,14 @@ class Allocator:
         """Count `peak_allocated_bytes` from what is in use now."""
         self._peak = self._allocated
 
+    def _request(self, nbytes: int) -> tuple[int, list[int]]:
+        """The block size for a request and that size's free list, remembered: programs ask for the same sizes again."""
+        if len(self._requests) >= _MOST_REQUESTS:
+            self._requests.clear()
+        size = block_size(nbytes)
+        request = self._requests[nbytes] = (size, self._free_lists.setdefault(size, []))
+        return request
+
     def _reserve(self, size: int, nbytes: int) -> int:
         """A block of `size` bytes from the system; `nbytes`, what was asked for, is for the message."""
         if size >= _HUGE_PAGE:
@@ -138,10 +152,9 @@ class Allocator:
             raise OutOfMemoryError(
                 f"DefaultCPUAllocator: can't allocate memory: you tried to allocate {nbytes} bytes. "
                 f"Error code {errno.ENOMEM} ({os.strerror(errno.ENOMEM)})"
-            )
+            ) from None
         if alignment == _HUGE_PAGE:
             self._madvise(address, size, _MADV_HUGEPAGE)  # advice: nothing is lost where the system does not take it
-        self._free_lists.setdefault(size, [])
         self._misses += 1
         self._reserved += size
         return address

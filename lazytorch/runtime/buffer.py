@@ -40,21 +40,13 @@ class Buffer:
         Raises ValueError, with torch's message, for negative strides and for strides that are no multiple of the
         element size.
         """
-        if any(stride < 0 for stride in array.strides):
-            raise ValueError(
-                "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
-                "currently supported. (You can probably work around this by making a copy of your array "
-                "with array.copy().)"
-            )
-        if any(stride % array.itemsize for stride in array.strides):
-            raise ValueError(
-                "given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate "
-                "the memory."
-            )
+        contiguous = array.flags.c_contiguous
+        if not contiguous:
+            _check_strides(array)
         buffer = cls.__new__(cls)
         buffer.owner = array
         buffer.ptr = array.__array_interface__["data"][0]
-        buffer.nbytes = _extent(array.shape, array.strides, array.itemsize)
+        buffer.nbytes = array.nbytes if contiguous else _extent(array.shape, array.strides, array.itemsize)
         buffer.shared = True
         return buffer
 
@@ -131,3 +123,18 @@ def _extent(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> int:
     if 0 in shape:
         return 0
     return sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) + itemsize
+
+
+def _check_strides(array: npt.NDArray[Any]) -> None:
+    """Refuse what torch refuses."""
+    if any(stride < 0 for stride in array.strides):
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
+            "currently supported. (You can probably work around this by making a copy of your array "
+            "with array.copy().)"
+        )
+    if any(stride % array.itemsize for stride in array.strides):
+        raise ValueError(
+            "given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate "
+            "the memory."
+        )

@@ -30,7 +30,11 @@ def saved_values(nodes: Sequence[Node], leaves: Sequence[Node], roots: Sequence[
     forward = {operation for operation in block if operation is not block.terminator}
     cotangents = [_cotangent(block, value) for value in outputs]
     differentiable = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.type.dtype.kind in "fc"]
-    gradients = differentiate(block, [o for o, _ in differentiable], [c for _, c in differentiable], inputs)
+    try:
+        gradients = differentiate(block, [o for o, _ in differentiable], [c for _, c in differentiable], inputs)
+    except NotImplementedError:
+        # A torch.autograd.Function in the history: what its backward reads is in the user's hands, so keep everything.
+        return sorted({numbers[value] for value in _stored(set(numbers))})
     block.terminator.operands = tuple([gradient for gradient in gradients if gradient is not None])
     needed = _read_by_backward(block.terminator, forward)
     return sorted({numbers[value] for value in _stored(needed) if value in numbers})

@@ -1,0 +1,62 @@
+"""Contractions: one hash for every layout, target and number of threads; right against float64."""
+
+import numpy as np
+import pytest
+
+import lazytorch as torch
+from lazytorch.config import config
+
+SIZES = [
+    (1, 1, 1),
+    (1, 100, 784),
+    (5, 7, 3),
+    (13, 32, 256),
+    (64, 64, 64),
+    (65, 33, 300),
+    (200, 40, 513),
+    (8, 257, 17),
+    (3, 1, 600),
+]
+
+
+def products(a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
+    """The same product from operands that are stored in different ways."""
+    x, y = torch.tensor(a), torch.tensor(b)
+    x_columns, y_columns = torch.tensor(a.T.copy()).t(), torch.tensor(b.T.copy()).t()
+    x_gaps = torch.tensor(np.repeat(a, 2, 1))[:, ::2]
+    results = [x @ y, x @ y_columns, x_columns @ y, x_columns @ y_columns, x_gaps @ y, (y.t() @ x.t()).t()]
+    results.append(torch.stack([x, x]).matmul(y)[1])
+    return [np.ascontiguousarray(r.numpy()) for r in results]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("m, n, k", SIZES)
+def test_every_layout_target_and_thread_count_gives_the_same_bits(m: int, n: int, k: int, dtype: type) -> None:
+    rng = np.random.default_rng(m + n + k)
+    a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+    everything = products(a, b)
+    with config(target="x86-64-v3"):
+        everything += products(a, b)
+    with config(num_threads=1):
+        everything += products(a, b)
+    exact = a.astype(np.longdouble) @ b.astype(np.longdouble)
+    bound = np.abs(a).astype(np.float64) @ np.abs(b) * np.finfo(dtype).eps * (k + 8)
+    assert (np.abs(everything[0] - exact) <= bound).all()
+    assert {r.tobytes() for r in everything} == {everything[0].tobytes()}
+
+
+def test_the_epilogue_has_the_bits_of_the_separate_operations() -> None:
+    torch.manual_seed(0)
+    a, b, bias, other = torch.randn(65, 300), torch.randn(300, 77), torch.randn(77), torch.randn(65, 77)
+    fused = torch.relu(a @ b + bias) * other
+    with config(fuse=False):
+        product = (a @ b).realize()
+        separate = (torch.relu((product + bias).realize()).realize() * other).realize()
+    assert fused.numpy().tobytes() == separate.numpy().tobytes()
+
+
+def test_integers_are_exact_and_empty_sums_are_zero() -> None:
+    a, b = torch.arange(12).reshape(3, 4), torch.arange(20).reshape(4, 5)
+    assert (a @ b).tolist() == (np.arange(12).reshape(3, 4) @ np.arange(20).reshape(4, 5)).tolist()
+    assert (torch.ones(2, 0) @ torch.ones(0, 3)).tolist() == [[0.0] * 3] * 2
+    assert (torch.ones(0, 2) @ torch.ones(2, 3)).shape == (0, 3)

@@ -1,0 +1,37 @@
+"""Reductions: the defined order, whatever the layout, threads and batch; right at special values."""
+
+import numpy as np
+import pytest
+
+import lazytorch as torch
+from lazytorch.config import config
+
+
+@pytest.mark.parametrize("count", [1, 5, 63, 64, 65, 1000, 4096, 4097, 20_000, 300_001])
+def test_a_row_alone_has_the_bits_of_the_row_in_a_batch(count: int) -> None:
+    rng = np.random.default_rng(count)
+    x = rng.standard_normal((3, count)).astype(np.float32)
+    rows = torch.tensor(x).sum(1).numpy()
+    alone = np.array([torch.tensor(row).sum().item() for row in x], np.float32)
+    with config(num_threads=1, target="x86-64-v3"):
+        narrow = torch.tensor(x).sum(1).numpy()
+    assert rows.tobytes() == alone.tobytes() == narrow.tobytes()
+    exact = x.astype(np.float64).sum(1)
+    assert np.abs(rows - exact).max() <= 1e-6 * np.abs(x).sum(1).max()
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (100, 33), (5000, 3), (2, 300, 17)])
+def test_columns_are_summed_whatever_the_strides(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    t = torch.tensor(x)
+    np.testing.assert_allclose(t.sum(0).numpy(), x.astype(np.float64).sum(0), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(t.transpose(0, 1).sum(0).numpy(), x.astype(np.float64).sum(1), rtol=1e-5, atol=1e-4)
+
+
+def test_extremes_keep_nan_and_find_the_first() -> None:
+    x = torch.tensor([[1.0, float("nan"), 3.0], [2.0, 2.0, float("-inf")]])
+    assert np.isnan(x.max().item())
+    assert x.argmax(1).tolist() == [1, 0]
+    assert x.argmin(1).tolist() == [1, 2]
+    assert (x > 1).any(1).tolist() == [True, True]
+    assert torch.ones(0, 3).sum(0).tolist() == [0.0, 0.0, 0.0]
