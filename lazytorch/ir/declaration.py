@@ -64,6 +64,7 @@ class Declaration:
 
     __slots__ = (
         "_operators",
+        "_plain",
         "attribute_names",
         "canonicalizations",
         "decompose",
@@ -108,10 +109,15 @@ class Declaration:
         self.documentation = doc
         self.canonicalizations: list[Rule] = []
         self._operators: dict[Any, Operator] = {}
+        self._plain: Operator | None = None
         _REGISTRY[name] = self
 
     def operator(self, label: str = "", **attributes: Any) -> Operator:
         """The interned operator with these attributes. `label` names the torch call for dumps and `grad_fn`."""
+        if not attributes and not label:
+            plain = self._plain
+            if plain is not None:
+                return plain
         key = (label, *[_identity(attributes.get(name, self.defaults.get(name))) for name in self.attribute_names])
         found = self._operators.get(key)
         if found is None:
@@ -120,6 +126,8 @@ class Declaration:
                 raise TypeError(f"{self.name} has no attribute {sorted(unknown)}")
             values = {name: attributes.get(name, self.defaults.get(name)) for name in self.attribute_names}
             found = self._operators[key] = Operator(self, Attributes(values), label)
+        if not attributes and not label:
+            self._plain = found
         return found
 
     def __call__(self, *operands: Any, **attributes: Any) -> Any:

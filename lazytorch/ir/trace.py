@@ -268,14 +268,17 @@ def _as(value: Any, kind: str) -> Any:
     return float(value) if kind == "f" else int(value) if kind in "iu" else value
 
 
+_RESULTS: dict[TupleType, list[Signature]] = {}
+
+
 def results_of(trace: Trace, node: Node) -> tuple[Node, ...]:
     """A node per result of a recorded operation of several results."""
-    return tuple(
-        [
-            record1(trace, result.operator(index=index).signature(node.type), node, node.history)
-            for index in range(len(node.type.types))
-        ]
-    )
+    signatures = _RESULTS.get(node.type)
+    if signatures is None:
+        count = len(node.type.types)
+        signatures = _RESULTS[node.type] = [result.operator(index=i).signature(node.type) for i in range(count)]
+    history = node.history
+    return tuple([record1(trace, signature, node, history) for signature in signatures])
 
 
 RECORDER = Recorder()

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from string import Template
 from typing import NamedTuple
 
@@ -358,7 +359,7 @@ class NativeProgram:
         ends = struct.unpack_from(f"<{count}q", block.memory, _WORD * self._times_word)
         if failed:
             self._note_failure(block, failed)
-        return failed, [end - begin for begin, end in zip((start, *ends[:-1]), ends, strict=True)]
+        return failed, [end - begin for begin, end in pairwise((start, *ends))]
 
     @property
     def failure(self) -> Failure | None:

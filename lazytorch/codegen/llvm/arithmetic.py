@@ -67,22 +67,23 @@ def _divide(f: FunctionEmitter, op: Operation) -> None:
     if kind == "f":
         f.names[op.result] = float_operation(f, type, "fdiv" if quotient else "frem", a, b)
         return
-    name = {"x": ("udiv", "urem"), "u": ("udiv", "urem"), "b": ("udiv", "urem")}.get(kind, ("sdiv", "srem"))
-    if kind == "i":
-        # The machine traps on x / 0 and on the smallest number / -1: torch's result is 0-ish garbage or an error there.
-        text = llvm_type(type)
-        one, minus = literal(1, type), literal(-1, type)
-        is_zero = f.op(f"icmp eq {text} {b}, {literal(0, type)}")
-        is_minus = f.op(f"icmp eq {text} {b}, {minus}")
-        bool_text = llvm_type(type.with_dtype(dtypes.bool_))
-        unsafe = f.op(f"or {bool_text} {is_zero}, {is_minus}")
-        safe = f.op(f"select {bool_text} {unsafe}, {text} {one}, {text} {b}")
-        plain = f.op(f"{name[0 if quotient else 1]} {text} {a}, {safe}")
-        negated = f.op(f"sub {text} {literal(0, type)}, {a}")
-        special = negated if quotient else literal(0, type)
-        f.set(op, f"select {bool_text} {is_minus}, {text} {special}, {text} {plain}")
+    names = ("sdiv", "srem") if kind == "i" else ("udiv", "urem")
+    name, text, flag = names[0 if quotient else 1], llvm_type(type), llvm_type(type.with_dtype(dtypes.bool_))
+    if kind == "x":  # sizes: what kernels divide by is never 0
+        f.set(op, f"{name} {text} {a}, {b}")
         return
-    f.set(op, f"{name[0 if quotient else 1]} {llvm_type(type)} {a}, {b}")
+    # The machine traps on x / 0, and on the smallest number / -1: both divide by 1 instead, and -1 is put right below.
+    unsafe = f.op(f"icmp eq {text} {b}, {literal(0, type)}")
+    if kind == "i":
+        is_minus = f.op(f"icmp eq {text} {b}, {literal(-1, type)}")
+        unsafe = f.op(f"or {flag} {unsafe}, {is_minus}")
+    safe = f.op(f"select {flag} {unsafe}, {text} {literal(1, type)}, {text} {b}")
+    if kind != "i":
+        f.set(op, f"{name} {text} {a}, {safe}")
+        return
+    plain = f.op(f"{name} {text} {a}, {safe}")
+    special = f.op(f"sub {text} {literal(0, type)}, {a}") if quotient else literal(0, type)
+    f.set(op, f"select {flag} {is_minus}, {text} {special}, {text} {plain}")
 
 
 @lowering(arith.neg)

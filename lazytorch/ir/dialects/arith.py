@@ -179,17 +179,15 @@ maximum: Declaration = elementwise(
     "arith.maximum",
     np.maximum,
     vjp=(lambda op, g: _share(op, g, 0), lambda op, g: _share(op, g, 1)),
-    commutative=True,
     gradient_name="Maximum",
-    doc="the larger; nan if either is nan",
+    doc="the larger; nan if either is nan; of equal zeros the first, so it does not commute",
 )
 minimum: Declaration = elementwise(
     "arith.minimum",
     np.minimum,
     vjp=(lambda op, g: _share(op, g, 0), lambda op, g: _share(op, g, 1)),
-    commutative=True,
     gradient_name="Minimum",
-    doc="the smaller; nan if either is nan",
+    doc="the smaller; nan if either is nan; of equal zeros the first, so it does not commute",
 )
 
 

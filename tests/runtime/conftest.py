@@ -1,14 +1,14 @@
-"""Hand-written kernels that the tests of pool and runner load."""
+"""Hand-written kernels for the tests of pool and runner."""
 
 from __future__ import annotations
 
-from functools import cache
+import pytest
 
 from lazytorch.codegen.target import host_target
 from lazytorch.runtime.engine import LoadedCode, engine
 from lazytorch.runtime.runner import runner
 
-TEXT = """
+_TEXT = """
 declare void @lt_fail(ptr, i64, i64, i64)
 declare void @lt_parallel(ptr, ptr, i64)
 
@@ -72,9 +72,9 @@ return:
 """
 
 
-@cache
+@pytest.fixture(scope="session")
 def kernels() -> LoadedCode:
-    """The kernels above, loaded."""
+    """The kernels above, loaded: `kernels["count"]` is an address."""
     runner()  # names lt_fail and lt_parallel
     symbols = ("count", "nested", "add", "add_double", "store_float", "fail")
-    return engine().load(engine().compile(TEXT, host_target()), symbols)
+    return engine().load(engine().compile(_TEXT, host_target()), symbols)
