@@ -11,9 +11,10 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -63,9 +64,9 @@ class LoadedCode:
         tracker, self._tracker = self._tracker, None
         tracker.detach()
 
-    def __del__(self) -> None:
+    def __del__(self, _finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # The tracker disposes of itself (and knows when the interpreter is ending); only the count is ours.
-        if getattr(self, "_tracker", None) is not None:
+        if not _finalizing() and getattr(self, "_tracker", None) is not None:
             STATISTICS.objects_unloaded += 1
 
 

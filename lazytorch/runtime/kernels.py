@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from lazytorch.codegen.launch import Launch
 from lazytorch.codegen.llvm import lower
 from lazytorch.codegen.math import expand_math
@@ -43,8 +45,12 @@ def kernel_address(launch: Launch, target: Target) -> tuple[int, LoadedCode]:
     cache = kernel_cache()
     name = cache_key(launch.key, target.fingerprint, generator_digest())
     code = cache.get(name) if cache is not None else None
+    if "cache" in config.log:
+        print(f"lazytorch: cache: {launch.symbol} {'missed' if code is None else 'found'}", file=sys.stderr)
     if code is None:
         code = engine().object_code(kernel_text(launch, target), target)
+        if "compile" in config.log:
+            print(f"lazytorch: compile: {launch.symbol} for {target.name}", file=sys.stderr)
         STATISTICS.kernels_compiled += 1
         if cache is not None:
             cache.put(name, code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import fused, tensor
 from lazytorch.ir.location import UNKNOWN
 from lazytorch.ir.pass_manager import PassManager
+from lazytorch.ir.printer import print_ir
 from lazytorch.ir.trace import Node
 from lazytorch.ir.types import TensorType
 from lazytorch.runtime.buffer import Buffer
-from lazytorch.runtime.kernels import kernel_address
+from lazytorch.runtime.kernels import kernel_address, kernel_text
 from lazytorch.runtime.memory_plan import Lifetime, plan_arena
 from lazytorch.runtime.program import Program, Stages
 from lazytorch.runtime.runner import STATUS, BindingAddress, NativeProgram, Patch, Step
@@ -38,7 +40,9 @@ def plan(nodes: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[int], 
     """Compile a program that computes the numbered values (see ir/capture.py) from the leaves."""
     STATISTICS.programs_planned += 1
     func = capture(nodes, [leaf.type for leaf in leaves], outputs)
+    recorded = print_ir(func, locations=True) if config.dump else ""
     PassManager(PIPELINE).run_on_func(func)
+    simplified = print_ir(func, locations=True) if config.dump else ""
     layout = _Layout(func, leaves)
     fuse(func, config.fuse)
     context = ScheduleContext(current_target(), get_num_threads())
@@ -55,7 +59,25 @@ def plan(nodes: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[int], 
                 f"{operation.name} is left outside of every kernel", stage="fusion", location=str(operation.location)
             )
     layout.finish(launches)
+    if config.dump:
+        _write_stages(func, launches, context.target, recorded, simplified)
     return layout.program(launches, context.target, saved)
+
+
+def _write_stages(func: Operation, launches: Sequence[Launch], target: Target, graph: str, tensor_text: str) -> None:
+    """Write a program at every stage into a folder of its own (`LAZYTORCH_DUMP`)."""
+    folder = Path(config.dump) / f"program{STATISTICS.programs_planned:04}"
+    folder.mkdir(parents=True, exist_ok=True)
+    kernels = {launch.symbol: launch for launch in launches}.values()
+    texts = {
+        "graph.mlir": graph,
+        "tensor.mlir": tensor_text,
+        "fused.mlir": print_ir(func, locations=True),
+        "loop.mlir": "\n".join(print_ir(launch.build()) for launch in kernels),
+        "kernels.ll": "\n".join(kernel_text(launch, target) for launch in kernels),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
 
 
 class _Layout:

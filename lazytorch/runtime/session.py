@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from sys import getrefcount
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ import numpy as np
 
 from lazytorch.config import config
 from lazytorch.ir.trace import Node, Trace, enter
-from lazytorch.runtime.interpreted import interpret
+from lazytorch.runtime.interpreted import check, evaluate, interpret
 from lazytorch.runtime.statistics import STATISTICS
 
 
@@ -34,7 +35,7 @@ def _calibrate() -> int:
 
 _UNHELD = _calibrate()
 _programs: dict[Any, Any] = {}
-_COMPILED = True
+_PROGRAMS_KEPT = 2048
 
 
 def held_outputs(trace: Trace) -> list[Node]:
@@ -88,7 +89,7 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
     for node in outputs:
         if node.epoch is not epoch:
             enter(trace, node)
-    if config.interpret or not _COMPILED:
+    if config.interpret:
         interpret(trace, outputs)
         return
     key = (
@@ -99,14 +100,30 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
         config.target,
     )
     program = _programs.get(key)
+    if config.log:
+        _report(trace, cause, program is None)
     if program is None:
+        if len(_programs) >= _PROGRAMS_KEPT:
+            del _programs[next(iter(_programs))]
         program = _programs[key] = _plan(trace, outputs)
     else:
         STATISTICS.program_cache_hits += 1
     nodes = trace.nodes
     if program.saved:
         outputs = outputs + [nodes[number] for number in program.saved]
-    program.run(trace.leaves, outputs)
+    if config.check:
+        expected = evaluate(trace, outputs)
+        program.run(trace.leaves, outputs)
+        check(trace, outputs, expected)
+    else:
+        program.run(trace.leaves, outputs)
+
+
+def _report(trace: Trace, cause: str, planned: bool) -> None:
+    """What `LAZYTORCH_LOG=sync` and `compile` ask for, on stderr."""
+    if "sync" in config.log:
+        outcome = "planned" if planned else "cached"
+        print(f"lazytorch: sync: {cause}: {len(trace.nodes)} operations, program {outcome}", file=sys.stderr)
 
 
 def _plan(trace: Trace, outputs: Sequence[Node]) -> Any:

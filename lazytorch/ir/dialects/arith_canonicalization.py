@@ -10,6 +10,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation, Value
+from lazytorch.ir.declaration import Trait
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.types import TensorType
 
@@ -78,7 +79,8 @@ def fold_elementwise(operation: Operation, rewriter: Rewriter) -> bool:
             all_constant = False
     if all_constant:
         return operation.operands != () and _fold(operation, rewriter)
-    return splat and _shrink_splats(operation, rewriter)
+    # A composite may name one operand's type as its result's: its constants keep their shape until it is decomposed.
+    return splat and not operation.has(Trait.COMPOSITE) and _shrink_splats(operation, rewriter)
 
 
 def _shrink_splats(operation: Operation, rewriter: Rewriter) -> bool:

@@ -1,0 +1,71 @@
+"""Settings of the session: checking against the reference, dumps, logs."""
+
+from pathlib import Path
+
+import pytest
+
+import lazytorch as torch
+from lazytorch import nn
+from lazytorch.config import config
+from lazytorch.errors import CompileError
+from lazytorch.runtime import interpreted
+
+
+def test_every_program_of_a_training_step_agrees_with_the_reference_interpreter() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.GELU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 4))
+    optimizer = torch.optim.Adam(model.parameters())
+    with config(check=True, verify=True):
+        for _ in range(2):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(torch.rand(5, 1, 8, 8)), torch.tensor([0, 1, 2, 3, 0])).backward()
+            optimizer.step()
+            model[0].weight.realize()
+
+
+def test_the_interpreter_can_run_everything() -> None:
+    x = torch.arange(12.0).reshape(3, 4)
+    compiled = torch.softmax(x @ x.t(), 1).tolist()
+    with config(interpret=True):
+        interpreted_rows = torch.softmax(x @ x.t(), 1).tolist()
+    for row, other in zip(interpreted_rows, compiled, strict=True):
+        assert row == pytest.approx(other, rel=1e-5, abs=1e-30)
+
+
+def test_a_wrong_value_is_reported_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = interpreted.evaluate
+    monkeypatch.setattr(
+        "lazytorch.runtime.session.evaluate", lambda trace, outputs: [x + 1 for x in original(trace, outputs)]
+    )
+    with config(check=True), pytest.raises(CompileError, match=r"test_session\.py"):
+        (torch.ones(3) * 2 + 1).tolist()
+
+
+def test_a_dump_holds_every_stage(tmp_path: Path) -> None:
+    x = torch.rand(5, 7)
+    with config(dump=str(tmp_path)):
+        (x * 3 + x.sum(0)).tolist()
+    (folder,) = tmp_path.iterdir()
+    texts = {file.name: file.read_text() for file in folder.iterdir()}
+    assert sorted(texts) == ["fused.mlir", "graph.mlir", "kernels.ll", "loop.mlir", "tensor.mlir"]
+    assert "fused.kernel" in texts["fused.mlir"]
+    assert "loop.parallel" in texts["loop.mlir"]
+    assert "define void @" in texts["kernels.ll"]
+
+
+def test_syncs_and_compilations_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    with config(log=("sync",)):
+        (torch.rand(3) + 1).tolist()
+    assert "sync: tolist()" in capsys.readouterr().err
+
+
+def test_dump_shows_the_users_line_at_every_stage() -> None:
+    x, w = torch.rand(4, 8), torch.rand(8, 3)
+    y = torch.relu(x @ w + 1)
+    for stage in ("graph", "tensor", "fused"):
+        assert "test_session.py" in torch.dump(y, stage=stage)
+    assert "arith.fma" in torch.dump(y, stage="loop")
+    assert "llvm.fma" in torch.dump(y, stage="llvm")
+    assert "vfmadd" in torch.dump(y, stage="asm")
+    with pytest.raises(ValueError, match="graph, tensor"):
+        torch.dump(y, stage="nonsense")
