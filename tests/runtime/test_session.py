@@ -13,7 +13,9 @@ from lazytorch.runtime import interpreted
 
 def test_every_program_of_a_training_step_agrees_with_the_reference_interpreter() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.GELU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 4))
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.GELU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 4)
+    )
     optimizer = torch.optim.Adam(model.parameters())
     with config(check=True, verify=True):
         for _ in range(2):
