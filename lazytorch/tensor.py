@@ -629,6 +629,8 @@ def _write_through(trace: Trace, operator: Operator, base: Node, new: Node) -> N
     """What `base` becomes when its view through `operator` becomes `new`."""
     declaration, a = operator.declaration, operator.attributes
     shape = base.type.shape
+    if declaration is tensor.detach and base.history is True:
+        return record_node(trace, tensor.overwrite.operator(), (base, new))
     if declaration in (tensor.alias, tensor.detach):
         return new
     if declaration is tensor.reshape:

@@ -151,6 +151,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     terms = left.split(",")
     if "." in equation:
         raise NotImplementedError("einsum with an ellipsis is not supported yet; name the dimensions")
+    if any(len(set(term)) != len(term) for term in terms):
+        raise NotImplementedError("einsum with a letter twice in one operand (a diagonal) is not supported yet")
     if len(terms) != len(tensors):
         raise RuntimeError("einsum(): more operands were provided than specified in the equation")
     if "->" not in equation:

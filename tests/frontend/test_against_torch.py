@@ -192,3 +192,20 @@ def test_numpy_shares_memory_in_both_directions() -> None:
     view = y.numpy()
     y.mul_(3)
     assert view.tolist() == [3, 3, 3]
+
+
+def test_a_write_through_detach_keeps_the_history_of_its_storage() -> None:
+    results = []
+    for t in (oracle, lazytorch):
+        w = t.ones(3, requires_grad=True)
+        a = w * 2
+        a.detach().zero_()
+        assert a.requires_grad
+        (a + w).sum().backward()
+        results.append((a.tolist(), w.grad.tolist()))
+    assert results[0] == results[1]
+
+
+def test_angles_too_large_to_reduce_give_nan_not_nonsense() -> None:
+    assert np.isnan(lazytorch.tensor([1e20, 5.29e34]).sin().numpy()).all()
+    np.testing.assert_allclose(lazytorch.tensor([1e6, -1e6]).cos().numpy(), np.cos(np.float32([1e6, -1e6])), rtol=1e-6)

@@ -1,6 +1,6 @@
 """sin, cos, tan. The argument is reduced by multiples of pi/2 in three parts; the kernels are fdlibm's (k_sin.c, k_cos.c).
 
-Accurate while the multiple is exact in the products, |x| up to about 1e9; beyond that the error grows with |x|.
+Accurate up to LARGEST; beyond it the reduction would need more of pi than three parts hold, and the result is nan.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from lazytorch.ir.dialects import arith, math
 
 F64 = dtypes.float64
 HALF_PI = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591833e-33)
+LARGEST = 1e12
 SIN = [
     1.58969099521155010221e-10,
     -2.50507602534068634195e-08,
@@ -32,6 +33,8 @@ COS = [
 
 def _parts(x: Value) -> tuple[Value, Value, Value]:
     """sin r, cos r and the quadrant (an i64 modulo 4) of x = quadrant pi/2 + r."""
+    inside = arith.compare(arith.abs_(x), LARGEST, predicate="le")
+    x = arith.select(inside, x, like(x, float("nan")))
     n = arith.round_even(arith.mul(x, 0.6366197723675814))
     minus = arith.neg(n)
     r = x
@@ -40,8 +43,7 @@ def _parts(x: Value) -> tuple[Value, Value, Value]:
     z = arith.mul(r, r)
     sine = arith.fma(arith.mul(z, r), polynomial(z, SIN), r)
     cosine = arith.fma(arith.mul(z, z), polynomial(z, COS), arith.fma(z, like(x, -0.5), like(x, 1.0)))
-    finite = arith.compare(arith.abs_(n), 9.0e18, predicate="lt")
-    whole = arith.select(finite, n, like(x, 0.0))
+    whole = arith.select(inside, n, like(x, 0.0))
     return sine, cosine, arith.bit_and(arith.cast(whole, dtype=dtypes.int64), 3)
 
 

@@ -141,6 +141,18 @@ detach: Declaration = Declaration(
 )
 
 
+overwrite: Declaration = Declaration(
+    "tensor.overwrite",
+    lambda attributes, old, new: new,
+    traits=(Trait.PURE, Trait.COMPOSITE),
+    vjp=(lambda op, g: g, None),
+    reference=lambda attributes, old, new: new,
+    decompose=lambda op: op.operands[1],
+    gradient_name="Alias",
+    doc="the second value with the history of the first: what a write through `detach()` leaves behind",
+)
+
+
 def _infer_window(attributes: Attributes, x: TensorType) -> TensorType:
     spatial = len(attributes.sizes)
     extents = x.shape[x.rank - spatial :]
