@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, Self
@@ -29,8 +30,12 @@ class Buffer:
         self.owner = None
         self.shared = False
 
-    def __del__(self, _release: Callable[[int, int], None] = ALLOCATOR.release) -> None:
-        if self.owner is None:
+    def __del__(
+        self,
+        _release: Callable[[int, int], None] = ALLOCATOR.release,
+        _finalizing: Callable[[], bool] = sys.is_finalizing,
+    ) -> None:
+        if self.owner is None and not _finalizing():
             _release(self.ptr, self.nbytes)
 
     @classmethod
