@@ -118,6 +118,14 @@ class _Buffers:
                 if made is not None:
                     self._make_strided(made)
 
+    def fit_together(self, values: Sequence[Value]) -> bool:
+        """Whether one kernel can compute these values of one shape."""
+        try:
+            self.expression(values)
+        except NotStrided:
+            return False
+        return True
+
     def expression(self, values: Sequence[Value]) -> None:
         """Pull values as a kernel would; raises NotStrided."""
         leaves = self.chosen.difference(values)
@@ -149,7 +157,7 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, enabled: bool) 
             if value not in buffers.chosen or value in group_of:
                 continue
             reads = [group_of[read] for read in _reads(operation, buffers) if read in group_of]
-            group = _home(operation, groups, reads, graph) if enabled else None
+            group = _home(operation, groups, reads, graph, buffers) if enabled else None
             if group is None:
                 group = Group(_schedule_name(operation), tensor_type(value).shape)
                 groups.append(group)
@@ -198,7 +206,9 @@ def _reads(operation: Operation, buffers: _Buffers) -> list[Value]:
     return list(found)
 
 
-def _home(operation: Operation, groups: Sequence[Group], reads: Sequence[Group], graph: nx.DiGraph) -> Group | None:
+def _home(
+    operation: Operation, groups: Sequence[Group], reads: Sequence[Group], graph: nx.DiGraph, buffers: _Buffers
+) -> Group | None:
     """A map kernel of the same shape that can also write this value: no path may lead from it back to itself."""
     if not _pulled(operation):
         return None
@@ -206,7 +216,10 @@ def _home(operation: Operation, groups: Sequence[Group], reads: Sequence[Group],
     for group in reversed(groups[-32:]):
         if group.schedule != "map" or group.shape != shape or len(group.values) >= 16:
             continue
-        if not any(read is not group and nx.has_path(graph, group, read) for read in reads):
+        if any(read is not group and nx.has_path(graph, group, read) for read in reads):
+            continue
+        # A member read through a view is computed again from what the member reads, which strides may not express.
+        if group not in reads or buffers.fit_together([*group.values, operation.result]):
             return group
     return None
 

@@ -35,3 +35,13 @@ def test_extremes_keep_nan_and_find_the_first() -> None:
     assert x.argmin(1).tolist() == [1, 2]
     assert (x > 1).any(1).tolist() == [True, True]
     assert torch.ones(0, 3).sum(0).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_value_that_reads_its_sibling_through_views_is_not_computed_with_it() -> None:
+    x = torch.arange(16.0).reshape(4, 4)
+    a = x.t() + 1
+    b = a.reshape(-1).flip(0).reshape(4, 4).t() * 2
+    both = a.tolist(), b.tolist()
+    want = np.arange(16.0).reshape(4, 4).T + 1
+    assert both[0] == want.tolist()
+    assert both[1] == (want.reshape(-1)[::-1].reshape(4, 4).T * 2).tolist()
