@@ -60,3 +60,12 @@ def test_integers_are_exact_and_empty_sums_are_zero() -> None:
     assert (a @ b).tolist() == (np.arange(12).reshape(3, 4) @ np.arange(20).reshape(4, 5)).tolist()
     assert (torch.ones(2, 0) @ torch.ones(0, 3)).tolist() == [[0.0] * 3] * 2
     assert (torch.ones(0, 2) @ torch.ones(2, 3)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("equation", ["aibk,bakj->abij", "iakb,ajkb->abij", "abk,kc->cab", "ab,cd->dbca", "abc,cb->a"])
+def test_every_order_of_letters_gives_einsums_result(equation: str) -> None:
+    sizes = dict(zip("abcdijk", (2, 3, 4, 5, 6, 7, 8), strict=True))
+    rng = np.random.default_rng(0)
+    operands = [rng.standard_normal([sizes[x] for x in term]) for term in equation.split("->")[0].split(",")]
+    got = torch.einsum(equation, *[torch.tensor(x) for x in operands])
+    np.testing.assert_allclose(got.numpy(), np.einsum(equation, *operands), rtol=1e-12, atol=1e-12)

@@ -107,11 +107,21 @@ class _Plan:
         runs = [name for name in names if name[0] in own_m]
         self.m_letters = max(runs, key=self._size, default="")
         names = [name for name in names if name != self.m_letters]
-        self.batch_groups = names
+        # Batch letters that an operand holds in another order have no common stride: each is a loop of its own.
+        self.batch_groups = [part for name in names for part in ([name] if self._together(name) else name)]
 
     def _borders(self, own_m: set[str], own_n: set[str]) -> list[int]:
         kinds = [0 if x in own_m else 1 if x in own_n else 2 for x in self.out]
         return [d for d in range(1, len(kinds)) if kinds[d] != kinds[d - 1]]
+
+    def _together(self, letters: str) -> bool:
+        """Whether consecutive letters have one stride in both operands."""
+        a = self.contraction.attributes
+        for names, value in zip((a.lhs, a.rhs), self.contraction.operands, strict=True):
+            leaf = pull([value], tensor_type(value).shape).leaves[0]
+            if self._single(letters, dict(zip(names, leaf.access.strides, strict=True))) is None:
+                return False
+        return True
 
     def _size(self, letters: str) -> int:
         size = 1
