@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lazytorch.ir.dialects import arith
-from lazytorch.ir.passes.differentiate import conform
+from lazytorch.ir.dialects.composite import conform
 from lazytorch.ir.trace import Node, Trace, result
 
 
@@ -126,7 +126,7 @@ def _propagate(node: Node, cotangent: Any, touched: list[Node]) -> None:
 
 def _add(node: Node, cotangent: Node, touched: list[Node]) -> None:
     if cotangent.type is not node.type:
-        cotangent = conform(cotangent, node)
+        cotangent = conform(cotangent, node.type)
     before = node.cotangent
     if before is None:
         node.cotangent = cotangent

@@ -24,6 +24,7 @@ from lazytorch.ops.recording import (
     number_leaf,
     place,
     result,
+    title,
     torch_function,
     write_into,
 )
@@ -60,7 +61,7 @@ class Binary:
         if self.rule == "true" and dtype.kind not in "fc":
             dtype = default_dtype()
         if self.rule == "bits" and dtype.kind in "fc":
-            raise RuntimeError(f"\"{self.name}_cpu\" not implemented for '{_title(dtype)}'")
+            raise RuntimeError(f"\"{self.name}_cpu\" not implemented for '{title(dtype)}'")
         if self.rule == "subtract" and a.dtype is dtypes.bool_ and b.dtype is dtypes.bool_:
             raise RuntimeError(
                 "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
@@ -104,10 +105,6 @@ class Binary:
             raise TypeError(f"{self.name}(): argument 'other' (position 2) must be Tensor, not {number.__class__.__name__}")
         like = TensorType(python_dtype(number), ())
         return self.common(type, len(type.shape), like, -1)
-
-
-def _title(dtype: DType) -> str:
-    return {"f32": "Float", "f64": "Double", "f16": "Half", "bf16": "BFloat16"}.get(dtype.name, dtype.torch_name)
 
 
 _OPERATOR = '''

@@ -7,6 +7,7 @@ from lazytorch.codegen.expression import tensor_type
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot, Status
 from lazytorch.codegen.schedules.map import chunks_for, symbol_of
+from lazytorch.codegen.schedules.nest import vector_loop
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith, loop, tensor
 
@@ -28,15 +29,6 @@ def _row(k: KernelBuilder, index: Value, position: Index, size: Value, status: V
         loop.fail(status, k.value(OUT_OF_RANGE), number, size)
     row: Value = arith.select(bad, k.value(0), wrapped)
     return row
-
-
-def _columns(k: KernelBuilder, low: Index, high: Index, lanes: int, body: object) -> None:
-    """Whole vectors, then one masked vector."""
-    main = k.add(low, k.round_down(k.sub(high, low), lanes))
-    with k.loop(low, main, lanes) as column:
-        body(column, None)  # type: ignore[operator]
-    with k.when(k.compare("lt", main, high)):
-        body(main, k.mask(k.sub(high, main), lanes))  # type: ignore[operator]
 
 
 def _read(k: KernelBuilder, buffer: Value, row: Index, column: Index, lanes: int, mask: Value | None) -> Value:
@@ -75,7 +67,7 @@ def gather_launches(operation: Operation, context: ScheduleContext) -> list[Laun
             def body(column: Index, mask: Value | None) -> None:
                 _write(k, _read(k, x, row, column, lanes, mask), out, position, column, mask)
 
-            _columns(k, 0, columns, lanes, body)
+            vector_loop(k, 0, columns, lanes, body)
         return k.finish()
 
     slots: list[Slot] = [Address(source), rest, Address(index), Address(operation.result), rest, Status()]
@@ -114,7 +106,7 @@ def scatter_launches(operation: Operation, context: ScheduleContext) -> list[Lau
                         x = arith.add(_read(k, out, row, column, lanes, mask), x)
                     _write(k, x, out, row, column, mask)
 
-                _columns(k, low, high, lanes, body)
+                vector_loop(k, low, high, lanes, body)
         return k.finish()
 
     slots: list[Slot] = [Address(result), rest, Address(index), Address(value), rest, Status()]

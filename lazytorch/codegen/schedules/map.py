@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lazytorch.codegen.expression import Expression, collapse
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot
-from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows, write
+from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows, vector_loop, write
 from lazytorch.codegen.views import Access
 from lazytorch.ir.core import Operation, Value
 
@@ -124,8 +124,4 @@ def _inner(
         with k.loop(low, high) as index:
             point(index, None)
         return
-    main = k.add(low, k.round_down(k.sub(high, low), lanes))
-    with k.loop(low, main, lanes) as index:
-        point(index, None)
-    with k.when(k.compare("lt", main, high)):
-        point(main, k.mask(k.sub(high, main), lanes))
+    vector_loop(k, low, high, lanes, point)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lazytorch import dtypes
@@ -219,6 +219,15 @@ def write(k: KernelBuilder, value: Value, buffer: Value, index: Sequence[Index],
         return
     some = mask if mask is not None else k.splat(True, dtypes.bool_, value.type.lanes)
     loop.strided_store(value, some, buffer, *[k.value(i) for i in index])
+
+
+def vector_loop(k: KernelBuilder, low: Index, high: Index, lanes: int, body: Callable[[Index, Value | None], None]) -> None:
+    """`body(index, mask)` for whole vectors of [low, high) with mask None, then for one masked vector of what is left."""
+    main = k.add(low, k.round_down(k.sub(high, low), lanes))
+    with k.loop(low, main, lanes) as index:
+        body(index, None)
+    with k.when(k.compare("lt", main, high)):
+        body(main, k.mask(k.sub(high, main), lanes))
 
 
 def split_rows(k: KernelBuilder, row: Index, sizes: Sequence[Index]) -> tuple[Index, ...]:

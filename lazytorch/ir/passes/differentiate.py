@@ -6,26 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lazytorch.ir.core import Block, IRBuilder, Operation, Value, inserting
-from lazytorch.ir.dialects import arith, tensor
-
-
-def conform(cotangent: Any, like: Any) -> Any:
-    """A rule's cotangent in the operand's own type: summed over what was broadcast, cast to its element type."""
-    if cotangent.type is like.type:
-        return cotangent
-    if cotangent.type.shape != like.type.shape:
-        if len(cotangent.type.shape) < len(like.type.shape) or _smaller(cotangent.type.shape, like.type.shape):
-            cotangent = tensor.expand(cotangent, shape=like.type.shape)
-        else:
-            cotangent = tensor.sum_to(cotangent, like.type.shape)
-    if cotangent.type.dtype is not like.type.dtype:
-        cotangent = arith.cast(cotangent, dtype=like.type.dtype)
-    return cotangent
-
-
-def _smaller(have: tuple[int, ...], want: tuple[int, ...]) -> bool:
-    """Whether `have` still has to be broadcast to reach `want` (a rule may return a scalar zero, say)."""
-    return all(a == b or a == 1 for a, b in zip(have, want, strict=False)) and have != want and len(have) == len(want)
+from lazytorch.ir.dialects import arith
+from lazytorch.ir.dialects.composite import conform
 
 
 def differentiate(
@@ -52,7 +34,7 @@ def differentiate(
             builder.location = operation.location.as_gradient()
             for operand, contribution in zip(operation.operands, _apply(operation, arriving, active), strict=True):
                 if contribution is not None and operand in active:
-                    _accumulate(flowing, operand, conform(contribution, operand))
+                    _accumulate(flowing, operand, conform(contribution, operand.type))
     return [flowing.get(value) for value in inputs]
 
 
