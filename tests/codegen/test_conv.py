@@ -45,7 +45,7 @@ def test_output_and_gradients(case: tuple) -> None:
     shape = convolve(*[oracle.tensor(array) for array in arrays], *rest).shape
     arrays.append(random(*shape))
     ours = results(torch, arrays, *rest)
-    for name, own, expected in zip("y x w b".split(), ours, results(oracle, arrays, *rest), strict=True):
+    for name, own, expected in zip(["y", "x", "w", "b"], ours, results(oracle, arrays, *rest), strict=True):
         np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max(), err_msg=name)
     others = []
     for settings in ({"target": "x86-64-v3"}, {"num_threads": 1}, {"fuse": False}):
