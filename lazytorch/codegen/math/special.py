@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 from lazytorch import dtypes
-from lazytorch.codegen.math.expansion import expand, expansion, like, polynomial
-from lazytorch.codegen.math.exponential import exp_f64, expm1_f64
+from lazytorch.codegen.math.expansion import expansion, like, polynomial
+from lazytorch.codegen.math.exponential import exp
 from lazytorch.ir.core import Value
 from lazytorch.ir.dialects import arith, math
 
 F32, F64 = dtypes.float32, dtypes.float64
-
-
-@expansion(math.sigmoid, F32, F64)
-def sigmoid(x: Value) -> Value:
-    """With e = exp(-|x|): 1 / (1 + e), times e for negative x, so that nothing overflows."""
-    e = expand(math.exp, arith.neg(arith.abs_(x)))
-    r = arith.div(1.0, arith.add(e, 1.0))
-    value: Value = arith.select(arith.compare(x, 0.0, predicate="lt"), arith.mul(e, r), r)
-    return value
-
-
-@expansion(math.tanh, F64)
-def tanh_f64(x: Value) -> Value:
-    """t / (t + 2) with t = e**2|x| - 1, and the sign of x."""
-    size = arith.abs_(x)
-    limited = arith.select(arith.compare(size, 20.0, predicate="gt"), like(x, 20.0), size)
-    t = expm1_f64(arith.add(limited, limited))
-    value: Value = arith.copysign(arith.div(t, arith.add(t, 2.0)), x)
-    return value
 
 
 PP = [-2.37630166566501626084e-05, -5.77027029648944159157e-03, -2.84817495755985104766e-02]
@@ -78,7 +59,7 @@ def _erf_far(size: Value) -> Value:
     )
     bits = arith.bitcast(size, dtype=dtypes.int64)
     high = arith.bitcast(arith.shift_left(arith.shift_right(bits, 32), 32), dtype=F64)
-    first = exp_f64(arith.sub(arith.neg(arith.mul(high, high)), 0.5625))
-    second = exp_f64(arith.add(arith.mul(arith.sub(high, size), arith.add(high, size)), ratio))
+    first = exp(arith.sub(arith.neg(arith.mul(high, high)), 0.5625))
+    second = exp(arith.add(arith.mul(arith.sub(high, size), arith.add(high, size)), ratio))
     value: Value = arith.sub(1.0, arith.div(arith.mul(first, second), size))
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math as python_math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,19 +21,33 @@ from lazytorch.ir.dialects.arith import (
     mul,
     neg,
     select,
+    sqrt,
     sub,
     type_of_constant,
 )
 
-_erf = np.vectorize(python_math.erf, otypes=[np.float64])
 
+def _by_element(function: Callable[[float], float]) -> Callable[[np.ndarray], np.ndarray]:
+    """A NumPy function of one of Python's."""
+    vectorized = np.vectorize(function, otypes=[np.float64])
 
-def _reference_erf(x: np.ndarray) -> np.ndarray:
-    return np.asarray(_erf(x.astype(np.float64)) if x.size else x).astype(x.dtype)
+    def reference(x: np.ndarray) -> np.ndarray:
+        return np.asarray(vectorized(x.astype(np.float64)) if x.size else x).astype(x.dtype)
+
+    return reference
 
 
 def _square(x: Any) -> Any:
     return mul(x, x)
+
+
+def _inverse_root(x: Any) -> Any:
+    return div(1.0, sqrt(x))
+
+
+def _gaussian(x: Any) -> Any:
+    """2 / sqrt(pi) exp(-x²), the derivative of erf."""
+    return mul(exp(neg(_square(x))), 2.0 / python_math.sqrt(python_math.pi))
 
 
 exp: Declaration = elementwise(
@@ -118,13 +133,113 @@ tanh: Declaration = elementwise(
     kinds=FLOATING,
     doc="hyperbolic tangent",
 )
+sinh: Declaration = elementwise(
+    "math.sinh",
+    np.sinh,
+    vjp=(lambda op, g: mul(g, cosh(op.operands[0])),),
+    gradient_name="Sinh",
+    kinds=FLOATING,
+    doc="hyperbolic sine",
+)
+cosh: Declaration = elementwise(
+    "math.cosh",
+    np.cosh,
+    vjp=(lambda op, g: mul(g, sinh(op.operands[0])),),
+    gradient_name="Cosh",
+    kinds=FLOATING,
+    doc="hyperbolic cosine",
+)
+asin: Declaration = elementwise(
+    "math.asin",
+    np.arcsin,
+    vjp=(lambda op, g: mul(g, _inverse_root(sub(1.0, _square(op.operands[0])))),),
+    gradient_name="Asin",
+    kinds=FLOATING,
+    doc="inverse sine, in [-pi/2, pi/2]",
+)
+acos: Declaration = elementwise(
+    "math.acos",
+    np.arccos,
+    vjp=(lambda op, g: mul(g, neg(_inverse_root(sub(1.0, _square(op.operands[0]))))),),
+    gradient_name="Acos",
+    kinds=FLOATING,
+    doc="inverse cosine, in [0, pi]",
+)
+atan: Declaration = elementwise(
+    "math.atan",
+    np.arctan,
+    vjp=(lambda op, g: div(g, add(_square(op.operands[0]), 1.0)),),
+    gradient_name="Atan",
+    kinds=FLOATING,
+    doc="inverse tangent, in [-pi/2, pi/2]",
+)
+
+
+def _inverse_square_sum(op: Any) -> Any:
+    return div(1.0, add(_square(op.operands[0]), _square(op.operands[1])))
+
+
+atan2: Declaration = elementwise(
+    "math.atan2",
+    np.arctan2,
+    vjp=(
+        lambda op, g: mul(mul(g, op.operands[1]), _inverse_square_sum(op)),
+        lambda op, g: mul(mul(g, neg(op.operands[0])), _inverse_square_sum(op)),
+    ),
+    gradient_name="Atan2",
+    kinds=FLOATING,
+    doc="the angle of the point (b, a), in [-pi, pi]",
+)
+hypot: Declaration = elementwise(
+    "math.hypot",
+    np.hypot,
+    vjp=(
+        lambda op, g: mul(g, div(op.operands[0], op.result)),
+        lambda op, g: mul(g, div(op.operands[1], op.result)),
+    ),
+    gradient_name="Hypot",
+    kinds=FLOATING,
+    doc="sqrt(a² + b²) without overflow",
+)
+asinh: Declaration = elementwise(
+    "math.asinh",
+    np.arcsinh,
+    vjp=(lambda op, g: mul(g, _inverse_root(add(_square(op.operands[0]), 1.0))),),
+    gradient_name="Asinh",
+    kinds=FLOATING,
+    doc="inverse hyperbolic sine",
+)
+acosh: Declaration = elementwise(
+    "math.acosh",
+    np.arccosh,
+    vjp=(lambda op, g: mul(g, _inverse_root(sub(_square(op.operands[0]), 1.0))),),
+    gradient_name="Acosh",
+    kinds=FLOATING,
+    doc="inverse hyperbolic cosine",
+)
+atanh: Declaration = elementwise(
+    "math.atanh",
+    np.arctanh,
+    vjp=(lambda op, g: mul(g, div(1.0, sub(1.0, _square(op.operands[0])))),),
+    gradient_name="Atanh",
+    kinds=FLOATING,
+    doc="inverse hyperbolic tangent",
+)
 erf: Declaration = elementwise(
     "math.erf",
-    _reference_erf,
-    vjp=(lambda op, g: mul(g, mul(exp(neg(_square(op.operands[0]))), 2.0 / python_math.sqrt(python_math.pi))),),
+    _by_element(python_math.erf),
+    vjp=(lambda op, g: mul(g, _gaussian(op.operands[0])),),
     gradient_name="Erf",
     kinds=FLOATING,
     doc="error function",
+)
+erfc: Declaration = elementwise(
+    "math.erfc",
+    _by_element(python_math.erfc),
+    vjp=(lambda op, g: mul(neg(_gaussian(op.operands[0])), g),),
+    gradient_name="Erfc",
+    kinds=FLOATING,
+    doc="1 - erf(x), accurate for large x",
 )
 
 
