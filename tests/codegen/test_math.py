@@ -31,13 +31,17 @@ RANGES = {
     "tanh": [(-1, 1), (-20, 20)],
     "sinh": [(-2, 2), (-90, 90), (-711, 711)],
     "cosh": [(-2, 2), (-90, 90), (-711, 711)],
+    "asin": [(-1, 1), (-0.6, 0.6), (0.99, 1)],
+    "acos": [(-1, 1), (-0.6, 0.6), (0.99, 1)],
+    "atan": [(-1, 1), (-50, 50)],
     "asinh": [(-1, 1), (-1e5, 1e5)],
     "acosh": [(1, 1.01), (1, 3), (1, 1e5)],
     "atanh": [(-0.5, 0.5), (-1, 1)],
     "erf": [(-1, 1), (-7, 7)],
+    "erfc": [(-3, 1.3), (1, 28)],
     "sigmoid": [(-3, 3), (-90, 90), (-750, 40)],
 }
-BINARY = ("pow", "hypot")
+BINARY = ("pow", "atan2", "hypot")
 
 
 def by_element(function: Callable[..., mpmath.mpf]) -> Callable[..., np.ndarray]:
@@ -54,20 +58,25 @@ def by_element(function: Callable[..., mpmath.mpf]) -> Callable[..., np.ndarray]
     def over_array(x: np.ndarray) -> np.ndarray:
         with mpmath.workprec(100):
             out = np.array([one(element) for element in x], np.longdouble)
-        return np.where(x == 0, np.copysign(out, x), out)
+        return np.where(out == 0, np.copysign(out, x), out)
 
     return over_array
 
 
 REFERENCE = {
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "atan2": np.arctan2,
     "asinh": np.arcsinh,
     "acosh": np.arccosh,
     "atanh": np.arctanh,
     "erf": by_element(mpmath.erf),
+    "erfc": by_element(lambda x: mpmath.erfc(x) if not x > 100 else mpmath.mpf(0)),
     "pow": np.power,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
 }
-SLOW = ("erf",)
+SLOW = ("erf", "erfc")
 """References that take a tenth of a millisecond for each number."""
 LARGEST = np.finfo(np.float64).max
 NEAR_MULTIPLE = 6381956970095103 * 2.0**797  # the float64 that comes nearest to a multiple of pi/2
@@ -104,7 +113,7 @@ def bit_patterns(dtype: DType, count: int, rng: np.random.Generator) -> np.ndarr
 def inputs(name: str, dtype: DType) -> list[np.ndarray]:
     """Special values, the ranges where the function changes, numbers of every size, random bits."""
     rng = np.random.default_rng(0)
-    count = 500 if name in SLOW and dtype is dtypes.float64 else 20_000
+    count = 1_000 if name in SLOW else 20_000
     sizes = np.exp(rng.uniform(-20, 20, (2, count))) * rng.choice([-1, 1], (2, count))
     if name not in BINARY:
         dense = [rng.uniform(low, high, count) for low, high in RANGES[name]]

@@ -19,7 +19,7 @@ from lazytorch.codegen.math.expansion import (
     scaled,
     where,
 )
-from lazytorch.codegen.math.pairs import Pair, quotient
+from lazytorch.codegen.math.pairs import Pair, fast_two_sum, quotient, two_sum
 from lazytorch.ir.core import Value
 from lazytorch.ir.dialects import arith, math
 
@@ -54,21 +54,28 @@ LARGEST = {F32: 90.0, F64: 712.0}
 """Above, exp and half of it are infinite."""
 
 
-def _reduced(x: Value, rest: Value | None = None) -> tuple[Value, Value, Value]:
-    """The integer n, r with x (+ rest) = n ln 2 + r, and r² P(r)."""
+def _reduced(x: Value) -> tuple[Value, Value, Value]:
+    """The integer n, r with x = n ln 2 + r, and r² P(r)."""
     dtype = x.type.dtype
     high, low = LN2[dtype]
     n, whole = nearest(x, 1.0 / python_math.log(2.0))
     minus = arith.neg(n)
     r = arith.fma(minus, like(x, high), x)
-    r = arith.fma(minus, like(x, low), r) if rest is None else arith.add(r, arith.fma(minus, like(x, low), rest))
+    r = arith.fma(minus, like(x, low), r)
     return whole, r, arith.mul(arith.mul(r, r), polynomial(r, EXP[dtype]))
 
 
-def _exp(x: Value, rest: Value | None = None, halvings: int = 0) -> Value:
-    """exp(x + rest) / 2**halvings"""
+def exp_within(x: Value) -> Value:
+    """e**x of a number whose result is known to be normal (or nan)."""
+    whole, r, tail = _reduced(x)
+    value: Value = arith.mul(arith.add(arith.add(tail, r), 1.0), power_of_two(whole, x.type.dtype))
+    return value
+
+
+def _exp(x: Value, halvings: int = 0) -> Value:
+    """exp(x) / 2**halvings"""
     dtype = x.type.dtype
-    whole, r, tail = _reduced(clamped(x, SMALLEST[dtype], LARGEST[dtype]), rest)
+    whole, r, tail = _reduced(clamped(x, SMALLEST[dtype], LARGEST[dtype]))
     whole = arith.sub(whole, halvings) if halvings else whole
     return scaled(arith.add(arith.add(tail, r), 1.0), whole)
 
@@ -80,9 +87,17 @@ def exp(x: Value) -> Value:
 
 
 def exp_of_pair(x: Pair) -> Value:
-    """e**(high + low); the low part counts only while the high one is in range."""
+    """e**(high + low) of float64 within 0.6 ULP; the low part counts only while the high one is in range."""
     high, low = x
-    return _exp(high, where(arith.abs_(high), "lt", 1000.0, low, 0.0))
+    low = where(arith.abs_(high), "lt", 1000.0, low, 0.0)
+    high = clamped(high, SMALLEST[F64], LARGEST[F64])
+    n, whole = nearest(high, 1.0 / python_math.log(2.0))
+    minus = arith.neg(n)
+    first = arith.fma(minus, like(high, LN2[F64][0]), high)
+    r, r_low = two_sum(first, arith.fma(minus, like(high, LN2[F64][1]), low))
+    tail = arith.fma(arith.mul(r, r), polynomial(r, EXP[F64]), r_low)
+    p, p_low = fast_two_sum(like(high, 1.0), r)
+    return scaled(arith.add(p, arith.add(p_low, tail)), whole)
 
 
 @expansion(math.exp2, F32, F64)
@@ -168,7 +183,7 @@ def tanh(x: Value) -> Value:
     """1 - 2 / (e**2|x| + 1) with the sign of x; near 0 a polynomial."""
     size = arith.abs_(x)
     limited = where(size, "gt", 20.0, 20.0, size)
-    far = arith.sub(1.0, arith.div(2.0, arith.add(_exp(arith.add(limited, limited)), 1.0)))
+    far = arith.sub(1.0, arith.div(2.0, arith.add(exp_within(arith.add(limited, limited)), 1.0)))
     value: Value = arith.copysign(where(size, "lt", 0.625, odd_polynomial(x, TANH[x.type.dtype]), far), x)
     return value
 

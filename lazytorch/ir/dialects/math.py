@@ -176,7 +176,9 @@ atan: Declaration = elementwise(
 
 
 def _inverse_square_sum(op: Any) -> Any:
-    return div(1.0, add(_square(op.operands[0]), _square(op.operands[1])))
+    """1 / (a² + b²), and 0 at the origin, as torch."""
+    total = add(_square(op.operands[0]), _square(op.operands[1]))
+    return select(compare(total, 0.0, predicate="eq"), total, div(1.0, total))
 
 
 atan2: Declaration = elementwise(
