@@ -95,10 +95,11 @@ def _log_to_base(x: Value, inverse: tuple[float, float], unit: tuple[float, floa
     """e unit + log(m) inverse, both constants as high and low parts; e times the high part of unit is exact."""
     e, m = parts_of_any(x)
     f = arith.sub(m, 1.0)
-    high = arith.fma(f, like(x, inverse[0]), arith.mul(e, unit[0]))
-    low = arith.fma(f, like(x, inverse[1]), arith.mul(e, unit[1])) if unit[1] else arith.mul(f, inverse[1])
-    low = arith.fma(_tail(f), like(x, inverse[0]), low)
-    return _edges(x, arith.add(high, low))
+    log_m, log_m_low = fast_two_sum(f, _tail(f))
+    product, low = two_product(log_m, like(x, inverse[0]))
+    low = arith.fma(log_m_low, like(x, inverse[0]), arith.fma(log_m, like(x, inverse[1]), low))
+    low = arith.fma(e, like(x, unit[1]), low) if unit[1] else low
+    return _edges(x, arith.fma(e, like(x, unit[0]), arith.add(product, low)))
 
 
 LOG2_E = {F32: (1.442695, 1.925963e-08), F64: (1.4426950408889634, 2.0355273740931033e-17)}
