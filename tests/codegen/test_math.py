@@ -6,6 +6,7 @@ from collections.abc import Callable
 import mpmath
 import numpy as np
 import pytest
+import torch
 
 from lazytorch import dtypes
 from lazytorch.codegen.kernel_builder import KernelBuilder
@@ -39,6 +40,8 @@ RANGES = {
     "atanh": [(-0.5, 0.5), (-1, 1)],
     "erf": [(-1, 1), (-7, 7)],
     "erfc": [(-3, 1.3), (1, 28)],
+    "lgamma": [(0, 3), (0, 100)],
+    "digamma": [(0, 3), (0, 100)],
     "sigmoid": [(-3, 3), (-90, 90), (-750, 40)],
 }
 BINARY = ("pow", "atan2", "hypot")
@@ -48,8 +51,8 @@ def by_element(function: Callable[..., mpmath.mpf]) -> Callable[..., np.ndarray]
     """A function of mpmath over an array, as long doubles."""
 
     def one(x: float) -> np.longdouble:
-        if not np.isfinite(x):
-            return np.longdouble(float(function(x)))
+        if x == 0 or not np.isfinite(x):
+            return np.longdouble(float(function(float(x))))
         value = function(mpmath.mpf(float(x)))
         high = float(value)
         low = float(value - mpmath.mpf(high)) if np.isfinite(high) else 0.0
@@ -63,6 +66,18 @@ def by_element(function: Callable[..., mpmath.mpf]) -> Callable[..., np.ndarray]
     return over_array
 
 
+def log_gamma(x: float) -> mpmath.mpf:
+    if x == 0 or not mpmath.isfinite(x):
+        return mpmath.mpf(abs(x) if x else np.inf)
+    return mpmath.log(abs(mpmath.gamma(x))) if abs(x) < 100 else mpmath.loggamma(x).real
+
+
+def digamma(x: float) -> mpmath.mpf:
+    if x == 0 or not mpmath.isfinite(x):
+        return mpmath.mpf(x if x else -np.copysign(np.inf, x))
+    return mpmath.digamma(x)
+
+
 REFERENCE = {
     "asin": np.arcsin,
     "acos": np.arccos,
@@ -73,18 +88,22 @@ REFERENCE = {
     "atanh": np.arctanh,
     "erf": by_element(mpmath.erf),
     "erfc": by_element(lambda x: mpmath.erfc(x) if not x > 100 else mpmath.mpf(0)),
+    "lgamma": by_element(log_gamma),
+    "digamma": by_element(digamma),
     "pow": np.power,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
 }
-SLOW = ("erf", "erfc")
+SLOW = ("erf", "erfc", "lgamma", "digamma")
 """References that take a tenth of a millisecond for each number."""
+OF_POSITIVE = ("lgamma", "digamma")
+"""Functions whose error for negative numbers is not relative to the result but to the terms that cancel in it."""
 LARGEST = np.finfo(np.float64).max
 NEAR_MULTIPLE = 6381956970095103 * 2.0**797  # the float64 that comes nearest to a multiple of pi/2
 SPECIALS = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 1e-45, -1e-45, 1e-310, 5e-324]
 SPECIALS += [88.7, -103.9, 709.7, -745.1, 128.0, -149.0, 1024.0, -1074.0, 1e22, -1e22, 3.4e38, 1e300, LARGEST, NEAR_MULTIPLE]
 
 
-def compiled(name: str, dtype: DType, target: Target, *inputs: np.ndarray) -> np.ndarray:
+def compiled(name: str, dtype: DType, target: Target, *inputs: np.ndarray, **attributes: int) -> np.ndarray:
     """The function over arrays, compiled for a target."""
     lanes = target.lanes(dtype.itemsize)
     k = KernelBuilder("f")
@@ -92,7 +111,8 @@ def compiled(name: str, dtype: DType, target: Target, *inputs: np.ndarray) -> np
     out = k.buffer(dtype, (1,), "out")
     count = k.index_argument("count")
     with k.loop(0, count, lanes) as i:
-        k.store(declaration_named(f"math.{name}")(*[k.load(source, i, lanes=lanes) for source in sources]), out, i)
+        operands = [k.load(source, i, lanes=lanes) for source in sources]
+        k.store(declaration_named(f"math.{name}")(*operands, **attributes), out, i)
     module = k.finish()
     expand_math(module)
     code = engine().load(engine().object_code(lower(module, target), target), ("f",))
@@ -117,11 +137,9 @@ def inputs(name: str, dtype: DType) -> list[np.ndarray]:
     sizes = np.exp(rng.uniform(-20, 20, (2, count))) * rng.choice([-1, 1], (2, count))
     if name not in BINARY:
         dense = [rng.uniform(low, high, count) for low, high in RANGES[name]]
-        return [
-            np.concatenate(
-                [*[x.astype(dtype.numpy) for x in (np.array(SPECIALS), *dense, sizes[0])], bit_patterns(dtype, count, rng)]
-            )
-        ]
+        chosen = [x.astype(dtype.numpy) for x in (np.array(SPECIALS), *dense, sizes[0])]
+        x = np.concatenate([*chosen, bit_patterns(dtype, count, rng)])
+        return [np.where(x < 0, -x, x) if name in OF_POSITIVE else x]
     base = np.exp(rng.uniform(-1, 1, count) ** 3)
     grid = np.meshgrid(np.array(SPECIALS), np.array(SPECIALS))
     exponent = rng.uniform(-1, 1, count) * (700 if dtype is dtypes.float64 else 88) / np.log(base)
@@ -168,3 +186,29 @@ def test_every_vector_width_gives_the_same_bits(name: str, dtype: DType) -> None
     narrow = compiled(name, dtype, target_named("x86-64-v3"), *x)
     wide = compiled(name, dtype, host_target(), *x)
     assert narrow.tobytes() == wide.tobytes()
+
+
+@pytest.mark.parametrize("name", OF_POSITIVE)
+def test_gamma_functions_of_negative_numbers(name: str) -> None:
+    x = np.random.default_rng(1).uniform(-30, 0, 2_000)
+    exact = REFERENCE[name](x)
+    got = compiled(name, dtypes.float64, host_target(), x)
+    # What cancels is at most about as large as this.
+    scale = np.abs(exact) + np.abs(REFERENCE[name](1 - x)) + 1
+    assert (np.abs(got - exact) / scale).max() < 4 * np.finfo(np.float64).eps
+
+
+@pytest.mark.parametrize("name", ["lgamma", "digamma"])
+def test_gamma_functions_have_torchs_poles(name: str) -> None:
+    poles = np.array([0.0, -0.0, -1.0, -2.0, -30.0, -np.inf, np.inf, np.nan])
+    want = getattr(torch, name)(torch.from_numpy(poles)).numpy()
+    assert np.array_equal(compiled(name, dtypes.float64, host_target(), poles), want, equal_nan=True)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 7])
+def test_polygamma_is_right_within_a_few_units(order: int) -> None:
+    x = np.concatenate([np.random.default_rng(1).uniform(-6, 12, 500), [0.0, 1e-8, 1e9]])
+    with mpmath.workprec(100):
+        want = np.array([float(mpmath.polygamma(order, number)) if number else np.inf * (-1) ** (order + 1) for number in x])
+    got = compiled("polygamma", dtypes.float64, host_target(), x, n=order)
+    np.testing.assert_allclose(got, want, rtol=5e-16 * (order + 5))

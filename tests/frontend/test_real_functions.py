@@ -6,7 +6,8 @@ import torch as oracle
 
 import lazytorch
 
-UNARY = "acos acosh asin asinh atan atanh cos cosh erf erfc exp exp2 expm1 log log10 log1p log2 sigmoid sin sinh tan tanh"
+UNARY = "acos acosh asin asinh atan atanh cos cosh digamma erf erfc exp exp2 expm1 lgamma log log10 log1p log2 sigmoid sin"
+UNARY += " sinh tan tanh"
 ALIASES = "arccos arccosh arcsin arcsinh arctan arctan2 arctanh"
 BINARY = "atan2 hypot pow"
 TOLERANCE = {"float64": 1e-14, "float32": 4e-7, "float16": 2e-3, "bfloat16": 2e-2}
@@ -14,7 +15,7 @@ TOLERANCE = {"float64": 1e-14, "float32": 4e-7, "float16": 2e-3, "bfloat16": 2e-
 
 def operands(t, name: str, dtype: str) -> list:
     rng = np.random.default_rng(3)
-    low = {"acosh": 1.1, "log": 0.1, "log2": 0.1, "log10": 0.1, "pow": 0.1}.get(name, -0.9)
+    low = {"acosh": 1.1, "log": 0.1, "log2": 0.1, "log10": 0.1, "lgamma": 0.1, "digamma": 0.2, "pow": 0.1}.get(name, -0.9)
     count = 2 if name in BINARY.split() else 1
     arrays = [rng.uniform(low, low + 1.8, 40) for _ in range(count)]
     return [t.tensor(array.tolist(), dtype=getattr(t, dtype)) for array in arrays]
@@ -31,7 +32,8 @@ def test_value_and_gradient_are_torchs(name: str, dtype: str) -> None:
         assert y.dtype is getattr(t, dtype)
         results.append([tensor.double().numpy() for tensor in (y.detach(), *[operand.grad for operand in x])])
     for got, want in zip(results[1], results[0], strict=True):
-        np.testing.assert_allclose(got, want, rtol=8 * TOLERANCE[dtype], atol=2 * TOLERANCE[dtype])
+        rtol = max(8 * TOLERANCE[dtype], 1e-8 if name == "digamma" else 0)  # torch's trigamma has nine digits
+        np.testing.assert_allclose(got, want, rtol=rtol, atol=2 * TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("name", [*UNARY.split(), *BINARY.split()])
@@ -82,3 +84,21 @@ def test_numbers_are_not_tensors(call) -> None:
             call(t)
         messages.append(str(error.value)[:50])
     assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5])
+def test_polygamma_and_its_derivative_are_torchs(n: int) -> None:
+    results = []
+    for t in (oracle, lazytorch):
+        x = t.tensor([0.1, 0.7, 1.5, 4.0, 30.0, -0.4, -2.3], dtype=t.float64, requires_grad=True)
+        y = t.polygamma(n, x)
+        y.sum().backward()
+        assert x.detach().polygamma(n).tolist() == y.tolist() == x.detach().clone().polygamma_(n).tolist()
+        results.append((y.tolist(), x.grad.tolist()))
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-8)  # torch's own trigamma has nine digits
+
+
+def test_polygamma_of_a_negative_order_is_an_error() -> None:
+    for t in (oracle, lazytorch):
+        with pytest.raises(RuntimeError, match="does not support negative n"):
+            t.polygamma(-1, t.ones(2))

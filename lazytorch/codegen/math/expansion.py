@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
@@ -31,16 +32,17 @@ def expansion(declaration: Declaration, *types: DType) -> Callable[[Expansion], 
     return register
 
 
-def expand(declaration: Declaration, *operands: Value) -> Value:
+def expand(declaration: Declaration, *operands: Value, **attributes: Any) -> Value:
     """The function of kernel values; a type without its own expansion computes in the next wider one."""
     dtype = operands[0].type.dtype
     found = _EXPANSIONS.get((declaration, dtype))
     if found is not None:
-        return found(*operands)
+        return found(*operands, **attributes)
     wider = dtypes.float32 if dtype.itemsize < 4 else dtypes.float64
     if dtype.kind != "f" or dtype is dtypes.float64:
         raise CompileError(f"{declaration.name} of {dtype} has no expansion", stage="math")
-    result: Value = arith.cast(expand(declaration, *[arith.cast(x, dtype=wider) for x in operands]), dtype=dtype)
+    wide = expand(declaration, *[arith.cast(x, dtype=wider) for x in operands], **attributes)
+    result: Value = arith.cast(wide, dtype=dtype)
     return result
 
 
@@ -51,7 +53,7 @@ def expand_math(module: Operation) -> None:
             assert operation.parent is not None
             builder = IRBuilder(operation.parent, operation, operation.location)
             with inserting(builder):
-                value = expand(operation.declaration, *operation.operands)
+                value = expand(operation.declaration, *operation.operands, **operation.attributes.as_dict())
             operation.replace_with([value])
 
 

@@ -20,7 +20,7 @@ from lazytorch.codegen.math.expansion import (
     where,
 )
 from lazytorch.codegen.math.exponential import LN2
-from lazytorch.codegen.math.pairs import fast_two_sum, two_product, two_sum
+from lazytorch.codegen.math.pairs import Pair, fast_two_sum, two_product, two_sum
 from lazytorch.ir.core import Value
 from lazytorch.ir.dialects import arith, math
 
@@ -89,6 +89,16 @@ def log(x: Value) -> Value:
     """Natural logarithm; -inf at 0, nan below."""
     e, m = parts_of_any(x)
     return _edges(x, _log_of(e, arith.sub(m, 1.0)))
+
+
+def log_pair(x: Value) -> Pair:
+    """log x of a positive finite number, and what its rounding lost: together within an eighth of a unit or so."""
+    e, m = parts_of_any(x)
+    f = arith.sub(m, 1.0)
+    high, low = LN2[x.type.dtype]
+    small, lost = two_sum(f, arith.fma(e, like(x, low), _tail(f)))
+    total, rest = fast_two_sum(arith.mul(e, high), small)
+    return total, arith.add(rest, lost)
 
 
 def _log_to_base(x: Value, inverse: tuple[float, float], unit: tuple[float, float]) -> Value:

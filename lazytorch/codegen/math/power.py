@@ -53,7 +53,7 @@ EXP_SHORT = [
 """(exp(r) - 1 - r) / r²"""
 
 
-def log_pair(x: Value) -> Pair:
+def long_log(x: Value) -> Pair:
     """log x of a positive finite float64, to about 2**-66."""
     e, m = parts_of_any(x)
     below = arith.add(m, 1.0)
@@ -75,7 +75,7 @@ def log_pair(x: Value) -> Pair:
 def pow_f64(x: Value, y: Value) -> Value:
     """|x|**y = exp(y log |x|), with C99's edge cases."""
     size = arith.abs_(x)
-    high, low = log_pair(size)
+    high, low = long_log(size)
     high = _log_edges(size, high)
     product, product_low = two_product(high, y)
     return _edges(x, y, exp_of_pair((product, arith.fma(low, y, product_low))))

@@ -38,15 +38,15 @@ TAN_F32 = [0.0043784487, 8.522856e-05, 0.010839133, 0.021280937, 0.054060154, 0.
 """(tan r - r) / r³ in r²"""
 
 
-def _sine(r: Pair) -> Pair:
-    """sin r"""
+def sine(r: Pair) -> Pair:
+    """sin r for |r| <= pi/4, as a high and a low part."""
     high, low = r
     z = arith.mul(high, high)
     return high, arith.fma(arith.mul(z, high), polynomial(z, SIN[z.type.dtype]), low)
 
 
-def _cosine(r: Pair) -> Pair:
-    """cos r = 1 - r²/2 + r⁴ P(r²)"""
+def cosine(r: Pair) -> Pair:
+    """cos r = 1 - r²/2 + r⁴ P(r²) for |r| <= pi/4, as a high and a low part."""
     high, low = r
     z = arith.mul(high, high)
     half = arith.mul(z, 0.5)
@@ -73,7 +73,7 @@ def _circular(x: Value, quarter: int) -> Value:
     """sin(x + quarter pi/2)"""
     r, quadrant = reduced(x)
     quadrant = arith.add(quadrant, quarter) if quarter else quadrant
-    value = arith.select(_is_odd(quadrant), arith.add(*_cosine(r)), arith.add(*_sine(r)))
+    value = arith.select(_is_odd(quadrant), arith.add(*cosine(r)), arith.add(*sine(r)))
     return _negated(value, arith.shift_right(quadrant, 1))
 
 
@@ -93,11 +93,9 @@ def cos(x: Value) -> Value:
 def tan_f64(x: Value) -> Value:
     """sin r / cos r, or -cos r / sin r in odd quadrants"""
     r, quadrant = reduced(x)
-    sine, cosine = fast_two_sum(*_sine(r)), fast_two_sum(*_cosine(r))
+    s, c = fast_two_sum(*sine(r)), fast_two_sum(*cosine(r))
     odd = _is_odd(quadrant)
-    top, top_low, bottom, bottom_low = (
-        arith.select(odd, a, b) for a, b in zip((*cosine, *sine), (*sine, *cosine), strict=True)
-    )
+    top, top_low, bottom, bottom_low = (arith.select(odd, a, b) for a, b in zip((*c, *s), (*s, *c), strict=True))
     value = _negated(quotient(top, (bottom, bottom_low), top_low), quadrant)
     return where(x, "eq", 0.0, x, value)
 

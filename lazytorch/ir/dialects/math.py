@@ -11,6 +11,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects.arith import (
+    ELEMENTWISE,
     FLOATING,
     NUMBERS,
     add,
@@ -242,6 +243,66 @@ erfc: Declaration = elementwise(
     gradient_name="Erfc",
     kinds=FLOATING,
     doc="1 - erf(x), accurate for large x",
+)
+
+
+def _reference_lgamma(x: float) -> float:
+    return python_math.inf if x <= 0 and x == python_math.floor(x) else python_math.lgamma(x)
+
+
+lgamma: Declaration = elementwise(
+    "math.lgamma",
+    _by_element(_reference_lgamma),
+    vjp=(lambda op, g: mul(g, digamma(op.operands[0])),),
+    gradient_name="Lgamma",
+    kinds=FLOATING,
+    doc="log |gamma(x)|",
+)
+
+
+def _hurwitz_zeta(s: int, x: np.ndarray) -> np.ndarray:
+    """The sum of (x + k)**-s over k >= 0: 30 terms, and the Euler-Maclaurin sum of the rest, for x > -20."""
+    total = sum((x + k) ** -float(s) for k in range(30))
+    y = x + 30.0
+    rest = 1 / (s - 1) + 0.5 / y + s / (12 * y**2) - s * (s + 1) * (s + 2) / (720 * y**4)
+    return np.asarray(total + y ** (1.0 - s) * rest)
+
+
+def _reference_polygamma(n: int, x: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        factor = (-1.0) ** (n + 1) * python_math.factorial(n)
+        return (factor * _hurwitz_zeta(n + 1, x.astype(np.float64))).astype(x.dtype)
+
+
+polygamma: Declaration = Declaration(
+    "math.polygamma",
+    lambda attributes, x: digamma.infer(attributes, x),
+    attributes=("n",),
+    traits=ELEMENTWISE,
+    vjp=(lambda op, g: mul(g, polygamma(op.operands[0], n=op.attributes.n + 1)),),
+    reference=lambda attributes, x: _reference_polygamma(attributes.n, x),
+    gradient_name="Polygamma",
+    doc="the n-th derivative of digamma, n >= 1",
+)
+
+
+def _reference_digamma(x: np.ndarray) -> np.ndarray:
+    """Shifted beyond 30, where Stirling's series does."""
+    wide = x.astype(np.float64)
+    with np.errstate(all="ignore"):
+        y = wide + 30.0
+        value = np.log(y) - 0.5 / y - 1 / (12 * y**2) + 1 / (120 * y**4) - sum(1 / (wide + k) for k in range(30))
+        value = np.where((wide < 0) & (wide == np.floor(wide)), np.nan, value)
+        return np.where(wide == 0, np.copysign(np.inf, -wide), value).astype(x.dtype)
+
+
+digamma: Declaration = elementwise(
+    "math.digamma",
+    _reference_digamma,
+    vjp=(lambda op, g: mul(g, polygamma(op.operands[0], n=1)),),
+    gradient_name="Digamma",
+    kinds=FLOATING,
+    doc="the derivative of lgamma",
 )
 
 
