@@ -160,7 +160,7 @@ def _digamma_positive(x: Value) -> Value:
     inverse, inverse_low = divide(like(x, 1.0), (divisor, like(x, 0.0)))
     high, low = two_sum(inverse, base)
     outer = arith.bit_or(below, above)
-    low = arith.add(low, arith.add(base_low, where(x, "gt", 1e-300, inverse_low, 0.0)))
+    low = where(x, "gt", 1e-300, arith.add(low, arith.add(base_low, inverse_low)), 0.0)  # 1 / x may be infinite
     near = arith.select(outer, arith.add(high, low), base)
     log, log_low = log_pair(divisor)
     u = arith.mul(inverse, inverse)
