@@ -212,15 +212,6 @@ def _power(x: Value, n: int) -> Value:
     return value
 
 
-def _cotangent_derivative(n: int) -> list[int]:
-    """The n-th derivative of cot as a polynomial in cot, the highest power first."""
-    lowest_first = [0, 1]
-    for _ in range(n):
-        slope = [power * c for power, c in enumerate(lowest_first)][1:]
-        lowest_first = [-(a + b) for a, b in zip([*slope, 0, 0], [0, 0, *slope], strict=True)]
-    return lowest_first[::-1]
-
-
 @expansion(math.polygamma, F64)
 def polygamma(x: Value, n: int) -> Value:
     """The n-th derivative of digamma, n >= 1: (-1)**(n + 1) n! zeta(n + 1, x)"""
@@ -231,7 +222,7 @@ def polygamma(x: Value, n: int) -> Value:
     def reflected() -> list[Value]:
         """(-1)**n polygamma(n, 1 - x) - pi**(n + 1) times the n-th derivative of cot at pi x"""
         s, c = _of_half_turns(x)
-        slope = polynomial(arith.div(c, s), [float(number) for number in _cotangent_derivative(n)])
+        slope = polynomial(arith.div(c, s), [float(number) for number in math.cotangent_derivative(n)])
         return [arith.fma(slope, like(x, -(PI ** (n + 1))), arith.mul(usual, float((-1) ** n)))]
 
     (value,) = rarely(negative, reflected, [usual])

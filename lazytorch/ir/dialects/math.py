@@ -260,18 +260,35 @@ lgamma: Declaration = elementwise(
 )
 
 
-def _hurwitz_zeta(s: int, x: np.ndarray) -> np.ndarray:
-    """The sum of (x + k)**-s over k >= 0: 30 terms, and the Euler-Maclaurin sum of the rest, for x > -20."""
-    total = sum((x + k) ** -float(s) for k in range(30))
-    y = x + 30.0
-    rest = 1 / (s - 1) + 0.5 / y + s / (12 * y**2) - s * (s + 1) * (s + 2) / (720 * y**4)
-    return np.asarray(total + y ** (1.0 - s) * rest)
+def cotangent_derivative(n: int) -> list[int]:
+    """The n-th derivative of cot as a polynomial in cot, the highest power first."""
+    lowest_first = [0, 1]
+    for _ in range(n):
+        slope = [power * c for power, c in enumerate(lowest_first)][1:]
+        lowest_first = [-(a + b) for a, b in zip([*slope, 0, 0], [0, 0, *slope], strict=True)]
+    return lowest_first[::-1]
+
+
+def _reflected(n: int, x: np.ndarray, positive: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """polygamma of any x by what it is for positive numbers."""
+    with np.errstate(all="ignore"):
+        wide = x.astype(np.float64)
+        cotangent = 1 / np.tan(np.pi * (wide - np.rint(wide)))
+        slope = np.pi ** (n + 1) * np.polyval(cotangent_derivative(n), cotangent)
+        return np.where(wide < 0, (-1.0) ** n * positive(1 - wide) - slope, positive(np.abs(wide))).astype(x.dtype)
 
 
 def _reference_polygamma(n: int, x: np.ndarray) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        factor = (-1.0) ** (n + 1) * python_math.factorial(n)
-        return (factor * _hurwitz_zeta(n + 1, x.astype(np.float64))).astype(x.dtype)
+    """Thirty terms of the sum, and the Euler-Maclaurin sum of the rest."""
+    s = n + 1
+
+    def positive(x: np.ndarray) -> np.ndarray:
+        y = x + 30.0
+        rest = 1 / (s - 1) + 0.5 / y + s / (12 * y**2) - s * (s + 1) * (s + 2) / (720 * y**4)
+        zeta = sum((x + k) ** -float(s) for k in range(30)) + y ** (1.0 - s) * rest
+        return np.asarray((-1.0) ** s * python_math.factorial(n) * zeta)
+
+    return _reflected(n, x, positive)
 
 
 polygamma: Declaration = Declaration(
@@ -288,12 +305,15 @@ polygamma: Declaration = Declaration(
 
 def _reference_digamma(x: np.ndarray) -> np.ndarray:
     """Shifted beyond 30, where Stirling's series does."""
-    wide = x.astype(np.float64)
-    with np.errstate(all="ignore"):
-        y = wide + 30.0
-        value = np.log(y) - 0.5 / y - 1 / (12 * y**2) + 1 / (120 * y**4) - sum(1 / (wide + k) for k in range(30))
-        value = np.where((wide < 0) & (wide == np.floor(wide)), np.nan, value)
-        return np.where(wide == 0, np.copysign(np.inf, -wide), value).astype(x.dtype)
+
+    def positive(x: np.ndarray) -> np.ndarray:
+        y = x + 30.0
+        value = np.log(y) - 0.5 / y - 1 / (12 * y**2) + 1 / (120 * y**4)
+        return np.asarray(value - sum(1 / (x + k) for k in range(30)))
+
+    value = _reflected(0, x, positive)
+    value = np.where((x < 0) & (x == np.floor(x)), np.nan, value)
+    return np.where(x == 0, np.copysign(np.inf, -x), value).astype(x.dtype)
 
 
 digamma: Declaration = elementwise(
