@@ -308,7 +308,7 @@ def _reference_digamma(x: np.ndarray) -> np.ndarray:
 
     def positive(x: np.ndarray) -> np.ndarray:
         y = x + 30.0
-        value = np.log(y) - 0.5 / y - 1 / (12 * y**2) + 1 / (120 * y**4)
+        value = np.log(y) - 0.5 / y - 1 / (12 * y**2) + 1 / (120 * y**4) - 1 / (252 * y**6)
         return np.asarray(value - sum(1 / (x + k) for k in range(30)))
 
     value = _reflected(0, x, positive)
