@@ -122,7 +122,7 @@ def torch_function(
             if method:
                 setattr(Tensor, name, function)
             if inplace:
-                setattr(Tensor, f"{name}_", _in_place(function, name))
+                setattr(Tensor, f"{name}_", in_place(function, name))
         return function
 
     return register
@@ -133,7 +133,9 @@ def attach(name: str, member: Any) -> None:
     setattr(Tensor, name, member)
 
 
-def _in_place(function: Callable[..., Any], name: str) -> Callable[..., Tensor]:
+def in_place(function: Callable[..., Any], name: str) -> Callable[..., Tensor]:
+    """The method `name_` of a function whose first parameter is the tensor."""
+
     def write(self: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
         return write_into(self, function(self, *arguments, **keywords), name)
 

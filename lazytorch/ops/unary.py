@@ -18,6 +18,7 @@ from lazytorch.ops.recording import (
     cast,
     emit,
     floating,
+    in_place,
     node_of,
     place,
     result,
@@ -54,12 +55,41 @@ for _declaration, _names in (
     (math.sin, ("sin",)),
     (math.cos, ("cos",)),
     (math.tan, ("tan",)),
+    (math.asin, ("asin", "arcsin")),
+    (math.acos, ("acos", "arccos")),
+    (math.atan, ("atan", "arctan")),
+    (math.sinh, ("sinh",)),
+    (math.cosh, ("cosh",)),
     (math.tanh, ("tanh",)),
+    (math.asinh, ("asinh", "arcsinh")),
+    (math.acosh, ("acosh", "arccosh")),
+    (math.atanh, ("atanh", "arctanh")),
     (math.erf, ("erf",)),
+    (math.erfc, ("erfc",)),
+    (math.lgamma, ("lgamma",)),
+    (math.digamma, ("digamma",)),
     (math.sigmoid, ("sigmoid",)),
     (arith.sqrt, ("sqrt",)),
 ):
     _real_function(_declaration, *_names)
+
+
+@torch_function("polygamma", method=False)
+def polygamma(n: int, input: Tensor) -> Tensor:
+    """The n-th derivative of digamma. Raises RuntimeError for negative n."""
+    if n < 0:
+        raise RuntimeError("polygamma(n, x) does not support negative n.")
+    if n == 0:
+        return FUNCTIONS["digamma"](input)
+    return apply(math.polygamma.operator(n=n), cast(value(input), floating(input)))
+
+
+def _polygamma_method(self: Tensor, n: int) -> Tensor:
+    return polygamma(n, self)
+
+
+attach("polygamma", _polygamma_method)
+attach("polygamma_", in_place(_polygamma_method, "polygamma"))
 
 
 def _whole_function(declaration: Declaration, *names: str) -> None:
