@@ -18,11 +18,13 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.codegen.views import Access, apply_view, contiguous
 from lazytorch.dtypes import DType
+from lazytorch.history import Accumulator, GradFunction, RemovableHandle
 from lazytorch.ir.backward import FREED
 from lazytorch.ir.core import Block, Operation, Value
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import tensor
-from lazytorch.ir.trace import STATE, Node, Trace, enter, leaf, record
+from lazytorch.ir.saved import SHARED, Written
+from lazytorch.ir.trace import STATE, Node, Trace, enter, gradient_name, leaf, record
 from lazytorch.ir.types import TensorType
 from lazytorch.printing import format_size, format_tensor
 from lazytorch.runtime.buffer import Buffer
@@ -52,44 +54,6 @@ class Size(tuple[int, ...]):
 
     def __add__(self, other: Any) -> Size:
         return Size(tuple.__add__(self, tuple(other)))
-
-
-class Accumulator:
-    """The history of an autograd leaf: where its gradient goes."""
-
-    __slots__ = ("tensor",)
-
-    def __init__(self, owner: Tensor) -> None:
-        self.tensor = weakref.ref(owner)
-
-
-class GradFunction:
-    """What `tensor.grad_fn` shows: the recorded operation that made the value."""
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-
-    def name(self) -> str:
-        """torch's name of the autograd node, `AddBackward0`."""
-        return gradient_name(self.node)
-
-    @property
-    def next_functions(self) -> tuple[tuple[GradFunction | None, int], ...]:
-        """The functions of the operands that have a history."""
-        return tuple([(GradFunction(x), 0) if x.history is True else (None, 0) for x in self.node.operands if x.history])
-
-    def __repr__(self) -> str:
-        return f"<{self.name()} object at {id(self.node):#x}>"
-
-
-def gradient_name(node: Node) -> str:
-    """The name that torch gives the autograd node of an operation."""
-    while node.signature is not None and node.signature.operator.declaration.name == "trace.result":
-        node = node.operands[0]
-    assert node.signature is not None
-    operator = node.signature.operator
-    name = operator.label or operator.declaration.gradient_name or operator.declaration.name.partition(".")[2].title()
-    return f"{name[:-1]}Backward{name[-1]}" if name[-1:].isdigit() else f"{name}Backward0"
 
 
 def caller() -> tuple[CodeType, int]:
@@ -183,8 +147,8 @@ class Tensor:
 
     @property
     def data(self) -> Tensor:
-        """The same storage without history."""
-        return self.detach()
+        """The same storage without history; autograd does not notice what is written through it."""
+        return make_view(self, DATA, caller())
 
     @data.setter
     def data(self, other: Tensor) -> None:
@@ -391,17 +355,8 @@ class Tensor:
 
 
 _NOWHERE = Block()
-
-
-class RemovableHandle:
-    """Takes a hook away again."""
-
-    def __init__(self, hooks: dict[int, Any], key: int) -> None:
-        self._hooks, self._key = hooks, key
-
-    def remove(self) -> None:
-        """Take the hook away."""
-        self._hooks.pop(self._key, None)
+DATA = tensor.detach.operator("Data")
+"""The view that `tensor.data` is."""
 
 
 HOOKED: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
@@ -471,6 +426,7 @@ def reread(self: Tensor) -> Node:
     node = base._node
     for operator in self._view:
         node = record_node(STATE.trace, operator, (node,))
+        node.storage = SHARED
     self._node = node
     self._seen = base._version_count
     return node
@@ -512,7 +468,12 @@ def make_view(self: Tensor, operator: Operator, place: tuple[CodeType, int]) -> 
     source = value(self)
     trace.place = place
     node = _part_of_leaf(source, operator)
-    out = wrap(trace, record_node(trace, operator, (source,))) if node is None else of_leaf(node)
+    if node is None:
+        node = record_node(trace, operator, (source,))
+        node.storage = SHARED
+        out = wrap(trace, node)
+    else:
+        out = of_leaf(node)
     root = self._base
     if root is None:
         out._base, out._view = self, (operator,)
@@ -599,8 +560,11 @@ def assign(self: Tensor, node: Node) -> Tensor:
     contents = node
     for operator, before in zip(reversed(self._view), reversed(steps), strict=True):
         contents = _write_through(trace, operator, before, contents)
-    _replace(trace, root, contents)
-    self._node = node
+    noted = DATA not in self._view
+    if noted:
+        self._node.storage = Written(root._version_count, trace.place)
+    _replace(trace, root, contents, noted)
+    self._node = _with_history(trace, self._node, node)
     self._seen = root._version_count
     return self
 
@@ -609,8 +573,20 @@ def _detached(self: Tensor) -> bool:
     return self._base is not None and any(operator.declaration is tensor.detach for operator in self._view)
 
 
-def _replace(trace: Trace, root: Tensor, node: Node) -> None:
+def _with_history(trace: Trace, old: Node, new: Node) -> Node:
+    """What is written while no gradients are recorded keeps the history of what it replaces."""
+    if trace.grad_enabled or old.history is not True or new.history is not None:
+        return new
+    signature = tensor.overwrite.operator().signature(old.type, new.type)
+    return record(trace, signature, (old, new), True)
+
+
+def _replace(trace: Trace, root: Tensor, node: Node, noted: bool = True) -> None:
+    """Give a storage new contents. noted: a derivative that needs the old ones is an error from now on."""
     old = root._node
+    if noted:
+        old.storage = Written(root._version_count, trace.place)
+    node = _with_history(trace, old, node)
     if node.signature is None or (isinstance(old.history, Accumulator) and node is not old):
         node = record_node(trace, tensor.alias.operator(), (node,))
     if isinstance(old.history, Accumulator):

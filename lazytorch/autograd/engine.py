@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lazytorch.history import Accumulator
 from lazytorch.ir.backward import backward as walk
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import RECORDER, STATE, Node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.recording import attach, emit
-from lazytorch.tensor import HOOKED, Accumulator, Tensor, assign, caller, value, wrap
+from lazytorch.tensor import HOOKED, Tensor, assign, caller, value, wrap
 
 
 def _one(like: Node) -> Node:

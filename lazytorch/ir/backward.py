@@ -7,6 +7,7 @@ from typing import Any
 
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.dialects.composite import conform
+from lazytorch.ir.saved import check_unmodified
 from lazytorch.ir.trace import Node, Trace, result
 
 
@@ -110,6 +111,7 @@ def _propagate(node: Node, cotangent: Any, touched: list[Node]) -> None:
             touched.append(operation)
         operation.cotangent[node.attributes.index] = cotangent
         return
+    check_unmodified(node)
     rules = signature.vjp
     if rules is None:
         name = signature.operator.declaration.name

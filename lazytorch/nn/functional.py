@@ -12,7 +12,7 @@ from lazytorch.ir.dialects.conv import conv as convolution
 from lazytorch.ir.trace import STATE
 from lazytorch.ops.activations import log_softmax, softmax
 from lazytorch.ops.creation import one_hot
-from lazytorch.ops.recording import FUNCTIONS, apply, place, result
+from lazytorch.ops.recording import FUNCTIONS, apply, place, result, write_into
 from lazytorch.ops.sampling import dropout_mask
 from lazytorch.ops.unary import clamp
 from lazytorch.tensor import Tensor, from_array, record_node, value, wrap
@@ -35,7 +35,7 @@ _RELU = ops.relu.operator()
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0)"""
     out = apply(_RELU, value(input))
-    return input.copy_(out) if inplace else out
+    return write_into(input, out) if inplace else out
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -167,7 +167,7 @@ def batch_norm(
             (running_var, nn_normalization.batch_variance),
         ):
             new = record_node(trace, average, (value(running), record_node(trace, statistic.operator(), (x,))))
-            running.copy_(wrap(trace, new))
+            running.data.copy_(wrap(trace, new))
         trace.grad_enabled = before
     return out
 

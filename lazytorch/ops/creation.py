@@ -318,9 +318,7 @@ attach("cuda", _cuda)
 
 
 def _type(self: Tensor, dtype: Any = None) -> Any:
-    from lazytorch.ops.recording import title
-
-    return f"torch.{title(self.dtype)}Tensor" if dtype is None else self.to(dtype)
+    return f"torch.{self.dtype.title}Tensor" if dtype is None else self.to(dtype)
 
 
 attach("type", _type)

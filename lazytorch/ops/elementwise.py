@@ -9,7 +9,7 @@ from typing import Any
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration
-from lazytorch.ir.dialects import arith, math
+from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.trace import STATE, Node, record2
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import python_dtype, result_type
@@ -24,7 +24,6 @@ from lazytorch.ops.recording import (
     number_leaf,
     place,
     result,
-    title,
     torch_function,
     write_into,
 )
@@ -61,7 +60,7 @@ class Binary:
         if self.rule == "true" and dtype.kind not in "fc":
             dtype = default_dtype()
         if self.rule == "bits" and dtype.kind in "fc":
-            raise RuntimeError(f"\"{self.name}_cpu\" not implemented for '{title(dtype)}'")
+            raise RuntimeError(f"\"{self.name}_cpu\" not implemented for '{dtype.title}'")
         if self.rule == "subtract" and a.dtype is dtypes.bool_ and b.dtype is dtypes.bool_:
             raise RuntimeError(
                 "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
@@ -203,7 +202,8 @@ for _name, _binary, _differentiable in (
     ("xor", XOR, False),
 ):
     define_operator(f"__{_name}__", _binary, _differentiable)
-    define_operator(f"__r{_name}__", _binary, _differentiable, swapped=True)
+    if _name != "truediv":
+        define_operator(f"__r{_name}__", _binary, _differentiable, swapped=True)
 for _name, _binary in COMPARISONS.items():
     define_operator(f"__{_name}__", _binary, False)
 
@@ -329,7 +329,9 @@ def _special_power(input: Tensor, exponent: float) -> Tensor | None:
         x = value(input)
         return result(emit(arith.mul, emit(arith.mul, x, x), x, label="Pow"))
     if exponent == 0.5:
-        return apply(arith.sqrt.operator("Pow"), value(input))
+        place()
+        root = emit(arith.sqrt, value(input), label="Pow")
+        return result(emit(tensor.alias, root, label="Pow"))  # a root keeps its result for the derivative, a power does not
     if exponent == 1:
         return apply(arith.mul.operator("Pow"), value(input), number_leaf(1.0, input.dtype))
     if exponent == -1:

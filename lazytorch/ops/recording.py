@@ -85,20 +85,12 @@ def write_into(self: Tensor, outcome: Tensor, name: str = "") -> Tensor:
 
 
 _RANK = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
-_TITLES = {"f32": "Float", "f64": "Double", "f16": "Half", "bf16": "BFloat16", "i64": "Long", "i32": "Int"}
-_TITLES |= {"i16": "Short", "i8": "Char", "ui8": "Byte", "i1": "Bool"}
-_TITLES |= {"complex<f32>": "ComplexFloat", "complex<f64>": "ComplexDouble"}
-
-
-def title(dtype: DType) -> str:
-    """torch's C++ name of an element type, as its messages use it."""
-    return _TITLES.get(dtype.name, dtype.torch_name)
 
 
 def check_cast(have: DType, want: DType) -> None:
     """A result may not lose its category when it is written to a tensor."""
     if _RANK[have.kind] > _RANK[want.kind]:
-        raise RuntimeError(f"result type {title(have)} can't be cast to the desired output type {title(want)}")
+        raise RuntimeError(f"result type {have.title} can't be cast to the desired output type {want.title}")
 
 
 def torch_function(

@@ -19,7 +19,6 @@ from lazytorch.ops.recording import (
     node_of,
     place,
     result,
-    title,
     torch_function,
     unreduce,
 )
@@ -79,7 +78,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType 
     if kind.kind not in "fc":
         raise RuntimeError(
             "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
-            f"Got: {title(kind)}"
+            f"Got: {kind.title}"
         )
     place()
     x = cast(value(input), kind)

@@ -10,9 +10,10 @@ from lazytorch import dtypes
 from lazytorch.ir.declaration import Declaration, Trait
 from lazytorch.ir.dialects import arith, math, nn
 from lazytorch.ir.trace import STATE
-from lazytorch.ops.elementwise import ADD
+from lazytorch.ops.elementwise import ADD, MUL
 from lazytorch.ops.recording import (
     FUNCTIONS,
+    NUMBERS,
     apply,
     attach,
     cast,
@@ -58,8 +59,19 @@ for _declaration, _names in (
     (math.erf, ("erf",)),
     (math.sigmoid, ("sigmoid",)),
     (arith.sqrt, ("sqrt",)),
+    (arith.rsqrt, ("rsqrt",)),
+    (arith.reciprocal, ("reciprocal",)),
 ):
     _real_function(_declaration, *_names)
+
+
+def _divided(self: Tensor, other: Any) -> Tensor:
+    """other / self, as torch forms it: the reciprocal times the number."""
+    inverse = FUNCTIONS["reciprocal"](self)
+    return MUL.call(inverse, other) if isinstance(other, NUMBERS) else inverse * other
+
+
+attach("__rtruediv__", _divided)
 
 
 def _whole_function(declaration: Declaration, *names: str) -> None:
@@ -117,22 +129,6 @@ def square(input: Tensor) -> Tensor:
     """input * input"""
     x = value(input)
     return apply(arith.mul.operator("Pow"), x, x)
-
-
-@torch_function("rsqrt", inplace=True)
-def rsqrt(input: Tensor) -> Tensor:
-    """1 / sqrt(input)"""
-    place()
-    root = emit(arith.sqrt, cast(value(input), floating(input)))
-    return result(emit(arith.div, node_of(1.0, root.type.dtype), root, label="Rsqrt"))
-
-
-@torch_function("reciprocal", inplace=True)
-def reciprocal(input: Tensor) -> Tensor:
-    """1 / input"""
-    place()
-    x = cast(value(input), floating(input))
-    return result(emit(arith.div, node_of(1.0, x.type.dtype), x, label="Reciprocal"))
 
 
 @torch_function("bitwise_not", inplace=True)
@@ -194,6 +190,7 @@ CLAMPED = Declaration(
     reference=lambda attributes, x, clamped, inside: clamped,
     decompose=lambda op: op.operands[1],
     gradient_name="Clamp",
+    saves=(0,),
     doc="the second operand, with the derivative of a clamp of the first: 1 inside of the bounds",
 )
 

@@ -6,7 +6,7 @@ import math as python_math
 from typing import Any
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Attributes, Declaration, Operator, Trait
+from lazytorch.ir.declaration import RESULT, Attributes, Declaration, Operator, Trait
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.dialects.composite import composite, number, reference_of, zeros_like
 from lazytorch.ir.types import TensorType
@@ -50,6 +50,7 @@ relu: Declaration = composite(
     gradient=_relu_gradient,
     elementwise=True,
     gradient_name="Relu",
+    saves=(RESULT,),
     doc="max(x, 0); the slope at 0 is 0",
 )
 
@@ -216,6 +217,7 @@ softmax: Declaration = composite(
     gradient=_softmax_gradient,
     attributes=("dim",),
     gradient_name="Softmax",
+    saves=(RESULT,),
     doc="exp(x - max) / sum of it along `dim` (not negative)",
 )
 
@@ -239,6 +241,7 @@ log_softmax: Declaration = composite(
     gradient=_log_softmax_gradient,
     attributes=("dim",),
     gradient_name="LogSoftmax",
+    saves=(RESULT,),
     doc="x - max - log sum exp(x - max) along `dim` (not negative)",
 )
 
@@ -465,6 +468,7 @@ attention: Declaration = composite(
     attributes=("scale", "causal"),
     defaults={"causal": False},
     gradient_name="ScaledDotProductAttention",
+    saves=(2,),
     doc="softmax(q k^T * scale + mask) v over the last two dimensions; an optional fourth operand is the mask: bool "
     "(true: attend) or added to the scores",
 )

@@ -137,6 +137,7 @@ nll_loss: Declaration = composite(
     attributes=("reduction", "ignore_index"),
     defaults={"reduction": "mean", "ignore_index": -100},
     gradient_name="NllLoss",
+    saves=(0, 1, 2),
     doc="-x[i, target[i]] * weight[target[i]] over log probabilities [N, C, ...]; mean divides by the weights' sum; a "
     "target that is no class raises IndexError at run time",
 )
@@ -183,6 +184,7 @@ cross_entropy: Declaration = composite(
     attributes=("reduction", "ignore_index", "label_smoothing"),
     defaults={"reduction": "mean", "ignore_index": -100, "label_smoothing": 0.0},
     gradient_name="NllLoss",
+    saves=(1, 2),
     doc="nll_loss of log_softmax over class scores [N, C, ...] and class indices [N, ...]",
 )
 
@@ -225,6 +227,7 @@ cross_entropy_probabilities: Declaration = composite(
     attributes=("reduction", "label_smoothing"),
     defaults={"reduction": "mean", "label_smoothing": 0.0},
     gradient_name="Div",
+    saves=(1, 2),
     doc="-sum over classes of target * log_softmax(x) with class probabilities as targets",
 )
 
@@ -289,7 +292,7 @@ mse_loss: Declaration = _pairwise(
     gradient=_mse_gradient,
 )
 l1_loss: Declaration = _pairwise(
-    "nn.l1_loss", lambda op: arith.abs_(_difference(op)), "L1Loss", "|x - y|", differentiable=(0, 1)
+    "nn.l1_loss", lambda op: arith.abs_(_difference(op)), "L1Loss", "|x - y|", differentiable=(0, 1), saves=()
 )
 
 
