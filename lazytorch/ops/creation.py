@@ -10,6 +10,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.dialects.indirect import inside, refuse
 from lazytorch.ir.trace import RECORDER, STATE, leaf
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import python_dtype
@@ -260,7 +261,10 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     count = num_classes if num_classes >= 0 else int(FUNCTIONS["max"](input)) + 1
     place()
     classes = RECORDER.emit(tensor.iota.operator(size=count, dtype=dtypes.int64), ())
-    node = emit(tensor.reshape, cast(value(input), dtypes.int64), shape=(*input.shape, 1))
+    at = cast(value(input), dtypes.int64)
+    # The numbers of the classes, picked by themselves: the same, but one that is no class raises.
+    at = emit(tensor.gather, classes, refuse(inside(at, count), at, at), fault="class")
+    node = emit(tensor.reshape, at, shape=(*input.shape, 1))
     return result(cast(arith.compare(node, classes, predicate="eq"), dtypes.int64))
 
 

@@ -9,12 +9,14 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.dialects.indirect import inside, refuse, wrapped
 from lazytorch.ir.trace import Node
 from lazytorch.ops.recording import FUNCTIONS, attach, cast, dimension, emit, node_of, place, result, torch_function
-from lazytorch.ops.shaping import select, sliced, unsqueeze
+from lazytorch.ops.shaping import reshape, select, sliced, unsqueeze
 from lazytorch.tensor import Tensor, assign, from_array, value
 
 NUMBER = (int, np.integer)
+Bounds = tuple[tuple[int, int], ...]
 
 
 def _items(key: Any, rank: int) -> list[Any]:
@@ -109,22 +111,25 @@ def _index_tensors(item: Tensor, out: Tensor, d: int) -> list[Tensor]:
     return [from_array(where.astype(np.int64), dtypes.int64) for where in np.nonzero(item.detach()._array("a mask"))]
 
 
-def _linear(shape: Sequence[int], advanced: Sequence[tuple[int, Tensor]]) -> tuple[Node, list[int]]:
-    """Several index tensors as one index into their dimensions, flattened; the order that puts these dimensions first."""
+def _linear(shape: Sequence[int], advanced: Sequence[tuple[int, Tensor]]) -> tuple[Node, list[int], Bounds]:
+    """Several index tensors as one index into their dimensions, flattened; the order that puts these dimensions first; for
+    errors each index's number and size (torch's "dimension 1" is the second one that is indexed)."""
     dims = [d for d, _ in advanced]
     place()
     nodes = [cast(value(index), dtypes.int64) for _, index in advanced]
+    bounds = tuple([(number, shape[d]) for number, d in enumerate(dims)])
+    order = dims + [d for d in range(len(shape)) if d not in dims]
+    if len(nodes) == 1:
+        return nodes[0], order, bounds
     total = None
-    for d, node in zip(dims, nodes, strict=True):
-        size = shape[d]
-        if len(nodes) > 1:
-            wrapped = arith.select(arith.compare(node, 0, predicate="lt"), arith.add(node, size), node)
-            inside = arith.bit_and(arith.compare(wrapped, 0, predicate="ge"), arith.compare(wrapped, size, predicate="lt"))
-            # An index out of range must not become a valid one of the flattened dimension.
-            node = arith.select(inside, wrapped, 1 << 48)
-        total = node if total is None else arith.add(arith.mul(total, size), node)
+    places = [wrapped(node, shape[d]) for d, node in zip(dims, nodes, strict=True)]
+    for d, at in zip(dims, places, strict=True):
+        total = at if total is None else arith.add(arith.mul(total, shape[d]), at)
+    for position in reversed(range(len(dims))):
+        good = inside(places[position], shape[dims[position]])
+        total = refuse(good, total, nodes[position], position)
     assert total is not None
-    return total, dims + [d for d in range(len(shape)) if d not in dims]
+    return total, order, bounds
 
 
 def _place_of(advanced: Sequence[tuple[int, Tensor]], items: Sequence[Any]) -> int:
@@ -139,14 +144,14 @@ def _get(self: Tensor, key: Any) -> Tensor:
     if not advanced:
         return FUNCTIONS["_alias"](out) if out is self else out
     shape = out.shape
-    index, order = _linear(shape, advanced)
+    index, order, bounds = _linear(shape, advanced)
     source = emit(tensor.permute, value(out), order=tuple(order))
     count = len(advanced)
     flat = 1
     for d in order[:count]:
         flat *= shape[d]
     rest = tuple([shape[d] for d in order[count:]])
-    picked = emit(tensor.gather, emit(tensor.reshape, source, shape=(flat, *rest)), index, label="Index")
+    picked = emit(tensor.gather, emit(tensor.reshape, source, shape=(flat, *rest)), index, label="Index", bounds=bounds)
     at, width = _place_of(advanced, items), len(index.type.shape)
     if at:
         inner = list(range(width, width + len(rest)))
@@ -200,7 +205,7 @@ def _without_leading_ones(node: Node, rank: int) -> Node:
 def _scatter(out: Tensor, advanced: Sequence[tuple[int, Tensor]], items: Sequence[Any], new: Any) -> None:
     """Write through index tensors: into the permuted, flattened contents, and back."""
     shape = out.shape
-    index, order = _linear(shape, advanced)
+    index, order, bounds = _linear(shape, advanced)
     count, width = len(advanced), len(index.type.shape)
     rest = tuple([shape[d] for d in order[count:]])
     flat = 1
@@ -213,7 +218,7 @@ def _scatter(out: Tensor, advanced: Sequence[tuple[int, Tensor]], items: Sequenc
     if at:
         node = emit(tensor.permute, node, order=(*range(at, at + width), *range(at), *range(at + width, len(want))))
     base = emit(tensor.reshape, emit(tensor.permute, value(out), order=tuple(order)), shape=(flat, *rest))
-    written = emit(tensor.scatter, base, index, node, label="IndexPut")
+    written = emit(tensor.scatter, base, index, node, label="IndexPut", bounds=bounds)
     back = emit(tensor.reshape, written, shape=tuple([shape[d] for d in order]))
     assign(out, emit(tensor.permute, back, order=tensor.inverse_order(tuple(order))))
 
@@ -242,8 +247,21 @@ def _masked_write(self: Tensor, mask: Tensor, new: Any) -> Tensor:
 @torch_function("index_select")
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The given positions along a dimension."""
-    d = dimension(dim, len(input.shape))
-    return input[(slice(None),) * d + (index,)]
+    rank = len(input.shape)
+    d = dimension(dim, rank)
+    if len(index.shape) > 1:
+        raise IndexError("index_select(): Index is supposed to be a vector")
+    if not rank:
+        return reshape(index_select(reshape(input, (1,)), 0, index), ())
+    place()
+    at = cast(value(index), dtypes.int64)
+    at = refuse(arith.compare(at, 0, predicate="ge"), at, at)
+    at = emit(tensor.reshape, at, shape=(at.type.numel,))
+    order = (d, *[i for i in range(rank) if i != d])
+    source = emit(tensor.permute, value(input), order=order) if d else value(input)
+    label, fault = "IndexSelect", "data" if d else "self"
+    picked = emit(tensor.gather, source, at, label=label, bounds=((d, input.shape[d]),), fault=fault)
+    return result(emit(tensor.permute, picked, label=label, order=tensor.inverse_order(order)) if d else picked)
 
 
 @torch_function("masked_select")
@@ -254,19 +272,17 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 
 def _element_index(shape: Sequence[int], dim: int, index: Node) -> Node:
     """The position in the flattened tensor of the element that `gather` means at each index."""
-    size = shape[dim]
-    wrapped = arith.select(arith.compare(index, 0, predicate="lt"), arith.add(index, size), index)
-    inside = arith.bit_and(arith.compare(wrapped, 0, predicate="ge"), arith.compare(wrapped, size, predicate="lt"))
+    good = inside(index, shape[dim])
     strides = [1] * len(shape)
     for d in range(len(shape) - 2, -1, -1):
         strides[d] = strides[d + 1] * shape[d + 1]
-    total = arith.mul(wrapped, strides[dim])
+    total = arith.mul(index, strides[dim])
     for d, extent in enumerate(index.type.shape):
         if d != dim and extent > 1:
             along = tensor.iota.build(index.builder, size=extent, dtype=dtypes.int64)
             along = tensor.reshape(along, shape=tuple([extent if i == d else 1 for i in range(len(shape))]))
             total = arith.add(total, arith.mul(along, strides[d]))
-    node: Node = arith.select(inside, total, 1 << 48)
+    node: Node = refuse(good, total, index)
     return node
 
 
@@ -281,7 +297,8 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if len(index.shape) != len(shape):
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
     x = emit(tensor.reshape, value(input), shape=(input._node.type.numel,))
-    return result(emit(tensor.gather, x, _element_index(shape, d, cast(value(index), dtypes.int64)), label="Gather"))
+    at = _element_index(shape, d, cast(value(index), dtypes.int64))
+    return result(emit(tensor.gather, x, at, label="Gather", bounds=((d, shape[d]),), fault="element"))
 
 
 def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) -> Tensor:
@@ -298,8 +315,9 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
         new = emit(tensor.expand, node_of(source, self.dtype), shape=tuple(index.shape))
     flat = emit(tensor.reshape, value(self), shape=(self._node.type.numel,))
     declaration = tensor.scatter_add if name == "scatter_add" else tensor.scatter
-    out = emit(declaration, flat, at, new, label="ScatterAdd" if name == "scatter_add" else "Scatter0")
-    return result(emit(tensor.reshape, out, label="Scatter", shape=tuple(shape)))
+    label = "ScatterAdd" if name == "scatter_add" else "Scatter0" if isinstance(source, Tensor) else "Scatter1"
+    out = emit(declaration, flat, at, new, label=label, bounds=((d, shape[d]),), fault="element")
+    return result(emit(tensor.reshape, out, label=label, shape=tuple(shape)))
 
 
 @torch_function("scatter", inplace=True)
@@ -324,7 +342,9 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     new = source if alpha == 1 else source * alpha
     moved = emit(tensor.permute, cast(value(new), input.dtype), order=order)
     base = emit(tensor.permute, value(input), order=order)
-    out = emit(tensor.scatter_add, base, cast(value(index), dtypes.int64), moved)
+    at = cast(value(index), dtypes.int64)
+    at = refuse(arith.compare(at, 0, predicate="ge"), at, at)
+    out = emit(tensor.scatter_add, base, at, moved, bounds=((d, input.shape[d]),), fault="element")
     return result(emit(tensor.permute, out, label="IndexAdd", order=tensor.inverse_order(order)))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lazytorch.codegen.launch import Launch
 from lazytorch.ir.core import Operation
-from lazytorch.ir.location import Location
+from lazytorch.ir.dialects.indirect import index_error
 from lazytorch.ir.trace import Node
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.runner import NativeProgram
@@ -35,7 +35,7 @@ class Program:
         value that is one of the leaves.
     sizes: bytes of each new result buffer, in the order of their bindings.
     saved: numbers of recorded values that are outputs only because a kept autograd history will need them.
-    locations: per step, where the user's program recorded it (for errors found while running).
+    operations: per step, what it computes (for errors found while running).
     """
 
     native: NativeProgram | None
@@ -44,7 +44,7 @@ class Program:
     arena_bytes: int
     leaf_numbers: Sequence[int]
     saved: Sequence[int] = ()
-    locations: Sequence[Location] = ()
+    operations: Sequence[Operation | None] = ()
     flops: int = 0
     stages: Stages = field(default_factory=Stages)
 
@@ -71,11 +71,11 @@ class Program:
         assert self.native is not None
         failure = self.native.failure
         assert failure is not None
-        location = self.locations[failure.step]
-        raise IndexError(
-            f"index {failure.first} is out of bounds for dimension 0 with size {failure.second}"
-            f"      [recorded at {location}]"
-        )
+        operation = self.operations[failure.step]
+        assert operation is not None
+        error = index_error(operation.attributes, failure.first, failure.second)
+        error.args = (f"{error}      [recorded at {operation.location}]",)
+        raise error
 
 
 def _leaf_buffer(leaf: Node) -> Any:

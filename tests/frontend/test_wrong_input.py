@@ -54,6 +54,40 @@ def test_an_index_known_only_at_run_time_names_the_line() -> None:
         picked.tolist()
 
 
-def test_a_wrong_target_class_raises() -> None:
-    with pytest.raises(IndexError):
-        lazytorch.nn.functional.cross_entropy(lazytorch.rand(2, 3), lazytorch.tensor([0, 3])).item()
+AT_RUN_TIME = {
+    "gather": lambda t: t.rand(3, 4).gather(1, t.tensor([[9]])),
+    "gather of a negative index": lambda t: t.rand(3, 4).gather(1, t.tensor([[-1]])),
+    "one index": lambda t: t.rand(4)[t.tensor([1, -9])],
+    "the first of two indices": lambda t: t.rand(3, 4)[[0, 9], [1, 1]],
+    "the second of two indices": lambda t: t.rand(3, 4)[[0, 1], [1, 7]],
+    "indices around a slice": lambda t: t.rand(3, 2, 4)[[1], :, [-7]],
+    "an index behind a slice": lambda t: t.rand(3, 4)[:, [7]],
+    "indices behind a slice": lambda t: t.rand(2, 3, 4)[:, [0], [7]],
+    "writing by index": lambda t: _written(t.rand(3, 4), ([1], [5])),
+    "an empty dimension": lambda t: t.rand(0, 4)[t.tensor([0])],
+    "index_select of rows": lambda t: t.rand(3, 4).index_select(0, t.tensor([9])),
+    "index_select of columns": lambda t: t.rand(3, 4).index_select(1, t.tensor([-1])),
+    "scatter": lambda t: t.rand(3, 4).scatter(1, t.tensor([[-1]]), 1.0),
+    "scatter_add": lambda t: t.rand(3, 4).scatter_add(0, t.tensor([[9]]), t.ones(1, 1)),
+    "index_add": lambda t: t.rand(3, 4).index_add(0, t.tensor([-1]), t.ones(1, 4)),
+    "embedding": lambda t: t.nn.functional.embedding(t.tensor([-1]), t.rand(3, 4)),
+    "cross entropy": lambda t: t.nn.functional.cross_entropy(t.rand(2, 3), t.tensor([0, 10])),
+    "cross entropy with weights": lambda t: t.nn.functional.cross_entropy(t.rand(2, 3), t.tensor([0, -1]), t.ones(3)),
+    "nll of images": lambda t: t.nn.functional.nll_loss(t.rand(2, 3, 2), t.tensor([[0, 1], [1, 4]])),
+    "one_hot": lambda t: t.nn.functional.one_hot(t.tensor([5]), 3),
+    "one_hot of a negative class": lambda t: t.nn.functional.one_hot(t.tensor([-1]), 3),
+}
+
+
+def _written(x, key):
+    x[key] = 1.0
+    return x
+
+
+@pytest.mark.parametrize("name", AT_RUN_TIME)
+def test_what_is_found_at_run_time_is_torchs_error_too(name: str) -> None:
+    with pytest.raises(Exception) as want:
+        AT_RUN_TIME[name](oracle)
+    with pytest.raises(type(want.value)) as got:
+        AT_RUN_TIME[name](lazytorch).tolist()
+    assert str(got.value).partition("      [")[0] == str(want.value).split("\n")[0]

@@ -9,6 +9,7 @@ from lazytorch import dtypes
 from lazytorch.ir.declaration import RESULT, Attributes, Declaration, Operator, Trait
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.dialects.composite import composite, number, reference_of, zeros_like
+from lazytorch.ir.dialects.indirect import refuse
 from lazytorch.ir.types import TensorType
 
 _LETTERS = "abcdefghij"
@@ -376,9 +377,11 @@ def _infer_embedding(attributes: Attributes, weight: TensorType, index: TensorTy
     return TensorType(weight.dtype, (*index.shape, weight.shape[1]))
 
 
-def checked_index(index: Any, size: int) -> Any:
-    """The index with every negative number moved out of range, so that a gather raises for it."""
-    return arith.select(arith.compare(index, number(0, index), predicate="lt"), number(size, index), index)
+def checked_index(index: Any) -> Any:
+    """The index as i64, with every negative number moved out of range, so that a gather raises for it."""
+    if index.type.dtype is not dtypes.int64:
+        index = arith.cast(index, dtype=dtypes.int64)
+    return refuse(arith.compare(index, 0, predicate="ge"), index, index)
 
 
 def _embedding_gradient(op: Any, g: Any, operand: int) -> Any:
@@ -389,13 +392,13 @@ def _embedding_gradient(op: Any, g: Any, operand: int) -> Any:
         kept = tensor.reshape(arith.compare(index, number(padding, index), predicate="ne"), shape=(*index.type.shape, 1))
         assert len(g.type.shape) == rank + 1
         g = arith.select(kept, g, number(0, g))
-    return tensor.scatter_add(zeros_like(weight), index, g)
+    return tensor.scatter_add(zeros_like(weight), checked_index(index), g, fault="self")
 
 
 embedding: Declaration = composite(
     "nn.embedding",
     _infer_embedding,
-    lambda op: tensor.gather(op.operands[0], checked_index(op.operands[1], op.operands[0].type.shape[0])),
+    lambda op: tensor.gather(op.operands[0], checked_index(op.operands[1]), fault="self"),
     gradient=_embedding_gradient,
     attributes=("padding",),
     defaults={"padding": -1},

@@ -8,6 +8,7 @@ from lazytorch import dtypes
 from lazytorch.ir.declaration import Attributes, Declaration
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.dialects.composite import composite, number
+from lazytorch.ir.dialects.indirect import inside, refuse
 from lazytorch.ir.dialects.nn import log_softmax, require_floating, shifted, sum_along
 from lazytorch.ir.types import TensorType
 
@@ -73,7 +74,11 @@ class _Targets:
         """1 or the class's weight, 0 for an ignored row."""
         if self.weight is None:
             return arith.cast(self.valid, dtype=self.rows.type.dtype)
-        return arith.select(self.valid, tensor.gather(self.weight, self.index), number(0, self.weight))
+        return arith.select(
+            self.valid,
+            tensor.gather(self.weight, refuse(inside(self.index, self.classes), self.index, self.index), fault="target"),
+            number(0, self.weight),
+        )
 
     def picked(self, x: Any) -> Any:
         """x[row, target of the row]. A target that is no class leads out of range, so that the gather raises."""
@@ -81,11 +86,7 @@ class _Targets:
         flat = tensor.reshape(x, shape=(x.type.numel,))
         row = tensor.reshape(tensor.iota.build(x.builder, size=count, dtype=dtypes.int64), shape=self.shape)
         place = arith.add(arith.mul(row, number(self.classes, row)), self.index)
-        is_low = arith.compare(self.index, number(0, row), predicate="lt")
-        is_high = arith.compare(self.index, number(self.classes, row), predicate="ge")
-        outside = arith.add(self.index, number(x.type.numel, row))
-        place = arith.select(is_high, outside, place)
-        return tensor.gather(flat, arith.select(is_low, number(x.type.numel, row), place))
+        return tensor.gather(flat, refuse(inside(self.index, self.classes), place, self.index), fault="target")
 
     def one_hot(self) -> Any:
         """[rows, classes]: true at each row's class."""
