@@ -10,6 +10,7 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, math, tensor
+from lazytorch.ir.dialects.indirect import refuse
 from lazytorch.ir.trace import STATE, Node, record2
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import python_dtype, result_type
@@ -40,11 +41,15 @@ def _register_subclass(cls: type, **keywords: Any) -> None:
 attach("__init_subclass__", classmethod(_register_subclass))
 
 
+_REFUSED = {"bits": "fc", "numbers": "b", "integers": "bfc"}
+"""Kinds of element types that a rule has no meaning for."""
+
+
 class Binary:
     """A binary elementwise function: its operation, and how its operands' element types are promoted.
 
     rule: "promote" (common type), "true" (true division: integers become floating), "compare" (common type, result bool),
-    "bits" (no floating types).
+    "bits" (no floating types), "numbers" (no bool), "integers".
     """
 
     def __init__(self, name: str, declaration: Declaration, rule: str = "promote", **attributes: Any) -> None:
@@ -59,8 +64,8 @@ class Binary:
         dtype = result_type(a.dtype, rank_a, b.dtype, rank_b)
         if self.rule == "true" and dtype.kind not in "fc":
             dtype = default_dtype()
-        if self.rule == "bits" and dtype.kind in "fc":
-            raise RuntimeError(f"\"{self.name}_cpu\" not implemented for '{dtype.title}'")
+        if dtype.kind in _REFUSED.get(self.rule, ""):
+            raise NotImplementedError(f"\"{self.name}_cpu\" not implemented for '{dtype.title}'")
         if self.rule == "subtract" and a.dtype is dtypes.bool_ and b.dtype is dtypes.bool_:
             raise RuntimeError(
                 "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
@@ -190,7 +195,9 @@ AND, OR, XOR = (
 )
 COMPARISONS = {name: Binary(name, arith.compare, "compare", predicate=name) for name in ("eq", "ne", "lt", "le", "gt", "ge")}
 MAXIMUM, MINIMUM = Binary("maximum", arith.maximum), Binary("minimum", arith.minimum)
-FMOD = Binary("fmod", arith.remainder)
+FMOD = Binary("fmod", arith.remainder, "numbers")
+REMAINDER, FLOOR_DIVIDE = Binary("remainder", arith.remainder, "numbers"), Binary("div_floor", arith.div, "numbers")
+LEFT, RIGHT = Binary("lshift", arith.shift_left, "integers"), Binary("rshift", arith.shift_right, "integers")
 
 for _name, _binary, _differentiable in (
     ("add", ADD, True),
@@ -200,6 +207,8 @@ for _name, _binary, _differentiable in (
     ("and", AND, False),
     ("or", OR, False),
     ("xor", XOR, False),
+    ("lshift", LEFT, False),
+    ("rshift", RIGHT, False),
 ):
     define_operator(f"__{_name}__", _binary, _differentiable)
     if _name != "truediv":
@@ -262,36 +271,53 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         )
     place()
     na, nb = ADD.operands(input, other)
-    quotient = emit(arith.div, na, nb)
+    quotient = emit(arith.div, na, _divisor(na, nb))
     return result(emit(arith.trunc, quotient) if quotient.type.dtype.kind == "f" else quotient)
+
+
+def _divisor(na: Node, nb: Node) -> Node:
+    """The divisor of integers: RuntimeError if it is 0, at once for a Python number, else when the values are there."""
+    dtype, shape = nb.type.dtype, nb.type.shape
+    if dtype.kind not in "iu" or na.type.numel == 0:
+        return nb
+    if nb.signature is None and type(nb.buffer) is int:
+        if nb.buffer == 0:
+            raise RuntimeError("ZeroDivisionError")
+        return nb
+    # Every element picked by its own place, which a 0 makes one that is out of range.
+    count = nb.type.numel
+    own = tensor.reshape(tensor.iota.build(nb.builder, size=count, dtype=dtypes.int64), shape=shape)
+    at = refuse(arith.compare(nb, 0, predicate="ne"), own, own)
+    return emit(tensor.gather, emit(tensor.reshape, nb, shape=(count,)), at, fault="zero")
 
 
 @torch_function("floor_divide", inplace=True)
 def floor_divide(input: Any, other: Any) -> Tensor:
     """floor(input / other)"""
     place()
-    na, nb = ADD.operands(input, other)
+    na, nb = FLOOR_DIVIDE.operands(input, other)
     if na.type.dtype.kind == "f":
         rest = arith.remainder(na, nb)
-        wrong = arith.bit_and(
-            arith.compare(rest, 0.0, predicate="ne"),
-            arith.compare(arith.compare(rest, 0.0, predicate="lt"), arith.compare(nb, 0.0, predicate="lt"), predicate="ne"),
-        )
         quotient = arith.div(arith.sub(na, rest), nb)
-        quotient = arith.select(wrong, arith.sub(quotient, 1.0), quotient)
-        return result(arith.round_even(quotient))
-    return result(arith.div(arith.sub(na, _modulo(na, nb)), nb))
+        quotient = arith.round_even(arith.select(_other_side(rest, nb), arith.sub(quotient, 1.0), quotient))
+        return result(arith.select(arith.compare(nb, 0.0, predicate="eq"), arith.div(na, nb), quotient))
+    nb = _divisor(na, nb)
+    quotient = arith.div(na, nb)
+    return result(arith.select(_other_side(arith.remainder(na, nb), nb), arith.sub(quotient, 1), quotient))
+
+
+def _other_side(rest: Node, divisor: Node) -> Node:
+    """Whether the remainder of a division that truncates is not 0 and has another sign than the divisor."""
+    zero = 0.0 if rest.type.dtype.kind == "f" else 0
+    signs = arith.compare(rest, zero, predicate="lt"), arith.compare(divisor, zero, predicate="lt")
+    node: Node = arith.bit_and(arith.compare(rest, zero, predicate="ne"), arith.compare(*signs, predicate="ne"))
+    return node
 
 
 def _modulo(na: Node, nb: Node) -> Node:
     """Python's %: the sign of the divisor."""
     rest = arith.remainder(na, nb)
-    zero = 0.0 if na.type.dtype.kind == "f" else 0
-    wrong = arith.bit_and(
-        arith.compare(rest, zero, predicate="ne"),
-        arith.compare(arith.compare(rest, zero, predicate="lt"), arith.compare(nb, zero, predicate="lt"), predicate="ne"),
-    )
-    node: Node = arith.select(wrong, arith.add(rest, nb), rest)
+    node: Node = arith.select(_other_side(rest, nb), arith.add(rest, nb), rest)
     return node
 
 
@@ -299,8 +325,8 @@ def _modulo(na: Node, nb: Node) -> Node:
 def remainder(input: Any, other: Any) -> Tensor:
     """Python's input % other"""
     place()
-    na, nb = ADD.operands(input, other)
-    return result(_modulo(na, nb))
+    na, nb = REMAINDER.operands(input, other)
+    return result(_modulo(na, _divisor(na, nb)))
 
 
 @torch_function("pow", inplace=True)
@@ -375,7 +401,6 @@ def _binary_function(name: str, binary: Binary, *aliases: str, inplace: bool = T
 
 _binary_function("maximum", MAXIMUM, inplace=False)
 _binary_function("minimum", MINIMUM, inplace=False)
-_binary_function("fmod", FMOD)
 for _name, _binary in COMPARISONS.items():
     _binary_function(
         _name,
@@ -388,8 +413,22 @@ for _name, _binary in COMPARISONS.items():
             "le": ("less_equal",),
         }.get(_name, ()),
     )
-for _name, _binary in (("bitwise_and", AND), ("bitwise_or", OR), ("bitwise_xor", XOR)):
+for _name, _binary in (
+    ("bitwise_and", AND),
+    ("bitwise_or", OR),
+    ("bitwise_xor", XOR),
+    ("bitwise_left_shift", LEFT),
+    ("bitwise_right_shift", RIGHT),
+):
     _binary_function(_name, _binary)
+
+
+@torch_function("fmod", inplace=True)
+def fmod(input: Any, other: Any) -> Tensor:
+    """input - other * trunc(input / other): the sign of the input."""
+    place()
+    na, nb = FMOD.operands(input, other)
+    return result(emit(arith.remainder, na, _divisor(na, nb)))
 
 
 def _logical(name: str, declaration: Declaration) -> None:
@@ -423,5 +462,7 @@ for _name, _function in (
     ("and", FUNCTIONS["bitwise_and"]),
     ("or", FUNCTIONS["bitwise_or"]),
     ("xor", FUNCTIONS["bitwise_xor"]),
+    ("lshift", FUNCTIONS["bitwise_left_shift"]),
+    ("rshift", FUNCTIONS["bitwise_right_shift"]),
 ):
     _inplace_operator(_name, _function)

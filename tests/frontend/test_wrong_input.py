@@ -25,6 +25,12 @@ WRONG = {
     "cat of wrong shapes": lambda t: t.cat([t.ones(2, 3), t.ones(2, 4)], 0),
     "an in-place result of another shape": lambda t: t.ones(2).add_(t.ones(3, 2)),
     "an in-place result of another category": lambda t: t.ones(2, dtype=t.int64).add_(0.5),
+    "integers over the number 0": lambda t: t.arange(3) // 0,
+    "integers modulo the number 0": lambda t: t.arange(3) % 0,
+    "floor division of bools": lambda t: t.ones(2, dtype=t.bool) // t.ones(2, dtype=t.bool),
+    "a shift of floats": lambda t: t.ones(2) << 1,
+    "bits of floats": lambda t: t.ones(2) & 1,
+    "softmax of integers": lambda t: t.nn.functional.softmax(t.arange(3), 0),
     "view over gaps": lambda t: t.ones(2, 3).t().view(6),
     "writing to an expanded tensor": lambda t: t.ones(1).expand(3).add_(1),
 }
@@ -55,6 +61,9 @@ def test_an_index_known_only_at_run_time_names_the_line() -> None:
 
 
 AT_RUN_TIME = {
+    "floor division of integers by 0": lambda t: t.tensor([5, -7]) // t.tensor([2, 0]),
+    "remainder of integers by 0": lambda t: 1 % t.tensor([2, 0]),
+    "fmod of integers by 0": lambda t: t.fmod(t.tensor([[5], [7]]), t.tensor([2, 0])),
     "gather": lambda t: t.rand(3, 4).gather(1, t.tensor([[9]])),
     "gather of a negative index": lambda t: t.rand(3, 4).gather(1, t.tensor([[-1]])),
     "one index": lambda t: t.rand(4)[t.tensor([1, -9])],

@@ -268,9 +268,28 @@ bit_xor: Declaration = elementwise(
     "arith.bit_xor", np.bitwise_xor, commutative=True, kinds=BITS, doc="a ^ b; logical xor of i1"
 )
 bit_not: Declaration = elementwise("arith.bit_not", np.invert, kinds=BITS, doc="~a; logical not of i1")
-shift_left: Declaration = elementwise("arith.shift_left", np.left_shift, kinds=INTEGERS, doc="a << b")
+
+
+def _shift(shift: Callable[..., np.ndarray], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """A shift by any amount: what is not in [0, bits) shifts everything out."""
+    width = 8 * a.dtype.itemsize
+    fits = (b >= 0) & (b < width)
+    rest = -(a < 0).astype(a.dtype) if shift is np.right_shift and a.dtype.kind == "i" else np.zeros_like(a)
+    return np.where(fits, shift(a, np.where(fits, b, 0).astype(b.dtype)), rest)
+
+
+shift_left: Declaration = elementwise(
+    "arith.shift_left",
+    lambda a, b: _shift(np.left_shift, a, b),
+    kinds=INTEGERS,
+    doc="a << b; 0 where b is negative or not less than the width",
+)
 shift_right: Declaration = elementwise(
-    "arith.shift_right", np.right_shift, kinds=INTEGERS, doc="a >> b; arithmetic for signed, logical for unsigned"
+    "arith.shift_right",
+    lambda a, b: _shift(np.right_shift, a, b),
+    kinds=INTEGERS,
+    doc="a >> b, arithmetic for signed, logical for unsigned; where b is negative or not less than the width only the sign "
+    "stays",
 )
 
 PREDICATES: dict[str, Callable[..., np.ndarray]] = {

@@ -44,6 +44,7 @@ FAULTS: dict[str, tuple[type[Exception], Callable[[int], str]]] = {
     "element": (RuntimeError, lambda index: _BOUNDS),
     "self": (IndexError, lambda index: "index out of range in self"),
     "data": (RuntimeError, lambda index: "INDICES element is out of DATA bounds, id={index} axis_dim={size}"),
+    "zero": (RuntimeError, lambda index: "ZeroDivisionError"),
     "target": (IndexError, lambda index: "Target {index} is out of bounds."),
     "class": (
         RuntimeError,

@@ -16,10 +16,9 @@ _LETTERS = "abcdefghij"
 
 
 def require_floating(name: str, x: TensorType) -> None:
-    """Raise torch's RuntimeError for an element type that the function is not implemented for."""
+    """Raise torch's NotImplementedError for an element type that the function is not implemented for."""
     if x.dtype.kind != "f":
-        shown = x.dtype.torch_name.capitalize().replace("64", "").replace("Int", "Long" if "64" in x.dtype.name else "Int")
-        raise RuntimeError(f"\"{name}\" not implemented for '{shown}'")
+        raise NotImplementedError(f"\"{name}\" not implemented for '{x.dtype.title}'")
 
 
 def _infer_floating(name: str) -> Any:
