@@ -13,7 +13,7 @@ from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.dialects.indirect import refuse
 from lazytorch.ir.trace import STATE, Node, record2
 from lazytorch.ir.types import TensorType
-from lazytorch.ops.promotion import python_dtype, result_type
+from lazytorch.ops.promotion import common_type, python_dtype
 from lazytorch.ops.recording import (
     FUNCTIONS,
     NUMBERS,
@@ -24,6 +24,7 @@ from lazytorch.ops.recording import (
     node_of,
     number_leaf,
     place,
+    rank_of,
     result,
     torch_function,
     write_into,
@@ -61,7 +62,7 @@ class Binary:
 
     def common(self, a: TensorType, rank_a: int, b: TensorType, rank_b: int) -> DType:
         """The element type that both operands are cast to."""
-        dtype = result_type(a.dtype, rank_a, b.dtype, rank_b)
+        dtype = common_type(a.dtype, rank_a, b.dtype, rank_b)
         if self.rule == "true" and dtype.kind not in "fc":
             dtype = default_dtype()
         if dtype.kind in _REFUSED.get(self.rule, ""):
@@ -232,6 +233,22 @@ def _scaled(other: Any, alpha: Any) -> Any:
         if isinstance(other, Tensor)
         else other * alpha
     )
+
+
+@torch_function("result_type", method=False, out=False)
+def result_type(*operands: Any) -> DType:
+    """The element type of an operation on two tensors or numbers."""
+    if len(operands) != 2 or not all(isinstance(x, Tensor | int | float | complex) for x in operands):
+        kinds = ", ".join(type(x).__name__ for x in operands)
+        raise TypeError(f"result_type() received an invalid combination of arguments - got ({kinds})")
+    known = [(x.dtype, len(x.shape)) if isinstance(x, Tensor) else (python_dtype(x), -1) for x in operands]
+    return common_type(*known[0], *known[1])
+
+
+@torch_function("can_cast", method=False, out=False)
+def can_cast(from_: DType, to: DType) -> bool:
+    """Whether numbers of a type may be written to another: categories may only rise."""
+    return rank_of(from_) <= rank_of(to)
 
 
 @torch_function("add", inplace=True)

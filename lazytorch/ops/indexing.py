@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,11 +27,17 @@ def _items(key: Any, rank: int) -> list[Any]:
         x.ndim if _is_mask(x) else 1 for x in items if x is not None and x is not Ellipsis and not isinstance(x, bool)
     )
     if used > rank:
+        if not rank:
+            raise IndexError(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a "
+                "0-dim tensor to a number"
+            )
         raise IndexError(f"too many indices for tensor of dimension {rank}")
     dots = [i for i, x in enumerate(items) if x is Ellipsis]
     fill = [slice(None)] * (rank - used)
     if dots:
-        return items[: dots[0]] + fill + items[dots[0] + 1 :]
+        rest = [slice(None) if x is Ellipsis else x for x in items[dots[0] + 1 :]]
+        return items[: dots[0]] + fill[len(dots) - 1 :] + rest
     return items + fill
 
 
@@ -41,7 +48,8 @@ def _is_mask(x: Any) -> bool:
 def _as_index(x: Any) -> Any:
     """Lists and arrays as index tensors."""
     if isinstance(x, list | range):
-        return FUNCTIONS["tensor"](list(x))
+        made = FUNCTIONS["tensor"](list(x))
+        return made if made.dtype.kind in "bui" else made.long()
     if isinstance(x, np.ndarray):
         return FUNCTIONS["from_numpy"](x)
     return x
@@ -68,6 +76,8 @@ def _basic(self: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int, 
             for index in _index_tensors(item, out, d):
                 advanced.append((d, index))
                 d += 1
+        elif isinstance(item, str):
+            raise TypeError("new(): invalid data type 'str'")
         else:
             raise IndexError(
                 "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices "
@@ -85,11 +95,10 @@ def _selected(out: Tensor, d: int, index: int) -> Tensor:
 
 def _sliced(out: Tensor, d: int, item: slice) -> Tensor:
     size = out.shape[d]
-    step = 1 if item.step is None else int(item.step)
-    if step <= 0:
+    step = 1 if item.step is None else operator.index(item.step)
+    if step < 0:
         raise ValueError("step must be greater than zero")
-    bounds = [None if x is None else int(x) for x in (item.start, item.stop)]
-    start, stop, _ = slice(*bounds).indices(size)
+    start, stop, _ = slice(item.start, item.stop, step).indices(size)
     if start == 0 and stop == size and step == 1:
         return out
     return sliced(out, d, start, max(0, -(-(stop - start) // step)), step, "Slice")
@@ -223,6 +232,14 @@ def _scatter(out: Tensor, advanced: Sequence[tuple[int, Tensor]], items: Sequenc
     assign(out, emit(tensor.permute, back, order=tensor.inverse_order(tuple(order))))
 
 
+def _contains(self: Tensor, element: Any) -> bool:
+    """Whether some element equals a number (or tensor)."""
+    if not isinstance(element, Tensor | int | float | complex):
+        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
+    return bool(FUNCTIONS["any"](FUNCTIONS["eq"](self, element)))
+
+
+attach("__contains__", _contains)
 attach("__getitem__", _get)
 attach("__setitem__", _set)
 

@@ -143,44 +143,6 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
     return input.unsqueeze(1) * vec2
 
 
-@torch_function("einsum", method=False, out=False)
-def einsum(equation: str, *operands: Any) -> Tensor:
-    """Einstein summation of one or more operands, without ellipsis; contracted from the left."""
-    tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], list | tuple) else list(operands)
-    left, _, right = equation.replace(" ", "").partition("->")
-    terms = left.split(",")
-    if "." in equation:
-        raise NotImplementedError("einsum with an ellipsis is not supported yet; name the dimensions")
-    if any(len(set(term)) != len(term) for term in terms):
-        raise NotImplementedError("einsum with a letter twice in one operand (a diagonal) is not supported yet")
-    if len(terms) != len(tensors):
-        raise RuntimeError("einsum(): more operands were provided than specified in the equation")
-    if "->" not in equation:
-        right = "".join(sorted(x for x in set(left) - {","} if left.count(x) == 1))
-    place()
-    nodes = [value(x) for x in tensors]
-    total, letters = nodes[0], terms[0]
-    for position, (node, term) in enumerate(zip(nodes[1:], terms[1:], strict=True), 2):
-        later = set(right).union(*terms[position:])
-        total, letters = _drop(total, letters, later | set(term))
-        node, term = _drop(node, term, later | set(letters))
-        both = letters + "".join(x for x in term if x not in letters)
-        kept = "".join(x for x in both if x in later)
-        total = emit(tensor.contract, total, node, lhs=letters, rhs=term, out=kept)
-        letters = kept
-    total, letters = _drop(total, letters, set(right))
-    order = tuple([letters.index(x) for x in right])
-    return result(emit(tensor.permute, total, label="Permute", order=order) if order != tuple(range(len(order))) else total)
-
-
-def _drop(node: Node, letters: str, kept: set[str]) -> tuple[Node, str]:
-    """Sum over letters that nothing else names."""
-    dims = tuple([d for d, x in enumerate(letters) if x not in kept])
-    if not dims:
-        return node, letters
-    return emit(tensor.reduce_sum, node, dims=dims), "".join(x for x in letters if x in kept)
-
-
 def in_dtype(x: Tensor, dtype: DType) -> Node:
     """The tensor's node in an element type."""
     return cast(value(x), dtype)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from sys import _getframe
 from typing import Any
 
 from lazytorch import dtypes
@@ -43,6 +45,8 @@ def cast(node: Node, dtype: DType | None) -> Node:
     """The node in another element type."""
     if dtype is None or node.type.dtype is dtype:
         return node
+    if not isinstance(dtype, DType):
+        raise wrong_argument("dtype", "torch.dtype", dtype)
     return record_node(STATE.trace, arith.cast.operator(dtype=dtype), (node,))
 
 
@@ -85,6 +89,11 @@ def write_into(self: Tensor, outcome: Tensor, name: str = "") -> Tensor:
 
 
 _RANK = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+
+
+def rank_of(dtype: DType) -> int:
+    """The category of an element type: bool, whole, floating, complex."""
+    return _RANK[dtype.kind]
 
 
 def check_cast(have: DType, want: DType) -> None:
@@ -144,8 +153,52 @@ def _with_out(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+_OVERLOADED = frozenset(("sum", "mean", "max", "min", "prod", "var", "std", "norm", "squeeze", "transpose", "any", "all"))
+"""Functions that torch has in several forms: of a wrong argument it says that no form fits."""
+
+
+def called(argument: str = "") -> tuple[str, int]:
+    """The torch function that the user called, and which of its arguments (from 1) has a name; for error messages."""
+    name, position = "", 0
+    frame: Any = _getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(__package__ or ""):
+        code = frame.f_code
+        if code.co_name == "call" and "function" in frame.f_locals:
+            return frame.f_locals["function"].__name__.rstrip("_"), position + 1 if position else 0
+        if code.co_name.rstrip("_") in FUNCTIONS:
+            name = code.co_name.rstrip("_")
+            position = code.co_varnames.index(argument) if argument in code.co_varnames else 0
+        frame = frame.f_back
+    return name, position
+
+
+def wrong_argument(argument: str, expected: str, got: Any) -> TypeError:
+    """torch's error for an argument of a wrong type."""
+    kind = type(got).__name__
+    name, position = called(argument)
+    if name in _OVERLOADED:
+        return TypeError(f"{name}() received an invalid combination of arguments - got ({argument}={kind}, )")
+    position = position or int(argument == "size")
+    where = f" (position {position})" if position and argument != "dtype" else ""
+    return TypeError(f"{name}(): argument '{argument}'{where} must be {expected}, not {kind}")
+
+
+def element_type(dtype: Any, default: DType) -> DType:
+    """The element type that an optional argument `dtype` asks for."""
+    if dtype is None:
+        return default
+    if not isinstance(dtype, DType):
+        raise wrong_argument("dtype", "torch.dtype", dtype)
+    return dtype
+
+
 def dimension(dim: int, rank: int) -> int:
-    """A dimension number, negative ones counted from the end. Raises torch's IndexError."""
+    """A dimension number, negative ones counted from the end. Raises torch's IndexError, TypeError for no whole number."""
+    if not isinstance(dim, int):
+        try:
+            dim = operator.index(dim)
+        except TypeError:
+            raise wrong_argument("dim", "int", dim) from None
     limit = max(rank, 1)
     if not -limit <= dim < limit:
         raise IndexError(f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})")
@@ -158,7 +211,9 @@ def dimensions(dim: Any, rank: int) -> tuple[int, ...]:
         return tuple(range(rank))
     if isinstance(dim, int):
         dim = (dim,)
-    found = [dimension(int(d), rank) for d in dim]
+    if not isinstance(dim, tuple | list):
+        raise wrong_argument("dim", "int", dim)
+    found = [dimension(d, rank) for d in dim]
     if len(set(found)) != len(found):
         raise RuntimeError(f"dim {found[-1]} appears multiple times in the list of dims")
     return tuple(sorted(found)) if rank else ()

@@ -31,6 +31,34 @@ WRONG = {
     "a shift of floats": lambda t: t.ones(2) << 1,
     "bits of floats": lambda t: t.ones(2) & 1,
     "softmax of integers": lambda t: t.nn.functional.softmax(t.arange(3), 0),
+    "float of several elements": lambda t: float(t.ones(2)),
+    "index of several elements": lambda t: [1, 2][t.tensor([0, 1])],
+    "a string as index": lambda t: t.ones(2)["a"],
+    "a string as slice": lambda t: t.ones(2)["a":],
+    "a step of 0": lambda t: t.ones(2)[::0],
+    "a step back": lambda t: t.ones(2)[::-1],
+    "an index into no dimension": lambda t: t.tensor(1.0)[0],
+    "a dimension that is a string": lambda t: t.ones(2).sum(dim="q"),
+    "softmax along a string": lambda t: t.ones(2).softmax("q"),
+    "cat along a string": lambda t: t.cat([t.ones(2)], "q"),
+    "a dtype that is a string": lambda t: t.zeros(2, dtype="float32"),
+    "a size that is a string": lambda t: t.zeros("a"),
+    "a size that is no whole number": lambda t: t.zeros(1.5),
+    "a negative size": lambda t: t.zeros(-1),
+    "an unknown option": lambda t: t.ones(2, foo=1),
+    "a string as number": lambda t: t.full((2,), "a"),
+    "no chunks": lambda t: t.ones(2).chunk(0),
+    "a chunk of no dimension": lambda t: t.tensor(1.0).chunk(1),
+    "pieces of size 0": lambda t: t.ones(2).split(0),
+    "a string in a tensor": lambda t: "a" in t.ones(2),
+    "the common type of three": lambda t: t.result_type(1, 2, 3),
+    "einsum of too few operands": lambda t: t.einsum("ij,jk", t.ones(2, 3)),
+    "einsum with an unknown letter": lambda t: t.einsum("ij->k", t.ones(2, 3)),
+    "einsum with a letter twice in the result": lambda t: t.einsum("i->ii", t.ones(3)),
+    "einsum of sizes that differ": lambda t: t.einsum("ij,jk->ik", t.ones(2, 3), t.ones(2, 3)),
+    "einsum with too many letters": lambda t: t.einsum("ijk", t.ones(2, 3)),
+    "einsum with a digit": lambda t: t.einsum("i1", t.ones(2, 3)),
+    "the diagonal of a rectangle": lambda t: t.einsum("ii->i", t.ones(2, 3)),
     "view over gaps": lambda t: t.ones(2, 3).t().view(6),
     "writing to an expanded tensor": lambda t: t.ones(1).expand(3).add_(1),
 }
@@ -43,6 +71,7 @@ def _backward_twice(t):
     y.backward()
 
 
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
 @pytest.mark.parametrize("name", WRONG)
 def test_the_error_is_torchs(name: str) -> None:
     with pytest.raises(Exception) as want:
