@@ -28,7 +28,8 @@ class GradFunction:
 
     def name(self) -> str:
         """torch's name of the autograd node, `AddBackward0`."""
-        return gradient_name(self.node)
+        name = gradient_name(self.node)
+        return name if name.endswith(("0", "1", "2", "3", "4", "Backward")) else f"torch::autograd::{name}"
 
     @property
     def next_functions(self) -> tuple[tuple[GradFunction | AccumulateGrad | None, int], ...]:
@@ -39,7 +40,7 @@ class GradFunction:
         return tuple([_function_of(operand) for operand in node.operands])
 
     def __repr__(self) -> str:
-        return f"<{self.name()} object at {id(self.node):#x}>"
+        return f"<{gradient_name(self.node)} object at {id(self.node):#x}>"
 
 
 class AccumulateGrad:

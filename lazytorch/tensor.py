@@ -582,10 +582,11 @@ def _detached(self: Tensor) -> bool:
 
 
 def _with_history(trace: Trace, old: Node, new: Node) -> Node:
-    """What is written while no gradients are recorded keeps the history of what it replaces."""
-    if trace.grad_enabled or old.history is not True or new.history is not None:
+    """What is written has a history if what it replaces has one: the same one if no gradients are recorded."""
+    if old.history is not True or new.history is not None:
         return new
-    signature = tensor.overwrite.operator().signature(old.type, new.type)
+    operator = (tensor.forget if trace.grad_enabled else tensor.overwrite).operator()
+    signature = operator.signature(old.type, new.type)
     return record(trace, signature, (old, new), True)
 
 

@@ -218,12 +218,15 @@ def leaf(type: TensorType, buffer: Any, history: Any = None) -> Node:
     return node
 
 
+_WHOLE_NAMES = ("CopySlices", "CopyBackwards")
+
+
 def gradient_name(node: Node) -> str:
     """The name that torch gives the autograd node of an operation."""
     assert node.signature is not None
     name = _label(node.signature.operator)
-    if name.endswith("Backward") and name == node.signature.operator.label:
-        return name  # a torch.autograd.Function
+    if name in _WHOLE_NAMES or (name.endswith("Backward") and name == node.signature.operator.label):
+        return name  # the second: a torch.autograd.Function
     return f"{name[:-1]}Backward{name[-1]}" if name[-1:].isdigit() else f"{name}Backward0"
 
 

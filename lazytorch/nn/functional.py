@@ -25,10 +25,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     x, w = value(input), value(weight)
     if bias is None:
         return apply(ops.linear_without_bias(len(x.type.shape)), x, w)
-    return apply(_LINEAR, x, w, value(bias))
+    return apply(_LINEAR if len(x.type.shape) <= 2 else _LINEAR_OF_MANY, x, w, value(bias))
 
 
-_LINEAR = ops.linear.operator()
+_LINEAR, _LINEAR_OF_MANY = ops.linear.operator(), ops.linear.operator("View")
 _RELU = ops.relu.operator()
 
 
@@ -128,7 +128,8 @@ def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: An
 def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
     """The absolute difference."""
     kind = _reduction(size_average, reduce, reduction)
-    return apply(nn_loss.l1_loss.operator(reduction=kind), value(input), value(target))
+    label = {"mean": "Mean0", "sum": "Sum0"}.get(kind, "Abs")
+    return apply(nn_loss.l1_loss.operator(label, reduction=kind), value(input), value(target))
 
 
 def layer_norm(

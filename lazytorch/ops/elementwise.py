@@ -189,6 +189,7 @@ def define_operator(method: str, binary: Binary, differentiable: bool = True, sw
 
 ADD = Binary("add", arith.add)
 SUB = Binary("sub", arith.sub, "subtract")
+RSUB = Binary("sub", arith.sub, "subtract", label="Rsub1")
 MUL = Binary("mul", arith.mul)
 DIV = Binary("div", arith.div, "true")
 AND, OR, XOR = (
@@ -212,7 +213,9 @@ for _name, _binary, _differentiable in (
     ("rshift", RIGHT, False),
 ):
     define_operator(f"__{_name}__", _binary, _differentiable)
-    if _name != "truediv":
+    if _name == "sub":
+        define_operator("__rsub__", RSUB, True, swapped=True)
+    elif _name != "truediv":
         define_operator(f"__r{_name}__", _binary, _differentiable, swapped=True)
 for _name, _binary in COMPARISONS.items():
     define_operator(f"__{_name}__", _binary, False)
@@ -331,11 +334,10 @@ def _other_side(rest: Node, divisor: Node) -> Node:
     return node
 
 
-def _modulo(na: Node, nb: Node) -> Node:
+def _modulo(na: Node, nb: Node, label: str) -> Node:
     """Python's %: the sign of the divisor."""
     rest = arith.remainder(na, nb)
-    node: Node = arith.select(_other_side(rest, nb), arith.add(rest, nb), rest)
-    return node
+    return emit(arith.select, _other_side(rest, nb), arith.add(rest, nb), rest, label=label)
 
 
 @torch_function("remainder", inplace=True)
@@ -343,7 +345,8 @@ def remainder(input: Any, other: Any) -> Tensor:
     """Python's input % other"""
     place()
     na, nb = REMAINDER.operands(input, other)
-    return result(_modulo(na, _divisor(na, nb)))
+    label = "Remainder1" if isinstance(other, Tensor) else "Remainder0"
+    return result(_modulo(na, _divisor(na, nb), label))
 
 
 @torch_function("pow", inplace=True)
@@ -359,7 +362,8 @@ def pow(input: Any, exponent: Any) -> Tensor:
         whole = na.type.dtype
         double = dtypes.float64
         return result(cast(emit(math.pow_, cast(na, double), cast(nb, double), label="Pow"), whole))
-    return result(emit(math.pow_, na, nb, label="Pow0" if not isinstance(exponent, Tensor) else "Pow1"))
+    label = "Pow0" if not isinstance(exponent, Tensor) else "Pow1" if isinstance(input, Tensor) else "Pow2"
+    return result(emit(math.pow_, na, nb, label=label))
 
 
 def _special_power(input: Tensor, exponent: float) -> Tensor | None:

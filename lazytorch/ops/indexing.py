@@ -12,7 +12,19 @@ from lazytorch import dtypes
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.indirect import inside, refuse, wrapped
 from lazytorch.ir.trace import Node
-from lazytorch.ops.recording import FUNCTIONS, attach, cast, dimension, emit, node_of, place, result, torch_function
+from lazytorch.ops.recording import (
+    FUNCTIONS,
+    attach,
+    cast,
+    dimension,
+    emit,
+    named,
+    node_of,
+    place,
+    result,
+    torch_function,
+    view,
+)
 from lazytorch.ops.shaping import reshape, select, sliced, unsqueeze
 from lazytorch.tensor import Tensor, assign, from_array, value
 
@@ -151,7 +163,9 @@ def _get(self: Tensor, key: Any) -> Tensor:
     items = [_as_index(x) for x in _items(_tuple(key), len(self.shape))]
     out, advanced = _basic(self, items)
     if not advanced:
-        return FUNCTIONS["_alias"](out) if out is self else out
+        if out is not self:
+            return out
+        return view(self, tensor.alias.operator("Slice" if any(isinstance(x, slice) for x in _as_tuple(key)) else "Alias"))
     shape = out.shape
     index, order, bounds = _linear(shape, advanced)
     source = emit(tensor.permute, value(out), order=tuple(order))
@@ -166,6 +180,10 @@ def _get(self: Tensor, key: Any) -> Tensor:
         inner = list(range(width, width + len(rest)))
         picked = emit(tensor.permute, picked, label="Index", order=(*inner[:at], *range(width), *inner[at:]))
     return result(picked)
+
+
+def _as_tuple(key: Any) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)
 
 
 def _tuple(key: Any) -> Any:
@@ -244,13 +262,6 @@ attach("__getitem__", _get)
 attach("__setitem__", _set)
 
 
-@torch_function("_alias", method=False, out=False)
-def _alias(input: Tensor) -> Tensor:
-    from lazytorch.ops.recording import view
-
-    return view(input, tensor.alias.operator())
-
-
 @torch_function("_masked_write", method=False, out=False)
 def _masked_write(self: Tensor, mask: Tensor, new: Any) -> Tensor:
     """self[mask] = number, without asking for the mask."""
@@ -284,7 +295,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 @torch_function("masked_select")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, in one dimension."""
-    return input[mask]
+    return named(input[mask], "MaskedSelect")
 
 
 def _element_index(shape: Sequence[int], dim: int, index: Node) -> Node:

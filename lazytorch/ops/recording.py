@@ -67,6 +67,11 @@ def result(node: Node) -> Tensor:
     return wrap(STATE.trace, node)
 
 
+def named(x: Tensor, label: str) -> Tensor:
+    """What a function made of others gives: the same value, its history under the function's own name."""
+    return wrap(STATE.trace, emit(tensor.alias, value(x), label=label))
+
+
 def floating(x: Tensor) -> DType:
     """The element type of a function of real numbers: integers compute in the default floating type."""
     dtype = x.dtype

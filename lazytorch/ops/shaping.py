@@ -15,6 +15,7 @@ from lazytorch.ops.recording import (
     cast,
     dimension,
     emit,
+    named,
     place,
     result,
     torch_function,
@@ -330,15 +331,20 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     at = int(index)
     if not -shape[d] <= at < shape[d]:
         raise IndexError(f"select(): index {at} out of range for tensor of size {list(shape)} at dimension {d}")
-    piece = sliced(input, d, at % shape[d], 1, 1, "Select")
-    return view(piece, tensor.reshape.operator("Select", shape=(*shape[:d], *shape[d + 1 :])))
+    return _one(input, d, at % shape[d], "Select")
+
+
+def _one(input: Tensor, d: int, at: int, label: str) -> Tensor:
+    shape = input._node.type.shape
+    piece = sliced(input, d, at, 1, 1, label)
+    return view(piece, tensor.reshape.operator(label, shape=(*shape[:d], *shape[d + 1 :])))
 
 
 @torch_function("unbind", out=False)
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Every element along a dimension."""
     d = dimension(dim, len(input._node.type.shape))
-    return tuple([select(input, d, i) for i in range(input._node.type.shape[d])])
+    return tuple([_one(input, d, i, "Unbind") for i in range(input._node.type.shape[d])])
 
 
 def _iterate(self: Tensor) -> Any:
@@ -418,7 +424,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         at = (-shift) % size if size else 0
         if at:
             out = cat([narrow(out, dim, at, size - at), narrow(out, dim, 0, at)], dim)
-    return FUNCTIONS["clone"](out) if out is input else out
+    return named(out, "Roll")
 
 
 def _repeat(self: Tensor, *sizes: Any) -> Tensor:

@@ -19,6 +19,7 @@ from lazytorch.ops.recording import (
     cast,
     emit,
     floating,
+    named,
     node_of,
     place,
     result,
@@ -121,7 +122,7 @@ def round_(input: Tensor, *, decimals: int = 0) -> Tensor:
     x = value(input)
     scaled = emit(arith.mul if decimals > 0 else arith.div, x, scale)
     rounded = emit(arith.round_even, scaled)
-    return result(emit(arith.div if decimals > 0 else arith.mul, rounded, scale, label="Round"))
+    return result(emit(arith.div if decimals > 0 else arith.mul, rounded, scale, label="Round1"))
 
 
 @torch_function("square", inplace=True)
@@ -164,6 +165,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         if bound is not None:
             dtype = ADD.operands(input, bound)[0].type.dtype if dtype.kind not in "f" else dtype
     x = cast(value(input), dtype)
+    label = "Clamp0" if isinstance(min, Tensor) or isinstance(max, Tensor) else "Clamp1"
     inside = None
     out = x
     for bound, declaration, predicate in ((min, arith.maximum, "ge"), (max, arith.minimum, "le")):
@@ -175,7 +177,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if not x.history or not STATE.trace.grad_enabled:
         return result(out)
     assert inside is not None
-    return result(emit(CLAMPED, x, out, inside, label="Clamp1" if max is None else "Clamp0"))
+    return result(emit(CLAMPED, x, out, inside, label=label))
 
 
 def _clamped_gradient(op: Any, g: Any) -> Any:
@@ -198,13 +200,13 @@ CLAMPED = Declaration(
 @torch_function("clamp_min", inplace=True)
 def clamp_min(input: Tensor, min: Any) -> Tensor:
     """max(input, min)"""
-    return clamp(input, min=min)
+    return named(clamp(input, min=min), "ClampMin")
 
 
 @torch_function("clamp_max", inplace=True)
 def clamp_max(input: Tensor, max: Any) -> Tensor:
     """min(input, max)"""
-    return clamp(input, max=max)
+    return named(clamp(input, max=max), "ClampMax")
 
 
 @torch_function("where", method=False)
@@ -270,7 +272,7 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
         (lambda y: arith.compare(y, float("inf"), predicate="eq"), largest if posinf is None else posinf),
         (lambda y: arith.compare(y, float("-inf"), predicate="eq"), -largest if neginf is None else neginf),
     ):
-        x = arith.select(test(x), node_of(replacement, x.type.dtype), x)
+        x = emit(arith.select, test(x), node_of(replacement, x.type.dtype), x, label="NanToNum")
     return result(x)
 
 
@@ -283,19 +285,22 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     difference = arith.sub(b, a)
     low = arith.add(a, arith.mul(w, difference))
     high = arith.sub(b, arith.mul(difference, arith.sub(1.0, w)))
-    return result(arith.select(arith.compare(arith.abs_(w), 0.5, predicate="lt"), low, high))
+    near = arith.compare(arith.abs_(w), 0.5, predicate="lt")
+    return result(emit(arith.select, near, low, high, label="Lerp1" if isinstance(weight, Tensor) else "Lerp0"))
 
 
 @torch_function("addcmul", inplace=True)
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2"""
-    return input + tensor1 * tensor2 if value == 1 else input + (tensor1 * value) * tensor2
+    out = input + tensor1 * tensor2 if value == 1 else input + (tensor1 * value) * tensor2
+    return named(out, "Addcmul")
 
 
 @torch_function("addcdiv", inplace=True)
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2"""
-    return input + tensor1 / tensor2 if value == 1 else input + (tensor1 * value) / tensor2
+    out = input + tensor1 / tensor2 if value == 1 else input + (tensor1 * value) / tensor2
+    return named(out, "Addcdiv")
 
 
 # -- copies and conversions

@@ -469,7 +469,7 @@ attention: Declaration = composite(
     differentiable=(0, 1, 2, 3),
     attributes=("scale", "causal"),
     defaults={"causal": False},
-    gradient_name="ScaledDotProductAttention",
+    gradient_name="ScaledDotProductFlashAttentionForCpu",
     saves=(2,),
     doc="softmax(q k^T * scale + mask) v over the last two dimensions; an optional fourth operand is the mask: bool "
     "(true: attend) or added to the scores",

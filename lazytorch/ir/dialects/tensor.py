@@ -154,6 +154,16 @@ overwrite: Declaration = Declaration(
     gradient_name="Alias",
     doc="the second value with the history of the first: what a write through `detach()` leaves behind",
 )
+forget: Declaration = Declaration(
+    "tensor.forget",
+    lambda attributes, old, new: new,
+    traits=(Trait.PURE, Trait.COMPOSITE),
+    vjp=(lambda op, g: arith.constant.build(g.builder, value=0.0, type=op.operands[0].type), None),
+    reference=lambda attributes, old, new: new,
+    decompose=lambda op: op.operands[1],
+    gradient_name="Fill2",
+    doc="the second value, on which the first has no influence: what a write of constants leaves behind in a history",
+)
 
 
 def _infer_window(attributes: Attributes, x: TensorType) -> TensorType:
