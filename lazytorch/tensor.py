@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lazytorch import dtypes
-from lazytorch.codegen.views import Access, apply_view, contiguous
+from lazytorch import dtypes, layout
+from lazytorch.codegen.views import Access, contiguous
 from lazytorch.dtypes import DType
 from lazytorch.history import Accumulator, GradFunction, RemovableHandle
 from lazytorch.ir.backward import FREED
-from lazytorch.ir.core import Block, Operation, Value
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import tensor
 from lazytorch.ir.saved import SHARED, Written
@@ -186,16 +185,7 @@ class Tensor:
         """Strides and offset on the storage, as torch reports them."""
         if self._base is None:
             return contiguous(self._node.type.shape)
-        access: Access | None = contiguous(self._base._node.type.shape)
-        type: Any = self._base._node.type
-        for operator in self._view:
-            operation = Operation(operator, [Value(type, _NOWHERE, 0)])
-            type = operation.results[0].type
-            assert access is not None
-            access = apply_view(access, operation)
-            operation.operands = ()
-        assert access is not None
-        return access
+        return layout.access(self._base._node.type, self._view)
 
     def stride(self, dim: int | None = None) -> Any:
         """Elements to skip per step along each dimension, or along one."""
@@ -210,9 +200,7 @@ class Tensor:
         """Whether the elements lie in row-major order without gaps."""
         if self._base is None:
             return True
-        shape = self._node.type.shape
-        have, want = self._access().strides, contiguous(shape).strides
-        return 0 in shape or all(a == b or n == 1 for a, b, n in zip(have, want, shape, strict=True))
+        return layout.is_row_major(self._node.type.shape, self._access().strides)
 
     def data_ptr(self) -> int:
         """The address of the first element; computes the storage."""
@@ -362,7 +350,6 @@ class Tensor:
             self._retain = True
 
 
-_NOWHERE = Block()
 DATA = tensor.detach.operator("Data")
 """The view that `tensor.data` is."""
 
@@ -435,6 +422,7 @@ def reread(self: Tensor) -> Node:
     for operator in self._view:
         node = record_node(STATE.trace, operator, (node,))
         node.storage = SHARED
+    node.storage = layout.shared(base._node.type, self._view)
     self._node = node
     self._seen = base._version_count
     return node
@@ -475,21 +463,29 @@ def make_view(self: Tensor, operator: Operator, place: tuple[CodeType, int]) -> 
     trace = STATE.trace
     source = value(self)
     trace.place = place
+    root, operators = (self, (operator,)) if self._base is None else (self._base, (*self._view, operator))
     node = _part_of_leaf(source, operator)
     if node is None:
         node = record_node(trace, operator, (source,))
-        node.storage = SHARED
+        node.storage = layout.shared(root._node.type, operators)
         out = wrap(trace, node)
     else:
         out = of_leaf(node)
-    root = self._base
-    if root is None:
-        out._base, out._view = self, (operator,)
-        out._seen = self._version_count
-    else:
-        out._base, out._view = root, (*self._view, operator)
-        out._seen = root._version_count
+    out._base, out._view = root, operators
+    out._seen = root._version_count
     return out
+
+
+def arranged(trace: Trace, node: Node, operands: tuple[Node, ...]) -> Tensor:
+    """The tensor of an elementwise result. Its elements lie in memory in the order of the operands' elements, as torch lays
+    them out: where that is not row-major order, the tensor is a permuted view of a storage that is."""
+    order = layout.memory_order(node.type.shape, operands)
+    if order is None:
+        return wrap(trace, node)
+    stored = wrap(trace, record_node(trace, tensor.permute.operator(order=order), (node,)))
+    label = gradient_name(node).replace("Backward", "")
+    back = tensor.permute.operator(label, order=tensor.inverse_order(order))
+    return make_view(stored, back, trace.place or caller())
 
 
 def _part_of_leaf(source: Node, operator: Operator) -> Node | None:

@@ -16,8 +16,15 @@ from lazytorch.ir.location import from_frame_place
 from lazytorch.ir.trace import Node, Place, gradient_name
 from lazytorch.ir.types import TupleType
 
-SHARED = "shared"
-"""In `Node.storage`: this value is a view, it has the storage of its first operand."""
+
+class Shared(NamedTuple):
+    """In `Node.storage`: this value is a view, it has the storage of its first operand. `strides` are those that torch
+    reports, None where they are as for a tensor in row-major order (`SHARED`)."""
+
+    strides: tuple[int, ...] | None
+
+
+SHARED = Shared(None)
 
 
 class Written(NamedTuple):
@@ -29,7 +36,7 @@ class Written(NamedTuple):
 
 def written(node: Node) -> Written | None:
     """The write that replaced this value in its storage (views: in the storage they are views of)."""
-    while node.storage is SHARED and node.operands:
+    while type(node.storage) is Shared and node.operands:
         node = node.operands[0]
     mark = node.storage
     return mark if type(mark) is Written else None

@@ -161,7 +161,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return from_array(array, dtype)
 
 
-def _filled(number: Any, shape: tuple[int, ...], dtype: DType) -> Tensor:
+def _filled(number: Any, shape: tuple[int, ...], dtype: DType, *like: Tensor) -> Tensor:
     """A constant of the program: it takes no memory until somebody needs it."""
     if any(size < 0 for size in shape):
         if number == 0:
@@ -171,7 +171,7 @@ def _filled(number: Any, shape: tuple[int, ...], dtype: DType) -> Tensor:
     kind = dtype.kind
     number = float(number) if kind == "f" else bool(number) if kind == "b" else number
     operator = arith.constant.operator(value=number, type=TensorType(dtype, shape))
-    return result(RECORDER.emit(operator, ()))
+    return result(RECORDER.emit(operator, ()), *like)
 
 
 def _maker(name: str, number: Any) -> Callable[..., Tensor]:
@@ -184,7 +184,7 @@ def _maker(name: str, number: Any) -> Callable[..., Tensor]:
     torch_function(name, method=False)(function)
 
     def like(input: Tensor, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
-        out = _filled(number, tuple(input.shape), element_type(dtype, input.dtype))
+        out = _filled(number, tuple(input.shape), element_type(dtype, input.dtype), input)
         return finish(out, options, device)
 
     like.__name__, like.__doc__ = f"{name}_like", f"`{name}` in the shape and element type of a tensor."

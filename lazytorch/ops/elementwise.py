@@ -29,7 +29,7 @@ from lazytorch.ops.recording import (
     torch_function,
     write_into,
 )
-from lazytorch.tensor import Tensor, default_dtype, record_node, reread, value, wrap
+from lazytorch.tensor import Tensor, arranged, default_dtype, record_node, reread, value
 
 TENSOR_TYPES: set[type] = {Tensor}
 """Tensor and its subclasses: what the operators take the fast way for."""
@@ -87,7 +87,7 @@ class Binary:
         trace = STATE.trace
         place()
         na, nb = self.operands(a, b)
-        return wrap(trace, record_node(trace, self.operator, (na, nb)))
+        return result(record_node(trace, self.operator, (na, nb)), a, b)
 
     def operands(self, a: Any, b: Any) -> tuple[Node, Node]:
         """Both operands as nodes of the common element type; a Python number becomes a run-time argument."""
@@ -132,9 +132,11 @@ def {name}(a, b):
     trace.place = (frame.f_code, frame.f_lasti)
     if type(signature) is tuple:
         signature, dtype = signature
-        na = cast(na, dtype)
-        nb = cast(nb, dtype)
+        node = record2(trace, signature, cast(na, dtype), cast(nb, dtype), {history})
+        return arranged(trace, node, (na, nb))
     node = record2(trace, signature, na, nb, {history})
+    if na.storage is not None or nb.storage is not None:
+        return arranged(trace, node, (na, nb))
     self = new(Tensor)
     self._node = node
     self._base = None
@@ -158,7 +160,7 @@ def _other(binary: Binary, a: Tensor, b: Any, swapped: bool) -> Any:
     trace = STATE.trace
     trace.place = (frame.f_code, frame.f_lasti)
     operands = binary.operands(b, a) if swapped else binary.operands(a, b)
-    return wrap(trace, record_node(trace, binary.operator, operands))
+    return result(record_node(trace, binary.operator, operands), a, b)
 
 
 def define_operator(method: str, binary: Binary, differentiable: bool = True, swapped: bool = False) -> None:
@@ -172,6 +174,7 @@ def define_operator(method: str, binary: Binary, differentiable: bool = True, sw
         "Tensor": Tensor,
         "STATE": STATE,
         "_getframe": _getframe,
+        "arranged": arranged,
         "binary": binary,
         "cast": cast,
         "miss": binary.miss,
@@ -320,10 +323,12 @@ def floor_divide(input: Any, other: Any) -> Tensor:
         rest = arith.remainder(na, nb)
         quotient = arith.div(arith.sub(na, rest), nb)
         quotient = arith.round_even(arith.select(_other_side(rest, nb), arith.sub(quotient, 1.0), quotient))
-        return result(arith.select(arith.compare(nb, 0.0, predicate="eq"), arith.div(na, nb), quotient))
+        quotient = arith.select(arith.compare(nb, 0.0, predicate="eq"), arith.div(na, nb), quotient)
+        return result(quotient, input, other)
     nb = _divisor(na, nb)
     quotient = arith.div(na, nb)
-    return result(arith.select(_other_side(arith.remainder(na, nb), nb), arith.sub(quotient, 1), quotient))
+    wrong = _other_side(arith.remainder(na, nb), nb)
+    return result(arith.select(wrong, arith.sub(quotient, 1), quotient), input, other)
 
 
 def _other_side(rest: Node, divisor: Node) -> Node:
@@ -346,7 +351,7 @@ def remainder(input: Any, other: Any) -> Tensor:
     place()
     na, nb = REMAINDER.operands(input, other)
     label = "Remainder1" if isinstance(other, Tensor) else "Remainder0"
-    return result(_modulo(na, _divisor(na, nb), label))
+    return result(_modulo(na, _divisor(na, nb), label), input, other)
 
 
 @torch_function("pow", inplace=True)
@@ -363,7 +368,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
         double = dtypes.float64
         return result(cast(emit(math.pow_, cast(na, double), cast(nb, double), label="Pow"), whole))
     label = "Pow0" if not isinstance(exponent, Tensor) else "Pow1" if isinstance(input, Tensor) else "Pow2"
-    return result(emit(math.pow_, na, nb, label=label))
+    return result(emit(math.pow_, na, nb, label=label), input, exponent)
 
 
 def _special_power(input: Tensor, exponent: float) -> Tensor | None:
@@ -449,13 +454,15 @@ def fmod(input: Any, other: Any) -> Tensor:
     """input - other * trunc(input / other): the sign of the input."""
     place()
     na, nb = FMOD.operands(input, other)
-    return result(emit(arith.remainder, na, _divisor(na, nb)))
+    return result(emit(arith.remainder, na, _divisor(na, nb)), input, other)
 
 
 def _logical(name: str, declaration: Declaration) -> None:
     def function(input: Any, other: Any) -> Tensor:
         place()
-        return result(emit(declaration, cast(node_of(input), dtypes.bool_), cast(node_of(other), dtypes.bool_)))
+        return result(
+            emit(declaration, cast(node_of(input), dtypes.bool_), cast(node_of(other), dtypes.bool_)), input, other
+        )
 
     function.__name__, function.__doc__ = name, f"Elementwise `{name}`: anything but 0 is true."
     torch_function(name, inplace=True)(function)

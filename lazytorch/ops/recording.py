@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from sys import _getframe
@@ -9,12 +10,12 @@ from typing import Any
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
-from lazytorch.ir.declaration import Declaration, Operator
+from lazytorch.ir.declaration import Declaration, Operator, Trait
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import STATE, Node, leaf
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import python_dtype
-from lazytorch.tensor import Tensor, assign, caller, default_dtype, make_view, record_node, value, wrap
+from lazytorch.tensor import Tensor, arranged, assign, caller, default_dtype, make_view, record_node, value, wrap
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """The torch namespace: every function by name."""
@@ -29,6 +30,10 @@ def place() -> None:
 def number_leaf(number: Any, dtype: DType) -> Node:
     """A Python number as a run-time argument."""
     kind = dtype.kind
+    if kind in "iu" and type(number) is not int:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise RuntimeError("value cannot be converted to type int64_t without overflow")
+        number = int(number)
     return leaf(TensorType(dtype, ()), float(number) if kind == "f" else bool(number) if kind == "b" else number)
 
 
@@ -59,11 +64,19 @@ def apply(operator: Operator, *operands: Node) -> Tensor:
     """Record one operation for the user's line; its tensor."""
     trace = STATE.trace
     trace.place = caller()
-    return wrap(trace, record_node(trace, operator, operands))
+    node = record_node(trace, operator, operands)
+    if operands[0].storage is not None and operator.declaration.has(Trait.ELEMENTWISE):
+        return arranged(trace, node, operands)
+    return wrap(trace, node)
 
 
-def result(node: Node) -> Tensor:
-    """A tensor of a recorded node."""
+def result(node: Node, *like: Any) -> Tensor:
+    """A tensor of a recorded node. `like`: the tensors (and numbers) of which it is an elementwise function; its elements
+    lie in memory in their order."""
+    sources = [value(x) for x in like if isinstance(x, Tensor)]
+    for source in sources:
+        if source.storage is not None:
+            return arranged(STATE.trace, node, tuple(sources))
     return wrap(STATE.trace, node)
 
 

@@ -445,7 +445,7 @@ attach("repeat", _repeat)
 @torch_function("contiguous", out=False)
 def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
     """Itself if the elements lie in order, else a copy."""
-    return input if input.is_contiguous() else FUNCTIONS["clone"](input)
+    return input if input.is_contiguous() else FUNCTIONS["clone"](input, memory_format="torch.contiguous_format")
 
 
 def _triangle(name: str, predicate: str) -> None:

@@ -25,7 +25,7 @@ from lazytorch.ops.recording import (
     result,
     torch_function,
 )
-from lazytorch.tensor import Tensor, caller, record_node, value, wrap
+from lazytorch.tensor import Tensor, caller, record_node, value
 
 
 def _real_function(declaration: Declaration, *names: str, label: str = "") -> None:
@@ -38,7 +38,7 @@ def _real_function(declaration: Declaration, *names: str, label: str = "") -> No
         node = value(input)
         if node.type.dtype.kind != "f":
             node = cast(node, floating(input))
-        return wrap(trace, record_node(trace, operator, (node,)))
+        return result(record_node(trace, operator, (node,)), input)
 
     function.__name__ = names[0]
     function.__doc__ = f"Elementwise: {declaration.documentation}."
@@ -145,7 +145,7 @@ attach("__invert__", bitwise_not)
 def logical_not(input: Tensor) -> Tensor:
     """True where input is 0"""
     place()
-    return result(emit(arith.bit_not, cast(value(input), dtypes.bool_)))
+    return result(emit(arith.bit_not, cast(value(input), dtypes.bool_)), input)
 
 
 @torch_function("relu", inplace=True)
@@ -175,9 +175,9 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
             inside = fits if inside is None else arith.bit_and(inside, fits)
             out = declaration(out, limit)
     if not x.history or not STATE.trace.grad_enabled:
-        return result(out)
+        return result(out, input, min, max)
     assert inside is not None
-    return result(emit(CLAMPED, x, out, inside, label=label))
+    return result(emit(CLAMPED, x, out, inside, label=label), input, min, max)
 
 
 def _clamped_gradient(op: Any, g: Any) -> Any:
@@ -220,7 +220,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         a, b = node_of(input, dtype), node_of(other, dtype)
     else:
         a, b = ADD.operands(input, other)
-    return result(emit(arith.select, value(condition), a, b))
+    return result(emit(arith.select, value(condition), a, b), condition, input, other)
 
 
 def _number_types(a: Any, b: Any) -> tuple[Any, int, Any, int]:
@@ -246,7 +246,7 @@ def masked_fill(input: Tensor, mask: Tensor, value_: Any = None, **keywords: Any
 def _test(name: str, test: Callable[[Any], Any]) -> None:
     def function(input: Tensor) -> Tensor:
         place()
-        return result(test(value(input)))
+        return result(test(value(input)), input)
 
     function.__name__, function.__doc__ = name, f"Whether each element is {name[2:]}."
     torch_function(name, out=False)(function)
@@ -286,7 +286,9 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     low = arith.add(a, arith.mul(w, difference))
     high = arith.sub(b, arith.mul(difference, arith.sub(1.0, w)))
     near = arith.compare(arith.abs_(w), 0.5, predicate="lt")
-    return result(emit(arith.select, near, low, high, label="Lerp1" if isinstance(weight, Tensor) else "Lerp0"))
+    return result(
+        emit(arith.select, near, low, high, label="Lerp1" if isinstance(weight, Tensor) else "Lerp0"), input, end, weight
+    )
 
 
 @torch_function("addcmul", inplace=True)
@@ -311,7 +313,9 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """A copy with its own storage."""
     from lazytorch.ir.dialects import tensor
 
-    return apply(tensor.alias.operator("Clone"), value(input))
+    place()
+    node = emit(tensor.alias, value(input), label="Clone")
+    return result(node) if memory_format == "torch.contiguous_format" else result(node, input)
 
 
 def _convert(self: Tensor, dtype: Any, copy: bool = False) -> Tensor:

@@ -27,13 +27,14 @@ def broadcast_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     left = (1,) * (rank - len(a)) + a
     right = (1,) * (rank - len(b)) + b
     out = []
-    for dimension, (x, y) in enumerate(zip(left, right, strict=True)):
+    for dimension in reversed(range(rank)):
+        x, y = left[dimension], right[dimension]
         if x != y and x != 1 and y != 1:
             raise RuntimeError(
                 f"The size of tensor a ({x}) must match the size of tensor b ({y}) at non-singleton dimension {dimension}"
             )
         out.append(y if x == 1 else x)
-    return tuple(out)
+    return tuple(reversed(out))
 
 
 def elementwise_type(*types: Type) -> Type:
