@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lazytorch.ir.trace import Node, gradient_name, result
@@ -85,3 +86,17 @@ class RemovableHandle:
     def remove(self) -> None:
         """Take the hook away."""
         self._hooks.pop(self._key, None)
+
+
+HOOKED: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
+"""Tensors with hooks or a retained gradient: what a backward walk has to look for."""
+
+
+def add_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+    """Register a gradient hook."""
+    if not hasattr(self, "_hooks"):
+        self._hooks = {}
+    key = max(self._hooks, default=0) + 1
+    self._hooks[key] = hook
+    HOOKED[id(self)] = self
+    return RemovableHandle(self._hooks, key)

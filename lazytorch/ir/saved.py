@@ -27,11 +27,8 @@ class Shared(NamedTuple):
 SHARED = Shared(None)
 
 
-class Written(NamedTuple):
-    """In `Node.storage`: the storage holds another value by now. `version` is how often it had been written before."""
-
-    version: int
-    place: Place | None
+Written = tuple[int, Place | None]
+"""In `Node.storage`: the storage holds another value by now. How often it had been written before, and where it was then."""
 
 
 def written(node: Node) -> Written | None:
@@ -39,7 +36,7 @@ def written(node: Node) -> Written | None:
     while type(node.storage) is Shared and node.operands:
         node = node.operands[0]
     mark = node.storage
-    return mark if type(mark) is Written else None
+    return mark if type(mark) is tuple else None
 
 
 def check_unmodified(node: Node) -> None:
@@ -56,7 +53,7 @@ def check_unmodified(node: Node) -> None:
     marks = {}
     for position, operand in enumerate(node.operands):
         mark = written(operand)
-        if mark is not None and mark.place is not node.place:
+        if mark is not None and mark[1] is not node.place:
             marks[position] = mark
     mark = written(node)
     if mark is not None:
@@ -78,11 +75,12 @@ def check_saved(value: Node) -> None:
 
 
 def _message(value: Node, mark: Written) -> str:
+    version, place = mark
     maker = f", which is output 0 of {gradient_name(value)}," if value.history is True else ""
     return (
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[torch.{value.type.dtype.title}Tensor {list(value.type.shape)}]{maker} is at version {mark.version + 1}; expected "
-        f"version {mark.version} instead. It was written at {from_frame_place(mark.place)}."
+        f"[torch.{value.type.dtype.title}Tensor {list(value.type.shape)}]{maker} is at version {version + 1}; expected "
+        f"version {version} instead. It was written at {from_frame_place(place)}."
     )
 
 

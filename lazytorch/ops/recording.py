@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from functools import cache
 from sys import _getframe
 from typing import Any
 
@@ -12,10 +13,10 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration, Operator, Trait
 from lazytorch.ir.dialects import arith, tensor
-from lazytorch.ir.trace import STATE, Node, leaf
+from lazytorch.ir.trace import STATE, Node, leaf, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import python_dtype
-from lazytorch.tensor import Tensor, arranged, assign, caller, default_dtype, make_view, record_node, value, wrap
+from lazytorch.tensor import Tensor, arranged, assign, caller, default_dtype, make_view, value, wrap
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """The torch namespace: every function by name."""
@@ -34,7 +35,13 @@ def number_leaf(number: Any, dtype: DType) -> Node:
         if isinstance(number, float) and not math.isfinite(number):
             raise RuntimeError("value cannot be converted to type int64_t without overflow")
         number = int(number)
-    return leaf(TensorType(dtype, ()), float(number) if kind == "f" else bool(number) if kind == "b" else number)
+    return leaf(scalar_type(dtype), float(number) if kind == "f" else bool(number) if kind == "b" else number)
+
+
+@cache
+def scalar_type(dtype: DType) -> TensorType:
+    """The type of one number."""
+    return TensorType(dtype, ())
 
 
 def node_of(x: Any, dtype: DType | None = None) -> Node:
@@ -63,7 +70,7 @@ def emit(declaration: Declaration, *operands: Node, label: str = "", **attribute
 def apply(operator: Operator, *operands: Node) -> Tensor:
     """Record one operation for the user's line; its tensor."""
     trace = STATE.trace
-    trace.place = caller()
+    trace.place = trace.call or caller()
     node = record_node(trace, operator, operands)
     if operands[0].storage is not None and operator.declaration.has(Trait.ELEMENTWISE):
         return arranged(trace, node, operands)
