@@ -240,7 +240,7 @@ def convert(f: FunctionEmitter, name: str, source: Type, target: Type) -> str:
             return f.op(f"fcmp une {before} {name}, {literal(0.0, source)}")
         return f.op(f"icmp ne {before} {name}, {literal(0, source)}")
     if a.kind == "f" and b.kind == "f":
-        if a.itemsize == b.itemsize:  # f16 <-> bf16
+        if a.itemsize == b.itemsize or (b.itemsize == 2 and a.itemsize == 8):  # f16 <-> bf16, f64 -> f16: rounded twice
             wide = source.with_dtype(dtypes.float32)
             return convert(f, convert(f, name, source, wide), wide, target)
         return f.op(f"{'fpext' if a.itemsize < b.itemsize else 'fptrunc'} {before} {name} to {after}")
@@ -260,21 +260,22 @@ def convert(f: FunctionEmitter, name: str, source: Type, target: Type) -> str:
 
 
 def _to_integer(f: FunctionEmitter, name: str, source: Type, target: Type) -> str:
-    """Truncation; what does not fit (nan, infinity) becomes the smallest i64, of which narrower types keep the low bits.
+    """Truncation to `arith.integer_of_float`'s type; what does not fit (nan, infinity) becomes its smallest number.
 
     The same on every CPU, which the bare instruction is not.
     """
-    wide = source.with_dtype(dtypes.int64)
-    before, after = llvm_type(source), llvm_type(wide)
-    flag = llvm_type(source.with_dtype(dtypes.bool_))
-    limit = 9.2233720368547758e18 if source.dtype.itemsize > 2 else None
     if source.dtype.itemsize < 4:
         up = source.with_dtype(dtypes.float32)
         return _to_integer(f, convert(f, name, source, up), up, target)
-    low = f.op(f"fcmp oge {before} {name}, {literal(-limit if limit else 0, source)}")
+    wide = source.with_dtype(arith.integer_of_float(target.dtype))
+    before, after = llvm_type(source), llvm_type(wide)
+    flag = llvm_type(source.with_dtype(dtypes.bool_))
+    limit = 2.0 ** (wide.dtype.bits - 1)
+    # Between -limit - 1 and -limit lie numbers that truncate to -limit; what does not fit becomes -limit too.
+    low = f.op(f"fcmp oge {before} {name}, {literal(-limit, source)}")
     high = f.op(f"fcmp olt {before} {name}, {literal(limit, source)}")
     fits = f.op(f"and {flag} {low}, {high}")
     safe = f.op(f"select {flag} {fits}, {before} {name}, {before} {literal(0.0, source)}")
     number = f.op(f"fptosi {before} {safe} to {after}")
-    number = f.op(f"select {flag} {fits}, {after} {number}, {after} {literal(-(2**63), wide)}")
+    number = f.op(f"select {flag} {fits}, {after} {number}, {after} {literal(-int(limit), wide)}")
     return convert(f, number, wide, target)

@@ -175,16 +175,26 @@ def _share(op: Any, g: Any, i: int) -> Any:
     return select(tied, mul(g, 0.5), select(chosen, g, mul(g, 0.0)))
 
 
+def larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The meaning of maximum; which of two equal zeros np.maximum gives depends on the length of the array."""
+    return np.where((a >= b) | (a != a), a, b)
+
+
+def smaller(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The meaning of minimum."""
+    return np.where((a <= b) | (a != a), a, b)
+
+
 maximum: Declaration = elementwise(
     "arith.maximum",
-    np.maximum,
+    larger,
     vjp=(lambda op, g: _share(op, g, 0), lambda op, g: _share(op, g, 1)),
     gradient_name="Maximum",
     doc="the larger; nan if either is nan; of equal zeros the first, so it does not commute",
 )
 minimum: Declaration = elementwise(
     "arith.minimum",
-    np.minimum,
+    smaller,
     vjp=(lambda op, g: _share(op, g, 0), lambda op, g: _share(op, g, 1)),
     gradient_name="Minimum",
     doc="the smaller; nan if either is nan; of equal zeros the first, so it does not commute",
@@ -290,15 +300,27 @@ select: Declaration = Declaration(
 )
 
 
+def integer_of_float(target: DType) -> DType:
+    """The type a float is truncated to on its way to an integer type, of which narrower types keep the low bits."""
+    return dtypes.int64 if target in (dtypes.int64, dtypes.uint64, dtypes.uint32, dtypes.index) else dtypes.int32
+
+
 def convert(array: np.ndarray, source: DType, target: DType) -> np.ndarray:
-    """`tensor.to(dtype)`: floats to integers truncate, anything to bool is `!= 0`. bfloat16 is not stored here."""
+    """`tensor.to(dtype)`: floats to integers truncate, and what does not fit is the smallest number of
+    `integer_of_float`; 16-bit floats are rounded from f32; anything to bool is `!= 0`. bfloat16 is not stored here."""
     if target is dtypes.bool_:
         return np.asarray(array != 0)
     with np.errstate(invalid="ignore", over="ignore"):
         if source.kind == "c" and target.kind != "c":
             array = array.real
         if source.kind == "f" and target.kind in "ui":
-            array = np.nan_to_num(np.trunc(array), nan=-(2.0**63), posinf=-(2.0**63), neginf=-(2.0**63)).astype(np.int64)
+            wide = integer_of_float(target).numpy
+            limit = -float(np.iinfo(wide).min)
+            whole = np.trunc(array.astype(np.float64))
+            fits = (whole >= -limit) & (whole < limit)
+            array = np.where(fits, np.where(fits, whole, 0).astype(wide), np.iinfo(wide).min)
+        if target is dtypes.float16:
+            array = array.astype(np.float32)
         return array.astype(target.numpy)
 
 

@@ -472,9 +472,9 @@ reduce_max: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     vjp=(_extreme_vjp,),
-    reference=lambda attributes, x: np.max(x, attributes.dims),
+    reference=lambda attributes, x: accumulation.extreme(x, attributes.dims, arith.larger, np.maximum, -np.inf),
     gradient_name="Amax",
-    doc="largest over `dims`; nan if any is nan",
+    doc="largest over `dims`; nan if any is nan; of equal zeros the first in the order in which sums accumulate",
 )
 reduce_min: Declaration = Declaration(
     "tensor.reduce_min",
@@ -482,9 +482,9 @@ reduce_min: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     vjp=(_extreme_vjp,),
-    reference=lambda attributes, x: np.min(x, attributes.dims),
+    reference=lambda attributes, x: accumulation.extreme(x, attributes.dims, arith.smaller, np.minimum, np.inf),
     gradient_name="Amin",
-    doc="smallest over `dims`; nan if any is nan",
+    doc="smallest over `dims`; nan if any is nan; of equal zeros the first in the order in which sums accumulate",
 )
 reduce_any: Declaration = Declaration(
     "tensor.reduce_any",

@@ -153,3 +153,13 @@ def pad_of_nothing(operation: Operation, rewriter: Rewriter) -> bool:
 def concat_of_one(operation: Operation, rewriter: Rewriter) -> bool:
     """concat(x) → x"""
     return len(operation.operands) == 1 and replace_by_operand(operation, operation.operands[0], rewriter)
+
+
+def reduction_over_nothing(operation: Operation, rewriter: Rewriter) -> bool:
+    """a reduction of x over no dimensions → x"""
+    return not operation.attributes.dims and replace_by_operand(operation, operation.operands[0], rewriter)
+
+
+for _declaration in all_declarations():
+    if _declaration.has(Trait.REDUCTION) and "dims" in _declaration.attribute_names:
+        _declaration.canonicalization(reduction_over_nothing)
