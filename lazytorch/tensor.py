@@ -471,6 +471,8 @@ def reread(self: Tensor) -> Node:
     node = base._node
     for operator in self._view:
         node = record_node(STATE.trace, operator, (node,))
+    if isinstance(self._node.history, Accumulator):  # a view that was made a leaf stays one
+        node.history = self._node.history
     self._node = node
     self._seen = base._version_count
     return node
@@ -587,8 +589,9 @@ def assign(self: Tensor, node: Node) -> Tensor:
     """Write: the tensor's elements become those of `node`, which has its shape and dtype. All its aliases see it."""
     trace = STATE.trace
     root = self._base if self._base is not None else self
-    if trace.grad_enabled and isinstance(root._node.history, Accumulator) and not _detached(self):
-        kind = "a leaf Variable" if self._base is None else "a view of a leaf Variable"
+    own = isinstance(self._node.history, Accumulator)
+    if trace.grad_enabled and (own or (isinstance(root._node.history, Accumulator) and not _detached(self))):
+        kind = "a leaf Variable" if own else "a view of a leaf Variable"
         raise RuntimeError(f"{kind} that requires grad is being used in an in-place operation.")
     if self._base is None:
         _replace(trace, self, node)
@@ -600,6 +603,8 @@ def assign(self: Tensor, node: Node) -> Tensor:
     for operator, before in zip(reversed(self._view), reversed(steps), strict=True):
         contents = _write_through(trace, operator, before, contents)
     _replace(trace, root, contents)
+    if own:
+        return self  # read again when it is asked for, as the leaf that it is
     self._node = node
     self._seen = root._version_count
     return self

@@ -17,6 +17,7 @@ from lazytorch.tensor import Tensor, assign, caller, default_dtype, make_view, r
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """The torch namespace: every function by name."""
 NUMBERS = (int, float, bool, complex)
+_PYTHON_TYPES: dict[str, Callable[[Any], Any]] = {"f": float, "b": bool, "i": int, "u": int, "c": complex}
 
 
 def place() -> None:
@@ -25,9 +26,9 @@ def place() -> None:
 
 
 def number_leaf(number: Any, dtype: DType) -> Node:
-    """A Python number as a run-time argument."""
-    kind = dtype.kind
-    return leaf(TensorType(dtype, ()), float(number) if kind == "f" else bool(number) if kind == "b" else number)
+    """A Python number as a run-time argument; a fraction is cut off for an integer type."""
+    convert = _PYTHON_TYPES[dtype.kind]
+    return leaf(TensorType(dtype, ()), convert(number))
 
 
 def node_of(x: Any, dtype: DType | None = None) -> Node:

@@ -362,7 +362,8 @@ def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
     """A copy with dimensions reversed."""
     rank = len(input._node.type.shape)
     place()
-    return result(emit(tensor.flip, value(input), dims=tuple(sorted(dimension(d, rank) for d in dims))))
+    flipped = tuple(sorted(dimension(d, rank) for d in dims))
+    return result(emit(tensor.flip, value(input), dims=flipped if rank else ()))
 
 
 def _flip_method(self: Tensor, *dims: Any) -> Tensor:

@@ -83,7 +83,8 @@ class Decompose(Pass):
         return remaining
 
     def _close_up(self, operation: Operation) -> Operation | None:
-        """Take away kept dimensions (of size 1) between the reduced ones; the first operation still to be looked at."""
+        """Take away kept dimensions of size 1 between the reduced ones, or, where wider ones lie between them, all of
+        these, which are of size 1 then; the first operation still to be looked at."""
         following = operation.next
         dims: tuple[int, ...] = operation.attributes.dims
         if not dims or len(dims) == dims[-1] + 1 - dims[0]:
@@ -92,6 +93,8 @@ class Decompose(Pass):
         assert isinstance(operand.type, TensorType) and operation.parent is not None
         shape = tuple([n for d, n in enumerate(operand.type.shape) if d in dims or not dims[0] < d < dims[-1]])
         neighbours = tuple(range(dims[0], dims[0] + len(dims)))
+        if TensorType(operand.type.dtype, shape).numel != operand.type.numel:
+            shape, neighbours = (1, *result.type.shape), (0,)
         with inserting(IRBuilder(operation.parent, operation, operation.location)):
             reduced = operation.declaration(tensor.reshape(operand, shape=shape), dims=neighbours)
             outcome = tensor.reshape(reduced, shape=result.type.shape)
