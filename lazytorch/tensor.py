@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from sys import _getframe
+from sys import _getframe, getrefcount
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -287,10 +287,12 @@ class Tensor:
         if self.dtype is dtypes.bfloat16:
             raise TypeError("Got unsupported ScalarType BFloat16")
         root = root_of(self)
+        if STATE.trace.nodes:  # what is pending may read the memory that is handed out: it sees the values of now
+            synchronize(STATE.trace, (), "numpy()")
         node = realize(root, "numpy()")
         if not isinstance(node.buffer, Buffer):
             materialise_number(root)
-        buffer = root._node.buffer
+        buffer = _own_buffer(root)
         buffer.shared = True
         access, itemsize = self._access(), self.dtype.itemsize
         if any(stride < 0 for stride in access.strides):
@@ -465,12 +467,14 @@ def value(self: Tensor) -> Node:
 
 
 def reread(self: Tensor) -> Node:
-    """Apply the view to the storage's present contents."""
-    base = self._base
+    """Apply the view to the storage's present contents, with the storage's history whatever the grad mode."""
+    base, trace = self._base, STATE.trace
     assert base is not None
     node = base._node
+    grad_enabled, trace.grad_enabled = trace.grad_enabled, True
     for operator in self._view:
-        node = record_node(STATE.trace, operator, (node,))
+        node = record_node(trace, operator, (node,))
+    trace.grad_enabled = grad_enabled
     if isinstance(self._node.history, Accumulator):  # a view that was made a leaf stays one
         node.history = self._node.history
     self._node = node
@@ -485,13 +489,11 @@ def record_node(trace: Trace, operator: Operator, operands: tuple[Node, ...], di
     if signature is None:
         signature = operator.signature(*types)
     history = None
-    if differentiable and trace.grad_enabled:
+    if differentiable and trace.grad_enabled and signature.differentiable:
         for operand in operands:
             if operand.history is not None:
                 history = True
                 break
-    if history and operator.declaration is tensor.detach:
-        history = None
     return record(trace, signature, operands, history)
 
 
@@ -556,6 +558,16 @@ def realize(self: Tensor, cause: str) -> Node:
     return node
 
 
+def _own_buffer(root: Tensor) -> Buffer:
+    """The storage's memory, copied first if other values may lie in it too."""
+    node = root._node
+    buffer: Buffer = node.buffer
+    if not buffer.shared and getrefcount(buffer) > 3:  # the node, the variable here, the call
+        buffer = node.buffer = buffer.copy()
+        root._version_count += 1
+    return buffer
+
+
 def materialise_number(self: Tensor) -> None:
     """Give a tensor that holds a Python number memory."""
     array = np.asarray(self._node.buffer, self._node.type.dtype.numpy)
@@ -603,8 +615,8 @@ def assign(self: Tensor, node: Node) -> Tensor:
     for operator, before in zip(reversed(self._view), reversed(steps), strict=True):
         contents = _write_through(trace, operator, before, contents)
     _replace(trace, root, contents)
-    if own:
-        return self  # read again when it is asked for, as the leaf that it is
+    if own or (node.history is None and root._node.history is not None):
+        return self  # read again when it is asked for, with its history
     self._node = node
     self._seen = root._version_count
     return self
@@ -618,6 +630,8 @@ def _replace(trace: Trace, root: Tensor, node: Node) -> None:
     old = root._node
     if node.signature is None or (isinstance(old.history, Accumulator) and node is not old):
         node = record_node(trace, tensor.alias.operator(), (node,))
+    if node.history is None and (old.history is True or old.history is FREED):
+        node = _keep_history(trace, old, node)
     if isinstance(old.history, Accumulator):
         node.history = old.history
     if isinstance(old.buffer, Buffer):
@@ -628,6 +642,15 @@ def _replace(trace: Trace, root: Tensor, node: Node) -> None:
     root._version_count += 1
     if isinstance(old.buffer, Buffer) and old.buffer.shared:
         synchronize(trace, (), "a write to memory that NumPy shares")
+
+
+def _keep_history(trace: Trace, old: Node, new: Node) -> Node:
+    """Values without a history, as the new contents of a storage that has one: gradients pass by a write that autograd
+    does not see, and end at one that it does."""
+    if trace.grad_enabled:
+        rank = len(old.type.shape)
+        return record_node(trace, tensor.insert_slice.operator(starts=(0,) * rank, steps=(1,) * rank), (old, new))
+    return record(trace, tensor.overwrite.operator().signature(old.type, new.type), (old, new), old.history)
 
 
 def _write_through(trace: Trace, operator: Operator, base: Node, new: Node) -> Node:

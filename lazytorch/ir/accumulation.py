@@ -40,7 +40,7 @@ def innermost_group(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int,
 
 def reduce(x: np.ndarray, dims: tuple[int, ...], combine: np.ufunc, identity: float) -> np.ndarray:
     """tensor.reduce_sum and reduce_prod: float32 and float64 as `reduce_in_order` says, other types in any order."""
-    if x.dtype in (np.float32, np.float64):
+    if x.dtype in (np.float32, np.float64) or not dims:
         return reduce_in_order(x, dims, combine, identity)
     return np.asarray(combine.reduce(x, axis=dims, dtype=x.dtype))
 

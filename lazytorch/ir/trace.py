@@ -242,7 +242,8 @@ class Recorder:
         if signature is None:
             signature = operator.signature(*types)
         trace = STATE.trace
-        node = record(trace, signature, tuple(operands), self.history_of(trace, operands))
+        history = self.history_of(trace, operands) if signature.differentiable else None
+        node = record(trace, signature, tuple(operands), history)
         if type(node.type) is TupleType:
             return results_of(trace, node)
         return node

@@ -21,7 +21,7 @@ def _items(key: Any, rank: int) -> list[Any]:
     """The index as a list with `...` filled in."""
     items = list(key) if isinstance(key, tuple) else [key]
     used = sum(
-        x.ndim if _is_mask(x) else 1 for x in items if x is not None and x is not Ellipsis and not isinstance(x, bool)
+        x.ndim if _is_mask(x) else 1 for x in items if x is not None and x is not Ellipsis and not _is_truth(x)
     )
     if used > rank:
         raise IndexError(f"too many indices for tensor of dimension {rank}")
@@ -30,6 +30,11 @@ def _items(key: Any, rank: int) -> list[Any]:
     if dots:
         return items[: dots[0]] + fill + items[dots[0] + 1 :]
     return items + fill
+
+
+def _is_truth(x: Any) -> bool:
+    """A single bool, which indexes no dimension but adds one of size 1 or 0."""
+    return isinstance(x, bool) or (isinstance(x, Tensor) and x.dtype is dtypes.bool_ and not x.ndim)
 
 
 def _is_mask(x: Any) -> bool:
@@ -53,7 +58,7 @@ def _basic(self: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int, 
         if item is None:
             out = unsqueeze(out, d)
             d += 1
-        elif isinstance(item, bool):
+        elif _is_truth(item):
             out = unsqueeze(out, d)
             advanced.append((d, FUNCTIONS["tensor"]([0] if item else [], dtype=dtypes.int64)))
             d += 1
@@ -162,7 +167,7 @@ def _tuple(key: Any) -> Any:
 
 def _set(self: Tensor, key: Any, new: Any) -> None:
     key = _tuple(key)
-    if isinstance(key, Tensor) and _is_mask(key) and _is_scalar(new):
+    if isinstance(key, Tensor) and (_is_mask(key) or _is_truth(key)) and _is_scalar(new):
         FUNCTIONS["_masked_write"](self, key, new)
         return
     items = [_as_index(x) for x in _items(key, len(self.shape))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from lazytorch.tensor import Tensor, assign, caller, default_dtype, make_view, r
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """The torch namespace: every function by name."""
 NUMBERS = (int, float, bool, complex)
+_LARGEST = {2: 65519.99999, 4: 3.4028235677973364e38}  # what rounds to a finite number
 _PYTHON_TYPES: dict[str, Callable[[Any], Any]] = {"f": float, "b": bool, "i": int, "u": int, "c": complex}
 
 
@@ -27,8 +29,14 @@ def place() -> None:
 
 def number_leaf(number: Any, dtype: DType) -> Node:
     """A Python number as a run-time argument; a fraction is cut off for an integer type."""
-    convert = _PYTHON_TYPES[dtype.kind]
-    return leaf(TensorType(dtype, ()), convert(number))
+    kind = dtype.kind
+    number = _PYTHON_TYPES[kind](number)
+    if kind == "f" and dtype.itemsize < 8:
+        if dtype is dtypes.bfloat16:
+            return cast(number_leaf(number, dtypes.float32), dtype)
+        if abs(number) > _LARGEST[dtype.itemsize]:
+            number = math.copysign(math.inf, number)
+    return leaf(TensorType(dtype, ()), number)
 
 
 def node_of(x: Any, dtype: DType | None = None) -> Node:

@@ -72,6 +72,7 @@ def elementwise(
     *,
     vjp: Sequence[Rule | None] | None = None,
     commutative: bool = False,
+    linear: bool = False,
     gradient_name: str = "",
     decompose: Rule | None = None,
     kinds: str = ANY,
@@ -81,7 +82,7 @@ def elementwise(
     return Declaration(
         name,
         _infer_same(name, kinds),
-        traits=COMMUTATIVE if commutative else ELEMENTWISE,
+        traits=(*(COMMUTATIVE if commutative else ELEMENTWISE), *((Trait.LINEAR,) if linear else ())),
         reference=lambda attributes, *arrays: reference(*arrays),
         vjp=vjp,
         gradient_name=gradient_name,
@@ -105,12 +106,19 @@ constant: Declaration = Declaration(
 )
 
 add: Declaration = elementwise(
-    "arith.add", np.add, vjp=(lambda op, g: g, lambda op, g: g), commutative=True, gradient_name="Add", doc="a + b"
+    "arith.add",
+    np.add,
+    vjp=(lambda op, g: g, lambda op, g: g),
+    commutative=True,
+    linear=True,
+    gradient_name="Add",
+    doc="a + b",
 )
 sub: Declaration = elementwise(
     "arith.sub",
     np.subtract,
     vjp=(lambda op, g: g, lambda op, g: neg(g)),
+    linear=True,
     gradient_name="Sub",
     kinds=NUMBERS,
     doc="a - b",
@@ -125,9 +133,15 @@ mul: Declaration = elementwise(
 )
 
 
+def zeros_like(x: Any) -> Any:
+    """Zeros of a value's type, whatever it holds: x * 0 is nan where x is infinite."""
+    return constant.build(x.builder, value=0.0, type=x.type)
+
+
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype.kind in "fc":
         return np.asarray(np.divide(a, b))
+    b = np.where(b == 0, b.dtype.type(1), b)
     quotient = np.floor_divide(a, b)
     return np.asarray(quotient + ((np.remainder(a, b) != 0) & ((a < 0) != (b < 0))).astype(a.dtype))
 
@@ -141,7 +155,7 @@ div: Declaration = elementwise(
     ),
     gradient_name="Div",
     kinds=NUMBERS,
-    doc="a / b; integers truncate toward zero, index operands are never negative",
+    doc="a / b; integers truncate toward zero, one divided by 0 is itself; index operands are never negative",
 )
 remainder: Declaration = elementwise(
     "arith.remainder",
@@ -152,17 +166,17 @@ remainder: Declaration = elementwise(
     doc="a - b * trunc(a / b), as C's fmod and %",
 )
 neg: Declaration = elementwise(
-    "arith.neg", np.negative, vjp=(lambda op, g: neg(g),), gradient_name="Neg", kinds=NUMBERS, doc="-a"
+    "arith.neg", np.negative, vjp=(lambda op, g: neg(g),), linear=True, gradient_name="Neg", kinds=NUMBERS, doc="-a"
 )
 abs_: Declaration = elementwise(
     "arith.abs", np.abs, vjp=(lambda op, g: mul(g, sign(op.operands[0])),), gradient_name="Abs", doc="|a|"
 )
 sign: Declaration = elementwise(
     "arith.sign",
-    np.sign,
-    vjp=(lambda op, g: mul(g, 0.0),),
+    lambda x: x if x.dtype == np.bool_ else np.sign(x),
+    vjp=(lambda op, g: zeros_like(g),),
+    linear=True,
     gradient_name="Sign",
-    kinds=NUMBERS,
     doc="-1, 0 or 1; nan stays",
 )
 
@@ -172,7 +186,7 @@ def _share(op: Any, g: Any, i: int) -> Any:
     mine, other = op.operands[i], op.operands[1 - i]
     tied = compare(mine, other, predicate="eq")
     chosen = compare(mine, op.result, predicate="eq")
-    return select(tied, mul(g, 0.5), select(chosen, g, mul(g, 0.0)))
+    return select(tied, mul(g, 0.5), select(chosen, g, 0.0))
 
 
 def larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -213,18 +227,19 @@ def _fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 fma: Declaration = elementwise("arith.fma", _fma, kinds=FLOATING, doc="a * b + c with one rounding")
 floor: Declaration = elementwise(
-    "arith.floor", np.floor, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Floor", doc="toward -inf"
+    "arith.floor", np.floor, vjp=(lambda op, g: zeros_like(g),), linear=True, gradient_name="Floor", doc="toward -inf"
 )
 ceil: Declaration = elementwise(
-    "arith.ceil", np.ceil, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Ceil", doc="toward +inf"
+    "arith.ceil", np.ceil, vjp=(lambda op, g: zeros_like(g),), linear=True, gradient_name="Ceil", doc="toward +inf"
 )
 trunc: Declaration = elementwise(
-    "arith.trunc", np.trunc, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Trunc", doc="toward zero"
+    "arith.trunc", np.trunc, vjp=(lambda op, g: zeros_like(g),), linear=True, gradient_name="Trunc", doc="toward zero"
 )
 round_even: Declaration = elementwise(
     "arith.round_even",
     np.rint,
-    vjp=(lambda op, g: mul(g, 0.0),),
+    vjp=(lambda op, g: zeros_like(g),),
+    linear=True,
     gradient_name="Round",
     kinds=FLOATING,
     doc="to nearest, ties to even",
@@ -291,8 +306,8 @@ select: Declaration = Declaration(
     traits=ELEMENTWISE,
     vjp=(
         None,
-        lambda op, g: select(op.operands[0], g, mul(g, 0.0)),
-        lambda op, g: select(op.operands[0], mul(g, 0.0), g),
+        lambda op, g: select(op.operands[0], g, 0.0),
+        lambda op, g: select(op.operands[0], 0.0, g),
     ),
     reference=lambda attributes, condition, a, b: np.where(condition, a, b),
     gradient_name="Where",
@@ -328,7 +343,7 @@ cast: Declaration = Declaration(
     "arith.cast",
     lambda attributes, x: x.with_dtype(attributes.dtype),
     attributes=("dtype",),
-    traits=ELEMENTWISE,
+    traits=(*ELEMENTWISE, Trait.LINEAR),
     vjp=(lambda op, g: cast(g, dtype=op.operands[0].type.dtype),),
     reference=lambda attributes, x: convert(x, dtypes.of_numpy(x.dtype), attributes.dtype),
     gradient_name="ToCopy",

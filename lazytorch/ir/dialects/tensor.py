@@ -12,7 +12,7 @@ from lazytorch.ir.declaration import Attributes, Declaration, Trait
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.types import TensorType
 
-VIEW = (Trait.PURE, Trait.VIEW)
+VIEW = (Trait.PURE, Trait.VIEW, Trait.LINEAR)
 
 
 def _numel(shape: tuple[int, ...]) -> int:
@@ -144,7 +144,7 @@ detach: Declaration = Declaration(
 overwrite: Declaration = Declaration(
     "tensor.overwrite",
     lambda attributes, old, new: new,
-    traits=(Trait.PURE, Trait.COMPOSITE),
+    traits=(Trait.PURE, Trait.COMPOSITE, Trait.LINEAR),
     vjp=(lambda op, g: g, None),
     reference=lambda attributes, old, new: new,
     decompose=lambda op: op.operands[1],
@@ -299,7 +299,7 @@ pad: Declaration = Declaration(
     "tensor.pad",
     _infer_pad,
     attributes=("low", "high", "interior", "value"),
-    traits=(Trait.PURE,),
+    traits=(Trait.PURE, Trait.LINEAR),
     vjp=(
         lambda op, g: slice_(
             g,
@@ -346,6 +346,7 @@ concat: Declaration = Declaration(
     "tensor.concat",
     _infer_concat,
     attributes=("dim",),
+    traits=(Trait.PURE, Trait.LINEAR),
     vjp=_concat_vjp,
     reference=lambda attributes, *arrays: np.concatenate(arrays, attributes.dim),
     gradient_name="Cat",
@@ -450,7 +451,7 @@ reduce_sum: Declaration = Declaration(
     "tensor.reduce_sum",
     _infer_reduce,
     attributes=("dims",),
-    traits=REDUCE,
+    traits=(*REDUCE, Trait.LINEAR),
     vjp=(_sum_vjp,),
     reference=lambda attributes, x: accumulation.reduce(x, attributes.dims, np.add, 0.0),
     gradient_name="Sum",

@@ -149,6 +149,13 @@ def pad_of_nothing(operation: Operation, rewriter: Rewriter) -> bool:
     return operand.type is operation.results[0].type and replace_by_operand(operation, operand, rewriter)
 
 
+@tensor.insert_slice.canonicalization
+def insert_of_everything(operation: Operation, rewriter: Rewriter) -> bool:
+    """insert_slice(x, y) that replaces every element → y"""
+    new = operation.operands[1]
+    return new.type is operation.results[0].type and replace_by_operand(operation, new, rewriter)
+
+
 @tensor.concat.canonicalization
 def concat_of_one(operation: Operation, rewriter: Rewriter) -> bool:
     """concat(x) → x"""

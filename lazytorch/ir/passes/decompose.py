@@ -20,7 +20,7 @@ class Decompose(Pass):
 
     Before: a function of tensor operations. After: no operation has the trait COMPOSITE, and every reduction's
     dimensions are neighbours: several groups are reduced one after the other, innermost first, which is the order
-    that defines the result's bits. Dimensions of size 1 separate nothing; those between reduced ones are taken away.
+    that defines the result's bits. Dimensions of size 1 separate nothing; where they would, they are taken away.
 
         func @f(%x: tensor<2x3x4xf32>) -> tensor<3xf32> {
           %0 = tensor.reduce_sum %x {dims = [0, 2]} : tensor<3xf32>
@@ -83,18 +83,19 @@ class Decompose(Pass):
         return remaining
 
     def _close_up(self, operation: Operation) -> Operation | None:
-        """Take away kept dimensions of size 1 between the reduced ones, or, where wider ones lie between them, all of
-        these, which are of size 1 then; the first operation still to be looked at."""
+        """Take away dimensions of size 1 so that the reduced ones are neighbours; the first operation still to be
+        looked at."""
         following = operation.next
         dims: tuple[int, ...] = operation.attributes.dims
         if not dims or len(dims) == dims[-1] + 1 - dims[0]:
             return following
         operand, result = operation.operands[0], operation.results[0]
         assert isinstance(operand.type, TensorType) and operation.parent is not None
-        shape = tuple([n for d, n in enumerate(operand.type.shape) if d in dims or not dims[0] < d < dims[-1]])
-        neighbours = tuple(range(dims[0], dims[0] + len(dims)))
-        if TensorType(operand.type.dtype, shape).numel != operand.type.numel:
-            shape, neighbours = (1, *result.type.shape), (0,)
+        wide = [(d, size) for d, size in enumerate(operand.type.shape) if size != 1]
+        shape = tuple([size for _, size in wide])
+        neighbours = tuple([position for position, (d, _) in enumerate(wide) if d in dims])
+        if not neighbours:
+            shape, neighbours = (1, *shape), (0,)
         with inserting(IRBuilder(operation.parent, operation, operation.location)):
             reduced = operation.declaration(tensor.reshape(operand, shape=shape), dims=neighbours)
             outcome = tensor.reshape(reduced, shape=result.type.shape)
