@@ -20,9 +20,7 @@ NUMBER = (int, np.integer)
 def _items(key: Any, rank: int) -> list[Any]:
     """The index as a list with `...` filled in."""
     items = list(key) if isinstance(key, tuple) else [key]
-    used = sum(
-        x.ndim if _is_mask(x) else 1 for x in items if x is not None and x is not Ellipsis and not _is_truth(x)
-    )
+    used = sum(x.ndim if _is_mask(x) else 1 for x in items if x is not None and x is not Ellipsis and not _is_truth(x))
     if used > rank:
         raise IndexError(f"too many indices for tensor of dimension {rank}")
     dots = [i for i, x in enumerate(items) if x is Ellipsis]

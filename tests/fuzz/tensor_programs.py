@@ -513,8 +513,15 @@ def _scatter(d: _Draft, x: int) -> None:
     if rows == x:
         return
     if type.dtype.kind != "b":
-        rows = d.add("arith.add", rows, d.constant(1, type.dtype) if type.dtype.kind != "f" else d.constant(0.25, type.dtype))
-    d.add("tensor.scatter" if type.dtype.kind == "b" else d.pick("tensor.scatter", "tensor.scatter_add"), x, rows and index, rows)
+        rows = d.add(
+            "arith.add", rows, d.constant(1, type.dtype) if type.dtype.kind != "f" else d.constant(0.25, type.dtype)
+        )
+    d.add(
+        "tensor.scatter" if type.dtype.kind == "b" else d.pick("tensor.scatter", "tensor.scatter_add"),
+        x,
+        rows and index,
+        rows,
+    )
 
 
 def _iota(d: _Draft, x: int) -> None:

@@ -237,7 +237,9 @@ def _view_expression(d: _Draft, name: str) -> str:
         return f"{name}.flatten({d.pick('', '1', '0, 1')})"
     if choice == 13:
         return d.pick(f"{name}.detach()", f"{name}.view_as({name})", f"{name}.data")
-    return d.pick(f"{name}.split(2, {a})[0].clone()", f"({name}.chunk(2, {a})[-1] + 1)", f"({name}.unbind({a})[0] * 2)", f"{name}.mT")
+    return d.pick(
+        f"{name}.split(2, {a})[0].clone()", f"({name}.chunk(2, {a})[-1] + 1)", f"({name}.unbind({a})[0] * 2)", f"{name}.mT"
+    )
 
 
 def _factored(d: _Draft, count: int) -> list[int]:
@@ -408,7 +410,21 @@ def _look(d: _Draft) -> None:
         )
 
 
-STEPS = (_new, _leaf, *(_view,) * 5, _unary, *(_binary,) * 2, _reduce, _shape, _shape, *(_write,) * 6, _backward, _grad, _look, _look)
+STEPS = (
+    _new,
+    _leaf,
+    *(_view,) * 5,
+    _unary,
+    *(_binary,) * 2,
+    _reduce,
+    _shape,
+    _shape,
+    *(_write,) * 6,
+    _backward,
+    _grad,
+    _look,
+    _look,
+)
 
 
 @st.composite
