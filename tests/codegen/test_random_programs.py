@@ -1,4 +1,4 @@
-"""Random programs of tensor operations: fused or not, on any target, on any number of threads, the bits are the meaning's."""
+"""Random programs of tensor operations: fused or not, on any target and number of threads, the bits are the meaning's."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ FOUND = {
     "a reduction around a kept dimension of size 1": one("tensor.reduce_sum", Input("f32", (2, 1, 4)), dims=(0, 2)),
     "reduced dimensions of size 1 around a wide one": one("tensor.reduce_max", Input("f32", (1, 3, 1)), dims=(0, 2)),
     "a reduced dimension of size 1 behind wide ones": one("tensor.reduce_sum", Input("f32", (2, 2, 3, 1)), dims=(0, 3)),
+    "size 1 with the inner of two groups": one("tensor.reduce_sum", Input("f32", (1, 2, 2, 2)), dims=(0, 1, 3)),
     "the sum of one f16 zero": one("tensor.reduce_sum", Input("f16", (9,), "special"), dims=()),
     "the larger of two zeros": one("arith.maximum", Input("f32", (65,), "special"), Input("f32", (65,), "special")),
     "the largest of zeros": one("tensor.reduce_max", Input("f32", (5, 200), "special"), dims=(1,)),
@@ -49,6 +50,11 @@ FOUND = {
     "floats that no i8 holds": one("arith.cast", SPECIAL_F64, dtype=dtypes.int8),
     "products of infinities": one("tensor.contract", Input("f64", ()), SPECIAL_F64, lhs="", rhs="v", out="v"),
     "products that leave the range": one("tensor.contract", SPECIAL_F64, SPECIAL_F64, lhs="a", rhs="a", out=""),
+    "summed letters that the operands have in different orders": TensorProgram(
+        (Input("f32", (5, 7, 3, 2)), Input("f32", (7, 5, 4, 2))),
+        (Step("tensor.contract", (0, 1), {"lhs": "abcd", "rhs": "baxd", "out": "dxc"}),),
+        (2,),
+    ),
     "integers divided by zero": one("arith.div", Input("i64", (40,)), Input("i64", (40,))),
 }
 """Programs that once gave wrong results, as small as they get."""
@@ -65,10 +71,11 @@ def test_the_guard_bands_notice_a_write_beside_a_buffer() -> None:
         ctypes.memset(buffer.ptr + 12, 0, 1)
 
 
+SHAPES = [(1, 1, 1), (3, 5, 7), (13, 33, 300), (14, 31, 17), (64, 64, 64), (27, 65, 257), (1, 70, 9), (70, 1, 9)]
+
+
 @pytest.mark.parametrize("dtype", ["f32", "f64", "i32"])
-@pytest.mark.parametrize(
-    "shape", [(1, 1, 1), (3, 5, 7), (13, 33, 300), (14, 31, 17), (64, 64, 64), (27, 65, 257), (1, 70, 9), (70, 1, 9)]
-)
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("letters", [("mk", "kn", "mn"), ("km", "nk", "mn"), ("mk", "kn", "nm"), ("bmk", "bkn", "mbn")])
 def test_a_contraction_writes_its_result_and_nothing_beside_it(
     shape: tuple[int, int, int], letters: tuple[str, str, str], dtype: str

@@ -1,4 +1,4 @@
-"""Random small networks, trained for a few steps by both libraries from the same weights: same losses, weights and gradients."""
+"""Random small networks, trained by both libraries from the same weights: same losses, weights and gradients."""
 
 from __future__ import annotations
 

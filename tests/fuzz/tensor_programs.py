@@ -166,7 +166,7 @@ def _array(node: Node) -> np.ndarray:
 def meaning(program: TensorProgram, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The outputs by the operations' NumPy meanings; functions of `math` on floats as the compiled function alone."""
     values = list(arrays)
-    types = list(argument.type for argument in program.inputs)
+    types = [argument.type for argument in program.inputs]
     for step in program.steps:
         operator = step.operator
         operands = [values[number] for number in step.operands]
@@ -464,6 +464,8 @@ def _contract(d: _Draft, x: int) -> None:
     type = d.types[x]
     y = d.any_value()
     assert y is not None
+    if max(type.rank, d.types[y].rank) > 5:
+        return
     if d.types[y].dtype is not type.dtype:
         y = d.add("arith.cast", y, dtype=type.dtype)
     lhs = "abcde"[: type.rank]
@@ -477,7 +479,7 @@ def _contract(d: _Draft, x: int) -> None:
     summed = set(d.draw(st.lists(st.sampled_from(shared)))) if shared else set()
     kept = [letter for letter in dict.fromkeys(lhs + rhs) if letter not in summed]
     out = "".join(d.draw(st.permutations(kept)))
-    if len(out) > 6 or d.types[y].rank > 5:
+    if len(out) > 6:
         return
     sizes = {**dict(zip(lhs, type.shape, strict=True)), **dict(zip(rhs, d.types[y].shape, strict=True))}
     if math.prod(sizes.values()) <= 20 * LARGEST:
@@ -512,16 +514,11 @@ def _scatter(d: _Draft, x: int) -> None:
     rows = d.add("tensor.gather", x, index)
     if rows == x:
         return
-    if type.dtype.kind != "b":
-        rows = d.add(
-            "arith.add", rows, d.constant(1, type.dtype) if type.dtype.kind != "f" else d.constant(0.25, type.dtype)
-        )
-    d.add(
-        "tensor.scatter" if type.dtype.kind == "b" else d.pick("tensor.scatter", "tensor.scatter_add"),
-        x,
-        rows and index,
-        rows,
-    )
+    if type.dtype.kind == "b":
+        d.add("tensor.scatter", x, index, d.add("arith.bit_not", rows))
+        return
+    rows = d.add("arith.add", rows, d.constant(0.25 if type.dtype.kind == "f" else 1, type.dtype))
+    d.add(d.pick("tensor.scatter", "tensor.scatter_add"), x, index, rows)
 
 
 def _iota(d: _Draft, x: int) -> None:

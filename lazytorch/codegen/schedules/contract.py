@@ -89,7 +89,8 @@ class _Plan:
         last = a.out[-1:] or ""
         swap = last in a.lhs and last not in a.rhs
         left, right = ((a.rhs, rhs), (a.lhs, lhs)) if swap else ((a.lhs, lhs), (a.rhs, rhs))
-        self.k_letters = "".join(x for x in left[0] if x in right[0] and x not in a.out)
+        # In the order of lhs, whichever side it is: it decides the order of accumulation (ir/accumulation.py).
+        self.k_letters = "".join(x for x in a.lhs if x in a.rhs and x not in a.out)
         own_m = {x for x in left[0] if x not in right[0]}
         own_n = {x for x in right[0] if x not in left[0]}
         self._divide(own_m, own_n)

@@ -77,8 +77,10 @@ class Decompose(Pass):
         rest = tuple([dim - sum(removed < dim for removed in inner) for dim in outer])
         reduce = operation.declaration
         with inserting(IRBuilder(operation.parent, operation, operation.location)):
-            outcome = reduce(reduce(operation.operands[0], dims=inner), dims=rest)
+            first = reduce(operation.operands[0], dims=inner)
+            outcome = reduce(first, dims=rest)
         operation.replace_with((outcome,))
+        self._close_up(first.owner)
         remaining: Operation | None = outcome.owner
         return remaining
 
