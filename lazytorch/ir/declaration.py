@@ -35,8 +35,8 @@ class Trait(enum.Enum):
     COMPOSITE = "composite"  # defined by its decomposition
     CONSTANT = "constant"
     TERMINATOR = "terminator"
+    LINEAR = "linear"  # derivatives read no values: they can be taken again after a backward that freed its graph
     EXPENSIVE = "expensive"  # never worth computing twice
-    DETACHED = "detached"  # a recorded result has no history: no gradient flows through
 
 
 class Builder(Protocol):
@@ -250,16 +250,18 @@ class Operator:
 
 
 class Signature:
-    """An operator with its operand types. `id` is its number in program keys."""
+    """An operator with its operand types. `id` is its number in program keys. `differentiable` says whether gradients can
+    flow to the result: it is of floating numbers, and there is an operand that they would flow on to."""
 
-    __slots__ = ("detached", "id", "operand_types", "operator", "result_type", "vjp")
+    __slots__ = ("differentiable", "id", "operand_types", "operator", "result_type", "vjp")
 
     def __init__(self, operator: Operator, operand_types: tuple[Type, ...], result_type: Type) -> None:
         self.operator = operator
         self.operand_types = operand_types
         self.result_type = result_type
-        self.vjp = operator.declaration.vjp
-        self.detached = operator.declaration.has(Trait.DETACHED)
+        self.vjp = vjp = operator.declaration.vjp
+        flows = vjp is None or callable(vjp) or any(rule is not None for rule in vjp)
+        self.differentiable = flows and (isinstance(result_type, TupleType) or result_type.dtype.kind in "fc")
         self.id = len(_SIGNATURES)
         _SIGNATURES.append(self)
 

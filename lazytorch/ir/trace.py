@@ -257,7 +257,7 @@ def record_node(trace: Trace, operator: Operator, operands: tuple[Node, ...], di
         signature = operator.by_one.get(a.type)
         if signature is None:
             signature = operator.signature(a.type)
-        history = True if recording and a.history is not None and not signature.detached else None
+        history = True if recording and a.history is not None and signature.differentiable else None
         return record1(trace, signature, a, history)
     if count == 2:
         a, b = operands
@@ -265,21 +265,21 @@ def record_node(trace: Trace, operator: Operator, operands: tuple[Node, ...], di
             signature = operator.by_two[a.type][b.type]
         except KeyError:
             signature = operator.signature(a.type, b.type)
-        history = True if recording and (a.history is not None or b.history is not None) else None
-        return record2(trace, signature, a, b, history)
+        some = a.history is not None or b.history is not None
+        return record2(trace, signature, a, b, True if recording and some and signature.differentiable else None)
     if count == 3:
         a, b, c = operands
         signature = operator.by_many.get((a.type, b.type, c.type))
         if signature is None:
             signature = operator.signature(a.type, b.type, c.type)
         some = a.history is not None or b.history is not None or c.history is not None
-        return record3(trace, signature, operands, True if recording and some else None)  # type: ignore[arg-type]
+        return record3(trace, signature, operands, True if recording and some and signature.differentiable else None)  # type: ignore[arg-type]
     types = tuple([operand.type for operand in operands])
     signature = operator.by_many.get(types)
     if signature is None:
         signature = operator.signature(*types)
     history = None
-    if recording:
+    if recording and signature.differentiable:
         for operand in operands:
             if operand.history is not None:
                 history = True

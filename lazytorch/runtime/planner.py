@@ -34,7 +34,7 @@ from lazytorch.runtime.thread_count import get_num_threads
 PIPELINE = "canonicalize,cse,dce,decompose,canonicalize,cse,dce"
 """What runs on a captured function before fusion; to be read aloud."""
 
-_FORMATS = {"f4": "f", "f8": "d"}
+_FORMATS = {"f2": "e", "f4": "f", "f8": "d"}
 
 
 def plan(nodes: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[int], saved: Sequence[int]) -> Program:

@@ -53,8 +53,7 @@ def float_operation(f: FunctionEmitter, type: Type, name: str, *operands: str) -
         return f.op(f"{name} {llvm_type(type)} {', '.join(operands)}")
     wide = type.with_dtype(dtypes.float32)
     extended = [f.op(f"fpext {llvm_type(type)} {x} to {llvm_type(wide)}") for x in operands]
-    result = f.op(f"{name} {llvm_type(wide)} {', '.join(extended)}")
-    return f.op(f"fptrunc {llvm_type(wide)} {result} to {llvm_type(type)}")
+    return convert(f, f.op(f"{name} {llvm_type(wide)} {', '.join(extended)}"), wide, type)
 
 
 @lowering(arith.div, arith.remainder)
@@ -125,8 +124,7 @@ def wide_intrinsic(f: FunctionEmitter, name: str, type: Type, operands: Sequence
         return f.intrinsic(f"{name}.{suffix(type)}", text, [(text, x) for x in operands])
     wide = type.with_dtype(dtypes.float32)
     extended = [f.op(f"fpext {llvm_type(type)} {x} to {llvm_type(wide)}") for x in operands]
-    result = wide_intrinsic(f, name, wide, extended)
-    return f.op(f"fptrunc {llvm_type(wide)} {result} to {llvm_type(type)}")
+    return convert(f, wide_intrinsic(f, name, wide, extended), wide, type)
 
 
 @lowering(arith.fma)
@@ -251,9 +249,11 @@ def convert(f: FunctionEmitter, name: str, source: Type, target: Type) -> str:
             return f.op(f"fcmp une {before} {name}, {literal(0.0, source)}")
         return f.op(f"icmp ne {before} {name}, {literal(0, source)}")
     if a.kind == "f" and b.kind == "f":
-        if a.itemsize == b.itemsize:  # f16 <-> bf16
+        if a.itemsize == b.itemsize or (b.itemsize == 2 and a.itemsize == 8):  # f16 <-> bf16, f64 -> f16: rounded twice
             wide = source.with_dtype(dtypes.float32)
             return convert(f, convert(f, name, source, wide), wide, target)
+        if b is dtypes.bfloat16:
+            return _to_bfloat16(f, name, source, target)
         return f.op(f"{'fpext' if a.itemsize < b.itemsize else 'fptrunc'} {before} {name} to {after}")
     if a.kind == "f":
         return _to_integer(f, name, source, target)
@@ -270,22 +270,40 @@ def convert(f: FunctionEmitter, name: str, source: Type, target: Type) -> str:
     return f.op(f"{'zext' if a.kind in 'ub' else 'sext'} {before} {name} to {after}")
 
 
+def _to_bfloat16(f: FunctionEmitter, name: str, source: Type, target: Type) -> str:
+    """The upper half of an f32, rounded to nearest even in integers: CPUs have no instruction for it, or one that takes
+    the smallest numbers for 0."""
+    bits, half = source.with_dtype(dtypes.int32), source.with_dtype(dtypes.int16)
+    wide, flag = llvm_type(bits), llvm_type(source.with_dtype(dtypes.bool_))
+    pattern = f.op(f"bitcast {llvm_type(source)} {name} to {wide}")
+    upper = f.op(f"lshr {wide} {pattern}, {literal(16, bits)}")
+    odd = f.op(f"and {wide} {upper}, {literal(1, bits)}")
+    sum_ = f.op(f"add {wide} {f.op(f'add {wide} {pattern}, {literal(0x7FFF, bits)}')}, {odd}")
+    rounded = f.op(f"lshr {wide} {sum_}, {literal(16, bits)}")
+    nan = f.op(f"or {wide} {upper}, {literal(0x40, bits)}")
+    is_nan = f.op(f"fcmp uno {llvm_type(source)} {name}, {name}")
+    chosen = f.op(f"select {flag} {is_nan}, {wide} {nan}, {wide} {rounded}")
+    short = f.op(f"trunc {wide} {chosen} to {llvm_type(half)}")
+    return f.op(f"bitcast {llvm_type(half)} {short} to {llvm_type(target)}")
+
+
 def _to_integer(f: FunctionEmitter, name: str, source: Type, target: Type) -> str:
-    """Truncation; what does not fit (nan, infinity) becomes the smallest i64, of which narrower types keep the low bits.
+    """Truncation to `arith.integer_of_float`'s type; what does not fit (nan, infinity) becomes its smallest number.
 
     The same on every CPU, which the bare instruction is not.
     """
-    wide = source.with_dtype(dtypes.int64)
-    before, after = llvm_type(source), llvm_type(wide)
-    flag = llvm_type(source.with_dtype(dtypes.bool_))
-    limit = 9.2233720368547758e18 if source.dtype.itemsize > 2 else None
     if source.dtype.itemsize < 4:
         up = source.with_dtype(dtypes.float32)
         return _to_integer(f, convert(f, name, source, up), up, target)
-    low = f.op(f"fcmp oge {before} {name}, {literal(-limit if limit else 0, source)}")
+    wide = source.with_dtype(arith.integer_of_float(target.dtype))
+    before, after = llvm_type(source), llvm_type(wide)
+    flag = llvm_type(source.with_dtype(dtypes.bool_))
+    limit = 2.0 ** (wide.dtype.bits - 1)
+    # Between -limit - 1 and -limit lie numbers that truncate to -limit; what does not fit becomes -limit too.
+    low = f.op(f"fcmp oge {before} {name}, {literal(-limit, source)}")
     high = f.op(f"fcmp olt {before} {name}, {literal(limit, source)}")
     fits = f.op(f"and {flag} {low}, {high}")
     safe = f.op(f"select {flag} {fits}, {before} {name}, {before} {literal(0.0, source)}")
     number = f.op(f"fptosi {before} {safe} to {after}")
-    number = f.op(f"select {flag} {fits}, {after} {number}, {after} {literal(-(2**63), wide)}")
+    number = f.op(f"select {flag} {fits}, {after} {number}, {after} {literal(-int(limit), wide)}")
     return convert(f, number, wide, target)

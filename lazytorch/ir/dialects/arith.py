@@ -73,6 +73,7 @@ def elementwise(
     *,
     vjp: Sequence[Rule | None] | None = None,
     commutative: bool = False,
+    linear: bool = False,
     gradient_name: str = "",
     decompose: Rule | None = None,
     kinds: str = ANY,
@@ -82,7 +83,7 @@ def elementwise(
     return Declaration(
         name,
         _infer_same(name, kinds),
-        traits=COMMUTATIVE if commutative else ELEMENTWISE,
+        traits=(*(COMMUTATIVE if commutative else ELEMENTWISE), *((Trait.LINEAR,) if linear else ())),
         reference=lambda attributes, *arrays: reference(*arrays),
         vjp=vjp,
         gradient_name=gradient_name,
@@ -106,12 +107,19 @@ constant: Declaration = Declaration(
 )
 
 add: Declaration = elementwise(
-    "arith.add", np.add, vjp=(lambda op, g: g, lambda op, g: g), commutative=True, gradient_name="Add", doc="a + b"
+    "arith.add",
+    np.add,
+    vjp=(lambda op, g: g, lambda op, g: g),
+    commutative=True,
+    linear=True,
+    gradient_name="Add",
+    doc="a + b",
 )
 sub: Declaration = elementwise(
     "arith.sub",
     np.subtract,
     vjp=(lambda op, g: g, lambda op, g: neg(g)),
+    linear=True,
     gradient_name="Sub",
     kinds=NUMBERS,
     doc="a - b",
@@ -126,9 +134,15 @@ mul: Declaration = elementwise(
 )
 
 
+def zeros_like(x: Any) -> Any:
+    """Zeros of a value's type, whatever it holds: x * 0 is nan where x is infinite."""
+    return constant.build(x.builder, value=0.0, type=x.type)
+
+
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype.kind in "fc":
         return np.asarray(np.divide(a, b))
+    b = np.where(b == 0, b.dtype.type(1), b)
     quotient = np.floor_divide(a, b)
     return np.asarray(quotient + ((np.remainder(a, b) != 0) & ((a < 0) != (b < 0))).astype(a.dtype))
 
@@ -142,7 +156,7 @@ div: Declaration = elementwise(
     ),
     gradient_name="Div",
     kinds=NUMBERS,
-    doc="a / b; integers truncate toward zero, index operands are never negative",
+    doc="a / b; integers truncate toward zero, one divided by 0 is itself; index operands are never negative",
 )
 remainder: Declaration = elementwise(
     "arith.remainder",
@@ -153,17 +167,17 @@ remainder: Declaration = elementwise(
     doc="a - b * trunc(a / b), as C's fmod and %",
 )
 neg: Declaration = elementwise(
-    "arith.neg", np.negative, vjp=(lambda op, g: neg(g),), gradient_name="Neg", kinds=NUMBERS, doc="-a"
+    "arith.neg", np.negative, vjp=(lambda op, g: neg(g),), linear=True, gradient_name="Neg", kinds=NUMBERS, doc="-a"
 )
 abs_: Declaration = elementwise(
     "arith.abs", np.abs, vjp=(lambda op, g: mul(g, sign(op.operands[0])),), gradient_name="Abs", doc="|a|"
 )
 sign: Declaration = elementwise(
     "arith.sign",
-    np.sign,
-    vjp=(lambda op, g: mul(g, 0.0),),
+    lambda x: x if x.dtype == np.bool_ else np.sign(x),
+    vjp=(lambda op, g: zeros_like(g),),
+    linear=True,
     gradient_name="Sign",
-    kinds=NUMBERS,
     doc="-1, 0 or 1; nan stays",
 )
 
@@ -176,16 +190,26 @@ def _share(op: Any, g: Any, i: int, passed_over: str) -> Any:
     return select(tied, mul(g, 0.5), select(passed, mul(g, 0.0), g))
 
 
+def larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The meaning of maximum; which of two equal zeros np.maximum gives depends on the length of the array."""
+    return np.where((a >= b) | (a != a), a, b)
+
+
+def smaller(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The meaning of minimum."""
+    return np.where((a <= b) | (a != a), a, b)
+
+
 maximum: Declaration = elementwise(
     "arith.maximum",
-    np.maximum,
+    larger,
     vjp=(lambda op, g: _share(op, g, 0, "lt"), lambda op, g: _share(op, g, 1, "lt")),
     gradient_name="Maximum",
     doc="the larger; nan if either is nan; of equal zeros the first, so it does not commute",
 )
 minimum: Declaration = elementwise(
     "arith.minimum",
-    np.minimum,
+    smaller,
     vjp=(lambda op, g: _share(op, g, 0, "gt"), lambda op, g: _share(op, g, 1, "gt")),
     gradient_name="Minimum",
     doc="the smaller; nan if either is nan; of equal zeros the first, so it does not commute",
@@ -204,18 +228,19 @@ def _fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 fma: Declaration = elementwise("arith.fma", _fma, kinds=FLOATING, doc="a * b + c with one rounding")
 floor: Declaration = elementwise(
-    "arith.floor", np.floor, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Floor", doc="toward -inf"
+    "arith.floor", np.floor, vjp=(lambda op, g: zeros_like(g),), linear=True, gradient_name="Floor", doc="toward -inf"
 )
 ceil: Declaration = elementwise(
-    "arith.ceil", np.ceil, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Ceil", doc="toward +inf"
+    "arith.ceil", np.ceil, vjp=(lambda op, g: zeros_like(g),), linear=True, gradient_name="Ceil", doc="toward +inf"
 )
 trunc: Declaration = elementwise(
-    "arith.trunc", np.trunc, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Trunc", doc="toward zero"
+    "arith.trunc", np.trunc, vjp=(lambda op, g: zeros_like(g),), linear=True, gradient_name="Trunc", doc="toward zero"
 )
 round_even: Declaration = elementwise(
     "arith.round_even",
     np.rint,
-    vjp=(lambda op, g: mul(g, 0.0),),
+    vjp=(lambda op, g: zeros_like(g),),
+    linear=True,
     gradient_name="Round",
     kinds=FLOATING,
     doc="to nearest, ties to even",
@@ -331,8 +356,8 @@ select: Declaration = Declaration(
     traits=ELEMENTWISE,
     vjp=(
         None,
-        lambda op, g: select(op.operands[0], g, mul(g, 0.0)),
-        lambda op, g: select(op.operands[0], mul(g, 0.0), g),
+        lambda op, g: select(op.operands[0], g, 0.0),
+        lambda op, g: select(op.operands[0], 0.0, g),
     ),
     reference=lambda attributes, condition, a, b: np.where(condition, a, b),
     gradient_name="Where",
@@ -340,15 +365,27 @@ select: Declaration = Declaration(
 )
 
 
+def integer_of_float(target: DType) -> DType:
+    """The type a float is truncated to on its way to an integer type, of which narrower types keep the low bits."""
+    return dtypes.int64 if target in (dtypes.int64, dtypes.uint64, dtypes.uint32, dtypes.index) else dtypes.int32
+
+
 def convert(array: np.ndarray, source: DType, target: DType) -> np.ndarray:
-    """`tensor.to(dtype)`: floats to integers truncate, anything to bool is `!= 0`. bfloat16 is not stored here."""
+    """`tensor.to(dtype)`: floats to integers truncate, and what does not fit is the smallest number of
+    `integer_of_float`; 16-bit floats are rounded from f32; anything to bool is `!= 0`. bfloat16 is not stored here."""
     if target is dtypes.bool_:
         return np.asarray(array != 0)
     with np.errstate(invalid="ignore", over="ignore"):
         if source.kind == "c" and target.kind != "c":
             array = array.real
         if source.kind == "f" and target.kind in "ui":
-            array = np.nan_to_num(np.trunc(array), nan=-(2.0**63), posinf=-(2.0**63), neginf=-(2.0**63)).astype(np.int64)
+            wide = integer_of_float(target).numpy
+            limit = -float(np.iinfo(wide).min)
+            whole = np.trunc(array.astype(np.float64))
+            fits = (whole >= -limit) & (whole < limit)
+            array = np.where(fits, np.where(fits, whole, 0).astype(wide), np.iinfo(wide).min)
+        if target is dtypes.float16:
+            array = array.astype(np.float32)
         return array.astype(target.numpy)
 
 
@@ -356,7 +393,7 @@ cast: Declaration = Declaration(
     "arith.cast",
     lambda attributes, x: x.with_dtype(attributes.dtype),
     attributes=("dtype",),
-    traits=ELEMENTWISE,
+    traits=(*ELEMENTWISE, Trait.LINEAR),
     vjp=(lambda op, g: cast(g, dtype=op.operands[0].type.dtype),),
     reference=lambda attributes, x: convert(x, dtypes.of_numpy(x.dtype), attributes.dtype),
     gradient_name="ToCopy",

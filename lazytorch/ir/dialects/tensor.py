@@ -15,7 +15,7 @@ from lazytorch.ir.dialects.indirect import scatter as scatter
 from lazytorch.ir.dialects.indirect import scatter_add as scatter_add
 from lazytorch.ir.types import TensorType
 
-VIEW = (Trait.PURE, Trait.VIEW)
+VIEW = (Trait.PURE, Trait.VIEW, Trait.LINEAR)
 
 
 def _numel(shape: tuple[int, ...]) -> int:
@@ -137,7 +137,7 @@ alias: Declaration = Declaration(
 detach: Declaration = Declaration(
     "tensor.detach",
     lambda attributes, x: x,
-    traits=(*VIEW, Trait.DETACHED),
+    traits=VIEW,
     vjp=(None,),
     reference=lambda attributes, x: x,
     doc="the same value, through which no gradient flows",
@@ -147,7 +147,7 @@ detach: Declaration = Declaration(
 overwrite: Declaration = Declaration(
     "tensor.overwrite",
     lambda attributes, old, new: new,
-    traits=(Trait.PURE, Trait.COMPOSITE),
+    traits=(Trait.PURE, Trait.COMPOSITE, Trait.LINEAR),
     vjp=(lambda op, g: g, None),
     reference=lambda attributes, old, new: new,
     decompose=lambda op: op.operands[1],
@@ -312,7 +312,7 @@ pad: Declaration = Declaration(
     "tensor.pad",
     _infer_pad,
     attributes=("low", "high", "interior", "value"),
-    traits=(Trait.PURE,),
+    traits=(Trait.PURE, Trait.LINEAR),
     vjp=(
         lambda op, g: slice_(
             g,
@@ -359,6 +359,7 @@ concat: Declaration = Declaration(
     "tensor.concat",
     _infer_concat,
     attributes=("dim",),
+    traits=(Trait.PURE, Trait.LINEAR),
     vjp=_concat_vjp,
     reference=lambda attributes, *arrays: np.concatenate(arrays, attributes.dim),
     gradient_name="Cat",
@@ -463,7 +464,7 @@ reduce_sum: Declaration = Declaration(
     "tensor.reduce_sum",
     _infer_reduce,
     attributes=("dims",),
-    traits=REDUCE,
+    traits=(*REDUCE, Trait.LINEAR),
     vjp=(_sum_vjp,),
     reference=lambda attributes, x: accumulation.reduce(x, attributes.dims, np.add, 0.0),
     gradient_name="Sum",
@@ -485,9 +486,9 @@ reduce_max: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     vjp=(_extreme_vjp,),
-    reference=lambda attributes, x: np.max(x, attributes.dims),
+    reference=lambda attributes, x: accumulation.extreme(x, attributes.dims, arith.larger, np.maximum, -np.inf),
     gradient_name="Amax",
-    doc="largest over `dims`; nan if any is nan",
+    doc="largest over `dims`; nan if any is nan; of equal zeros the first in the order in which sums accumulate",
 )
 reduce_min: Declaration = Declaration(
     "tensor.reduce_min",
@@ -495,9 +496,9 @@ reduce_min: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     vjp=(_extreme_vjp,),
-    reference=lambda attributes, x: np.min(x, attributes.dims),
+    reference=lambda attributes, x: accumulation.extreme(x, attributes.dims, arith.smaller, np.minimum, np.inf),
     gradient_name="Amin",
-    doc="smallest over `dims`; nan if any is nan",
+    doc="smallest over `dims`; nan if any is nan; of equal zeros the first in the order in which sums accumulate",
 )
 reduce_any: Declaration = Declaration(
     "tensor.reduce_any",
