@@ -161,8 +161,6 @@ def _sign(f: FunctionEmitter, op: Operation) -> None:
         compared, name = comparable(f, x)
         zero = literal(0, compared)
         above, below = (f.op(f"fcmp {p} {llvm_type(compared)} {name}, {zero}") for p in ("ogt", "olt"))
-        unordered = f.op(f"fcmp uno {llvm_type(compared)} {name}, {zero}")
-        rest = f.op(f"select {flag} {unordered}, {text} {f[x]}, {text} {nothing}")
     else:
         above = f.op(f"icmp {'ugt' if type.dtype.kind == 'u' else 'sgt'} {text} {f[x]}, {nothing}")
         below = (
@@ -170,8 +168,7 @@ def _sign(f: FunctionEmitter, op: Operation) -> None:
             if type.dtype.kind == "i"
             else literal(False, type.with_dtype(dtypes.bool_))
         )
-        rest = nothing
-    lower_part = f.op(f"select {flag} {below}, {text} {literal(-1, type)}, {text} {rest}")
+    lower_part = f.op(f"select {flag} {below}, {text} {literal(-1, type)}, {text} {nothing}")
     f.set(op, f"select {flag} {above}, {text} {literal(1, type)}, {text} {lower_part}")
 
 
