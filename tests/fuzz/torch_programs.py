@@ -109,7 +109,7 @@ def _close(a: np.ndarray, b: np.ndarray) -> bool:
 
 SIZES = (1, 2, 3, 4, 5, 0, 8, 17)
 DTYPES = ("float64", "float32", "float32", "int64", "int32", "bool", "uint8", "float16")
-UNARY = ("neg", "abs", "tanh", "sigmoid", "relu", "square", "floor", "ceil", "exp", "sin", "sqrt", "logical_not")
+UNARY = ("neg", "abs", "sign", "tanh", "sigmoid", "relu", "square", "floor", "ceil", "exp", "sin", "sqrt", "logical_not")
 BINARY = ("add", "sub", "mul", "maximum", "minimum", "eq", "lt", "ge", "div", "logical_and", "atan2", "remainder", "fmod")
 WRITES = ("add_", "sub_", "mul_", "div_", "copy_", "clamp_min_", "maximum_", "remainder_")
 REDUCTIONS = ("sum", "mean", "amax", "amin", "prod", "any", "all", "var", "std", "logsumexp", "norm")

@@ -174,11 +174,11 @@ abs_: Declaration = elementwise(
 )
 sign: Declaration = elementwise(
     "arith.sign",
-    lambda x: x if x.dtype == np.bool_ else np.sign(x),
+    lambda x: (x > 0).astype(x.dtype) if x.dtype.kind in "bu" else np.nan_to_num(np.sign(x), nan=0.0),
     vjp=(lambda op, g: zeros_like(g),),
     linear=True,
     gradient_name="Sign",
-    doc="-1, 0 or 1; nan stays",
+    doc="-1, 0 or 1; 0 for nan",
 )
 
 
