@@ -41,6 +41,10 @@ class CompileError(LazytorchError):
         return text
 
 
+class PassError(LazytorchError):
+    """A pass was asked for what the module does not allow: a function that is not there, a missing derivative."""
+
+
 class VerificationError(CompileError):
     """IR, a kernel or an execution plan breaks a rule of its level. `message` names the operation and the rule."""
 

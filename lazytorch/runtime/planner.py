@@ -39,9 +39,10 @@ _FORMATS = {"f4": "f", "f8": "d"}
 def plan(nodes: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[int], saved: Sequence[int]) -> Program:
     """Compile a program that computes the numbered values (see ir/capture.py) from the leaves."""
     STATISTICS.programs_planned += 1
-    func = capture(nodes, [leaf.type for leaf in leaves], outputs)
+    leaf_types = [leaf.type for leaf in leaves]
+    func = capture(nodes, leaf_types, outputs)
     recorded = print_ir(func, locations=True) if config.dump else ""
-    PassManager(PIPELINE).run_on_func(func)
+    PassManager(PIPELINE).run_on_func(func, lambda: print_ir(capture(nodes, leaf_types, outputs), locations=True))
     simplified = print_ir(func, locations=True) if config.dump else ""
     layout = _Layout(func, leaves)
     fuse(func, config.fuse)

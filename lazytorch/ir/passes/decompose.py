@@ -8,7 +8,7 @@ from typing import ClassVar
 from lazytorch.ir.accumulation import innermost_group
 from lazytorch.ir.core import IRBuilder, Operation, Value, inserting
 from lazytorch.ir.declaration import Trait
-from lazytorch.ir.passes.registry import Pass, register
+from lazytorch.ir.passes.registry import Pass, count, register
 from lazytorch.ir.types import TensorType
 
 
@@ -62,6 +62,7 @@ class Decompose(Pass):
             if value.type is not result.type:
                 raise TypeError(f"the decomposition of {operation.name} makes {value.type} where {result.type} is due")
         operation.replace_with(values)
+        count("operations expanded")
         return before.next if before is not None else block.first
 
     def _split_reduction(self, operation: Operation) -> Operation | None:
@@ -78,5 +79,6 @@ class Decompose(Pass):
         with inserting(IRBuilder(operation.parent, operation, operation.location)):
             outcome = reduce(reduce(operation.operands[0], dims=inner), dims=rest)
         operation.replace_with((outcome,))
+        count("reductions split")
         remaining: Operation | None = outcome.owner
         return remaining
