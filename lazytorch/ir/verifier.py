@@ -92,7 +92,10 @@ def _check_operation(
         if result.owner is not operation:
             raise fault(operation, f"result {result.index} says that another operation owns it")
     _check_types(operation)
-    broken = loop_rule_broken_by(operation, functions)
+    try:
+        broken = loop_rule_broken_by(operation, functions)
+    except (TypeError, AttributeError) as error:  # an attribute of hand-written text that is no number, say
+        raise fault(operation, f"attributes do not fit: {error}") from error
     if broken:
         raise fault(operation, broken)
     if declaration.has(Trait.TERMINATOR) and operation.next is not None:
