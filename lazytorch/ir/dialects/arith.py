@@ -9,6 +9,7 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
+from lazytorch.ir.attribute_checks import element_type, number_of
 from lazytorch.ir.declaration import Attributes, Declaration, Rule, Trait
 from lazytorch.ir.fused_multiply_add import fused_multiply_add_f32, fused_multiply_add_f64
 from lazytorch.ir.types import ScalarType, TensorType, Type, VectorType
@@ -92,6 +93,7 @@ def elementwise(
 
 def _infer_constant(attributes: Attributes) -> Type:
     constant_type: Type = attributes.type
+    number_of("arith.constant", attributes.value, constant_type.dtype)
     return constant_type
 
 
@@ -255,6 +257,8 @@ PREDICATES: dict[str, Callable[..., np.ndarray]] = {
 
 def _infer_compare(attributes: Attributes, *types: Type) -> Type:
     _same_dtype("arith.compare", types)
+    if attributes.predicate not in PREDICATES or len(types) != 2:
+        raise TypeError(f"arith.compare: {attributes.predicate!r} does not compare {len(types)} operands")
     return elementwise_type(*types).with_dtype(dtypes.bool_)
 
 
@@ -304,7 +308,7 @@ def convert(array: np.ndarray, source: DType, target: DType) -> np.ndarray:
 
 cast: Declaration = Declaration(
     "arith.cast",
-    lambda attributes, x: x.with_dtype(attributes.dtype),
+    lambda attributes, x: x.with_dtype(element_type("arith.cast", attributes.dtype)),
     attributes=("dtype",),
     traits=ELEMENTWISE,
     vjp=(lambda op, g: cast(g, dtype=op.operands[0].type.dtype),),
@@ -315,7 +319,7 @@ cast: Declaration = Declaration(
 
 
 def _infer_bitcast(attributes: Attributes, x: Type) -> Type:
-    if attributes.dtype.itemsize != x.dtype.itemsize:
+    if element_type("arith.bitcast", attributes.dtype).itemsize != x.dtype.itemsize:
         raise RuntimeError(f"arith.bitcast: {x.dtype} and {attributes.dtype} differ in size")
     return x.with_dtype(attributes.dtype)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from lazytorch import dtypes
-from lazytorch.ir import accumulation
+from lazytorch.ir import accumulation, window_reference
+from lazytorch.ir.attribute_checks import distinct_dimensions, element_type, number_of, permutation, sizes
 from lazytorch.ir.declaration import Attributes, Declaration, Trait
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.types import TensorType
@@ -15,18 +17,11 @@ from lazytorch.ir.types import TensorType
 VIEW = (Trait.PURE, Trait.VIEW)
 
 
-def _numel(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
-
-
 # -- views: a reader applies them as an index map, nothing is copied ---------------------------------------------------
 
 
 def _infer_reshape(attributes: Attributes, x: TensorType) -> TensorType:
-    if _numel(attributes.shape) != x.numel:
+    if math.prod(sizes("tensor.reshape", attributes.shape)) != x.numel:
         raise RuntimeError(f"shape '{list(attributes.shape)}' is invalid for input of size {x.numel}")
     return TensorType(x.dtype, attributes.shape)
 
@@ -53,7 +48,9 @@ def inverse_order(order: tuple[int, ...]) -> tuple[int, ...]:
 
 permute: Declaration = Declaration(
     "tensor.permute",
-    lambda attributes, x: TensorType(x.dtype, tuple([x.shape[d] for d in attributes.order])),
+    lambda attributes, x: TensorType(
+        x.dtype, tuple([x.shape[d] for d in permutation("tensor.permute", attributes.order, x.rank)])
+    ),
     attributes=("order",),
     traits=VIEW,
     vjp=(lambda op, g: permute(g, order=inverse_order(op.attributes.order)),),
@@ -112,9 +109,16 @@ slice_: Declaration = Declaration(
     gradient_name="Slice",
     doc="per dimension, `size` elements from `start` in steps of `step`",
 )
+
+
+def _infer_flip(attributes: Attributes, x: TensorType) -> TensorType:
+    distinct_dimensions("tensor.flip", attributes.dims, x.rank)
+    return x
+
+
 flip: Declaration = Declaration(
     "tensor.flip",
-    lambda attributes, x: x,
+    _infer_flip,
     attributes=("dims",),
     traits=VIEW,
     vjp=(lambda op, g: flip(g, dims=op.attributes.dims),),
@@ -160,6 +164,8 @@ def _infer_window(attributes: Attributes, x: TensorType) -> TensorType:
     for extent, size, stride, dilation in zip(
         extents, attributes.sizes, attributes.strides, attributes.dilations, strict=True
     ):
+        if size < 1 or stride < 1 or dilation < 1:
+            raise RuntimeError(f"tensor.window: size {size}, stride {stride} and dilation {dilation} must be at least 1")
         span = dilation * (size - 1) + 1
         if span > extent:
             raise RuntimeError(
@@ -169,18 +175,6 @@ def _infer_window(attributes: Attributes, x: TensorType) -> TensorType:
             )
         counts.append((extent - span) // stride + 1)
     return TensorType(x.dtype, (*x.shape[: x.rank - spatial], *counts, *attributes.sizes))
-
-
-def _reference_window(attributes: Attributes, x: np.ndarray) -> np.ndarray:
-    out = _infer_window(attributes, TensorType(dtypes.of_numpy(x.dtype), x.shape)).shape
-    spatial = len(attributes.sizes)
-    last = x.strides[x.ndim - spatial :]
-    strides = (
-        *x.strides[: x.ndim - spatial],
-        *[s * step for s, step in zip(last, attributes.strides, strict=True)],
-        *[s * step for s, step in zip(last, attributes.dilations, strict=True)],
-    )
-    return np.lib.stride_tricks.as_strided(x, out, strides)
 
 
 window: Declaration = Declaration(
@@ -196,26 +190,18 @@ window: Declaration = Declaration(
             dilations=op.attributes.dilations,
         ),
     ),
-    reference=_reference_window,
+    reference=lambda attributes, x: window_reference.window(x, attributes.sizes, attributes.strides, attributes.dilations),
     gradient_name="Unfold",
     doc="sliding windows over the last len(sizes) dimensions: [..., positions, window]; overlapping, an index map",
 )
 
 
-def _reference_fold(attributes: Attributes, g: np.ndarray) -> np.ndarray:
-    out = np.zeros(attributes.shape, g.dtype)
-    spatial = len(attributes.strides)
-    lead = g.ndim - 2 * spatial
-    for offset in np.ndindex(*g.shape[lead + spatial :]):
-        place = [
-            slice(o * d, o * d + (n - 1) * s + 1, s)
-            for o, d, s, n in zip(
-                offset, attributes.dilations, attributes.strides, g.shape[lead : lead + spatial], strict=True
-            )
-        ]
-        index: tuple[Any, ...] = (..., *place)
-        out[index] += g[..., *offset]
-    return out
+def _infer_fold(attributes: Attributes, g: TensorType) -> TensorType:
+    whole = TensorType(g.dtype, sizes("tensor.fold_windows", attributes.shape))
+    windows = Attributes({**attributes.as_dict(), "sizes": g.shape[g.rank - len(attributes.strides) :]})
+    if _infer_window(windows, whole) is not g:
+        raise RuntimeError(f"tensor.fold_windows: {g} is not what the windows of {whole} are")
+    return whole
 
 
 def _decompose_fold(op: Any) -> Any:
@@ -249,7 +235,7 @@ def _decompose_fold(op: Any) -> Any:
 
 fold_windows: Declaration = Declaration(
     "tensor.fold_windows",
-    lambda attributes, g: TensorType(g.dtype, attributes.shape),
+    _infer_fold,
     attributes=("shape", "strides", "dilations"),
     traits=(Trait.PURE, Trait.COMPOSITE),
     vjp=(
@@ -260,7 +246,7 @@ fold_windows: Declaration = Declaration(
             dilations=op.attributes.dilations,
         ),
     ),
-    reference=_reference_fold,
+    reference=lambda attributes, g: window_reference.fold(g, attributes.shape, attributes.strides, attributes.dilations),
     decompose=_decompose_fold,
     gradient_name="Fold",
     doc="the adjoint of window: add every window's element back to its place in a tensor of `shape`",
@@ -270,10 +256,11 @@ fold_windows: Declaration = Declaration(
 
 
 def _infer_pad(attributes: Attributes, x: TensorType) -> TensorType:
+    number_of("tensor.pad", attributes.value, x.dtype)
     shape = []
     for low, high, interior, size in zip(attributes.low, attributes.high, attributes.interior, x.shape, strict=True):
         extent = low + high + size + max(size - 1, 0) * interior
-        if extent < 0 or low < 0 or high < 0:
+        if interior < 0 or low < 0 or high < 0:
             raise RuntimeError(f"tensor.pad: negative padding ({low}, {high}) of a dimension of size {size}")
         shape.append(extent)
     return TensorType(x.dtype, tuple(shape))
@@ -316,7 +303,7 @@ pad: Declaration = Declaration(
 
 def _infer_concat(attributes: Attributes, *types: TensorType) -> TensorType:
     first = types[0]
-    dim = attributes.dim
+    (dim,) = distinct_dimensions("tensor.concat", (attributes.dim,), first.rank)
     total = 0
     for position, type in enumerate(types):
         if type.dtype is not first.dtype:
@@ -386,7 +373,7 @@ insert_slice: Declaration = Declaration(
 )
 iota: Declaration = Declaration(
     "tensor.iota",
-    lambda attributes: TensorType(attributes.dtype, (attributes.size,)),
+    lambda attributes: TensorType(element_type("tensor.iota", attributes.dtype), sizes("tensor.iota", (attributes.size,))),
     attributes=("size", "dtype"),
     reference=lambda attributes: np.arange(attributes.size).astype(attributes.dtype.numpy),
     doc="0, 1, 2, ... size - 1",
@@ -397,6 +384,7 @@ iota: Declaration = Declaration(
 
 def reduced_shape(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
     """The shape without the reduced dimensions."""
+    distinct_dimensions("tensor.reduce", dims, len(shape))
     return tuple([size for d, size in enumerate(shape) if d not in dims])
 
 
@@ -535,7 +523,7 @@ def _infer_contract(attributes: Attributes, lhs: TensorType, rhs: TensorType) ->
         raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {lhs.dtype} != {rhs.dtype}")
     sizes: dict[str, int] = {}
     for letters, type in ((attributes.lhs, lhs), (attributes.rhs, rhs)):
-        if len(letters) != type.rank:
+        if len(letters) != type.rank or len(set(letters)) != len(letters):
             raise RuntimeError(f"tensor.contract: '{letters}' names {len(letters)} dimensions of {type}")
         for letter, size in zip(letters, type.shape, strict=True):
             if sizes.setdefault(letter, size) != size:
@@ -576,6 +564,8 @@ contract: Declaration = Declaration(
 
 
 def _infer_gather(attributes: Attributes, x: TensorType, index: TensorType) -> TensorType:
+    if index.dtype.kind not in "ui":
+        raise IndexError(f"tensor.gather: indices must be integers, not {index.dtype}")
     return TensorType(x.dtype, (*index.shape, *x.shape[1:]))
 
 
