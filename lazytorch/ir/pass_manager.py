@@ -12,16 +12,12 @@ from typing import TextIO
 from lazytorch.config import config
 from lazytorch.errors import CompileError, PassError, VerificationError
 from lazytorch.ir.core import Operation
-from lazytorch.ir.passes import canonicalize, cse, dce, decompose, differentiate
 from lazytorch.ir.passes.registry import Pass, counting
 from lazytorch.ir.pipeline import Step, parse_pipeline
 from lazytorch.ir.printer import print_ir
 from lazytorch.ir.reproducer import Reproducer, changed_settings
 from lazytorch.ir.validation import Validation
 from lazytorch.ir.verifier import verify
-
-BUILT_IN = (canonicalize, cse, dce, decompose, differentiate)
-"""The files whose passes are known by name once this one is imported."""
 
 
 class PassManager:

@@ -9,7 +9,11 @@ from lazytorch.ir.core import Operation
 from lazytorch.ir.core import func as func_
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import loop
+from lazytorch.ir.passes import canonicalize, cse, dce, decompose, differentiate
 from lazytorch.ir.passes.registry import Pass, make_pass
+
+BUILT_IN = (canonicalize, cse, dce, decompose, differentiate)
+"""The files whose passes are known by name once this one is imported."""
 
 ANCHORS: dict[str, Declaration] = {"func": func_, "loop.kernel": loop.kernel, "loop.function": loop.function}
 """What a nested pipeline may be for, and at the same time all that a module holds."""
@@ -76,7 +80,10 @@ class _PipelineParser:
         assert word is not None
         name = word[1]
         if self.text.startswith("(", word.end()):
-            if anchor or name not in ANCHORS:
+            if anchor or name not in BUILT_IN = (canonicalize, cse, dce, decompose, differentiate)
+"""The files whose passes are known by name once this one is imported."""
+
+ANCHORS:
                 self._fail(f"a nested pipeline is for one of {', '.join(ANCHORS)}, not within another")
             self.position = word.end()
             self._accept("(")

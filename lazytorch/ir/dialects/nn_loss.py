@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Attributes, Declaration
+from lazytorch.ir.declaration import Attributes, Declaration, example
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.dialects.composite import composite, number
 from lazytorch.ir.dialects.nn import log_softmax, require_floating, shifted, sum_along
@@ -137,6 +137,7 @@ nll_loss: Declaration = composite(
     attributes=("reduction", "ignore_index"),
     defaults={"reduction": "mean", "ignore_index": -100},
     gradient_name="NllLoss",
+    example=example("tensor<4x3xf32>", "tensor<4xi64>"),
     doc="-x[i, target[i]] * weight[target[i]] over log probabilities [N, C, ...]; mean divides by the weights' sum; a "
     "target that is no class raises IndexError at run time",
 )
@@ -183,6 +184,7 @@ cross_entropy: Declaration = composite(
     attributes=("reduction", "ignore_index", "label_smoothing"),
     defaults={"reduction": "mean", "ignore_index": -100, "label_smoothing": 0.0},
     gradient_name="NllLoss",
+    example=example("tensor<4x3xf32>", "tensor<4xi64>"),
     doc="nll_loss of log_softmax over class scores [N, C, ...] and class indices [N, ...]",
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ir import accumulation, window_reference
 from lazytorch.ir.attribute_checks import distinct_dimensions, element_type, number_of, permutation, sizes
-from lazytorch.ir.declaration import Attributes, Declaration, Trait
+from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.types import TensorType
 
@@ -34,6 +34,7 @@ reshape: Declaration = Declaration(
     vjp=(lambda op, g: reshape(g, shape=op.operands[0].type.shape),),
     reference=lambda attributes, x: np.reshape(x, attributes.shape),
     gradient_name="View",
+    example=example("tensor<2x3xf32>", shape=(3, 2)),
     doc="the same elements in row-major order in another shape",
 )
 
@@ -56,6 +57,7 @@ permute: Declaration = Declaration(
     vjp=(lambda op, g: permute(g, order=inverse_order(op.attributes.order)),),
     reference=lambda attributes, x: np.transpose(x, attributes.order),
     gradient_name="Permute",
+    example=example("tensor<2x3xf32>", order=(1, 0)),
     doc="result dimension i is operand dimension order[i]",
 )
 
@@ -74,6 +76,7 @@ expand: Declaration = Declaration(
     vjp=(lambda op, g: sum_to(g, op.operands[0].type.shape),),
     reference=lambda attributes, x: np.broadcast_to(x, attributes.shape),
     gradient_name="Expand",
+    example=example("tensor<3xf32>", shape=(2, 3)),
     doc="broadcast as in NumPy",
 )
 
@@ -107,6 +110,7 @@ slice_: Declaration = Declaration(
     vjp=(_slice_vjp,),
     reference=lambda attributes, x: x[_window(attributes)],
     gradient_name="Slice",
+    example=example("tensor<5x3xf32>", starts=(1, 0), sizes=(2, 3), steps=(2, 1)),
     doc="per dimension, `size` elements from `start` in steps of `step`",
 )
 
@@ -124,6 +128,7 @@ flip: Declaration = Declaration(
     vjp=(lambda op, g: flip(g, dims=op.attributes.dims),),
     reference=lambda attributes, x: np.flip(x, attributes.dims),
     gradient_name="Flip",
+    example=example("tensor<2x3xf32>", dims=(1,)),
     doc="reverse the given dimensions",
 )
 alias: Declaration = Declaration(
@@ -192,6 +197,7 @@ window: Declaration = Declaration(
     ),
     reference=lambda attributes, x: window_reference.window(x, attributes.sizes, attributes.strides, attributes.dilations),
     gradient_name="Unfold",
+    example=example("tensor<2x5xf32>", sizes=(3,), strides=(2,), dilations=(1,)),
     doc="sliding windows over the last len(sizes) dimensions: [..., positions, window]; overlapping, an index map",
 )
 
@@ -249,6 +255,7 @@ fold_windows: Declaration = Declaration(
     reference=lambda attributes, g: window_reference.fold(g, attributes.shape, attributes.strides, attributes.dilations),
     decompose=_decompose_fold,
     gradient_name="Fold",
+    example=example("tensor<2x2x3xf32>", shape=(2, 5), strides=(2,), dilations=(1,)),
     doc="the adjoint of window: add every window's element back to its place in a tensor of `shape`",
 )
 
@@ -297,6 +304,7 @@ pad: Declaration = Declaration(
     ),
     reference=_reference_pad,
     gradient_name="ConstantPadNd",
+    example=example("tensor<2x3xf32>", low=(1, 0), high=(0, 2), interior=(0, 1), value=0.0),
     doc="surround with `value`: low and high elements per dimension, `interior` between neighbours (as XLA's pad)",
 )
 
@@ -336,6 +344,7 @@ concat: Declaration = Declaration(
     vjp=_concat_vjp,
     reference=lambda attributes, *arrays: np.concatenate(arrays, attributes.dim),
     gradient_name="Cat",
+    example=example("tensor<2x3xf32>", "tensor<2x1xf32>", dim=1),
     doc="one after another along `dim`",
 )
 
@@ -369,6 +378,7 @@ insert_slice: Declaration = Declaration(
     ),
     reference=_reference_insert,
     gradient_name="CopySlices",
+    example=example("tensor<5x3xf32>", "tensor<2x3xf32>", starts=(1, 0), steps=(2, 1)),
     doc="the base with a slice replaced by a value: what writing through a view means",
 )
 iota: Declaration = Declaration(
@@ -376,6 +386,7 @@ iota: Declaration = Declaration(
     lambda attributes: TensorType(element_type("tensor.iota", attributes.dtype), sizes("tensor.iota", (attributes.size,))),
     attributes=("size", "dtype"),
     reference=lambda attributes: np.arange(attributes.size).astype(attributes.dtype.numpy),
+    example=example(size=5, dtype=dtypes.int64),
     doc="0, 1, 2, ... size - 1",
 )
 
@@ -442,6 +453,7 @@ reduce_sum: Declaration = Declaration(
     vjp=(_sum_vjp,),
     reference=lambda attributes, x: accumulation.reduce(x, attributes.dims, np.add, 0.0),
     gradient_name="Sum",
+    example=example("tensor<2x3xf32>", dims=(1,)),
     doc="sum over `dims` (ascending) in the fixed order of docs/architecture.md; the dimensions vanish",
 )
 reduce_prod: Declaration = Declaration(
@@ -452,6 +464,7 @@ reduce_prod: Declaration = Declaration(
     vjp=(_prod_vjp,),
     reference=lambda attributes, x: accumulation.reduce(x, attributes.dims, np.multiply, 1.0),
     gradient_name="Prod",
+    example=example("tensor<2x3xf32>", dims=(1,)),
     doc="product over `dims`",
 )
 reduce_max: Declaration = Declaration(
@@ -462,6 +475,7 @@ reduce_max: Declaration = Declaration(
     vjp=(_extreme_vjp,),
     reference=lambda attributes, x: np.max(x, attributes.dims),
     gradient_name="Amax",
+    example=example("tensor<2x3xf32>", dims=(1,)),
     doc="largest over `dims`; nan if any is nan",
 )
 reduce_min: Declaration = Declaration(
@@ -472,6 +486,7 @@ reduce_min: Declaration = Declaration(
     vjp=(_extreme_vjp,),
     reference=lambda attributes, x: np.min(x, attributes.dims),
     gradient_name="Amin",
+    example=example("tensor<2x3xf32>", dims=(1,)),
     doc="smallest over `dims`; nan if any is nan",
 )
 reduce_any: Declaration = Declaration(
@@ -480,6 +495,7 @@ reduce_any: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     reference=lambda attributes, x: np.any(x, attributes.dims),
+    example=example("tensor<2x3xi1>", dims=(1,)),
     doc="logical or over `dims` of i1",
 )
 reduce_all: Declaration = Declaration(
@@ -488,6 +504,7 @@ reduce_all: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     reference=lambda attributes, x: np.all(x, attributes.dims),
+    example=example("tensor<2x3xi1>", dims=(1,)),
     doc="logical and over `dims` of i1",
 )
 
@@ -504,6 +521,7 @@ argmax: Declaration = Declaration(
     attributes=("dim",),
     traits=REDUCE,
     reference=lambda attributes, x: np.argmax(x, attributes.dim),
+    example=example("tensor<2x3xf32>", dim=1),
     doc="index of the first largest element along `dim` as i64; a nan counts as the largest",
 )
 argmin: Declaration = Declaration(
@@ -512,6 +530,7 @@ argmin: Declaration = Declaration(
     attributes=("dim",),
     traits=REDUCE,
     reference=lambda attributes, x: np.argmin(x, attributes.dim),
+    example=example("tensor<2x3xf32>", dim=1),
     doc="index of the first smallest element along `dim` as i64; a nan counts as the smallest",
 )
 
@@ -557,6 +576,7 @@ contract: Declaration = Declaration(
     vjp=(lambda op, g: _contract_side(op, g, 0), lambda op, g: _contract_side(op, g, 1)),
     reference=lambda attributes, lhs, rhs: accumulation.contract(lhs, rhs, (attributes.lhs, attributes.rhs, attributes.out)),
     gradient_name="Mm",
+    example=example("tensor<2x3x4xf32>", "tensor<2x4x5xf32>", lhs="bmk", rhs="bkn", out="bmn"),
     doc="general product: one letter per dimension, letters missing in `out` are summed (einsum of two operands)",
 )
 
@@ -585,6 +605,7 @@ gather: Declaration = Declaration(
     ),
     reference=lambda attributes, x, index: x[_checked(index, x.shape[0])],
     gradient_name="Index",
+    example=example("tensor<5x3xf32>", "tensor<4xi64>"),
     doc="x[index] along the first dimension: index.shape + x.shape[1:]; i64 indices, negative ones count from the end, "
     "one out of range raises IndexError at run time",
 )
@@ -619,6 +640,7 @@ scatter_add: Declaration = Declaration(
     vjp=(lambda op, g: g, None, lambda op, g: gather(g, op.operands[1])),
     reference=_reference_scatter_add,
     gradient_name="IndexAdd",
+    example=example("tensor<5x3xf32>", "tensor<4xi64>", "tensor<4x3xf32>"),
     doc="base with value[i] added at index[i] along the first dimension, in the order of i (deterministic)",
 )
 scatter: Declaration = Declaration(
@@ -631,5 +653,6 @@ scatter: Declaration = Declaration(
     ),
     reference=_reference_scatter,
     gradient_name="IndexPut",
+    example=example("tensor<5x3xf32>", "tensor<4xi64>", "tensor<4x3xf32>"),
     doc="base with value[i] written at index[i] along the first dimension; of equal indices the last wins",
 )
