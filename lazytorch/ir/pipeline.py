@@ -80,10 +80,7 @@ class _PipelineParser:
         assert word is not None
         name = word[1]
         if self.text.startswith("(", word.end()):
-            if anchor or name not in BUILT_IN = (canonicalize, cse, dce, decompose, differentiate)
-"""The files whose passes are known by name once this one is imported."""
-
-ANCHORS:
+            if anchor or name not in ANCHORS:
                 self._fail(f"a nested pipeline is for one of {', '.join(ANCHORS)}, not within another")
             self.position = word.end()
             self._accept("(")
