@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.errors import CompileError
+from lazytorch.ir.bfloat16 import widen
 from lazytorch.ir.core import Operation
 from lazytorch.ir.interpreter import interpret
 
@@ -41,10 +43,12 @@ def difference(got: np.ndarray, want: np.ndarray, dtype: DType) -> str:
     """
     if got.shape != want.shape or got.dtype != want.dtype:
         return f"is {got.dtype}{list(got.shape)} where the reference gives {want.dtype}{list(want.shape)}"
+    if dtype is dtypes.bfloat16:
+        got, want = widen(got), widen(want)
     if want.dtype.kind not in "fc":
         wrong = got != want
     else:
-        limit = 64 * float(np.finfo(want.dtype).eps)
+        limit = 64 * (2.0**-7 if dtype is dtypes.bfloat16 else float(np.finfo(want.dtype).eps))
         scale = float(np.abs(want[np.isfinite(want)]).max(initial=2.0**-4))
         with np.errstate(invalid="ignore", over="ignore"):
             wrong = ~np.isclose(got, want, rtol=limit, atol=limit * scale, equal_nan=True)

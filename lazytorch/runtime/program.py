@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from lazytorch.codegen.launch import Launch
 from lazytorch.ir.core import Operation
 from lazytorch.ir.location import Location
-from lazytorch.ir.trace import Node
 from lazytorch.runtime.buffer import Buffer
-from lazytorch.runtime.runner import NativeProgram
+from lazytorch.runtime.runner import Failure, NativeProgram
 from lazytorch.runtime.statistics import STATISTICS
+
+
+class Leaf(Protocol):
+    """A value of a program's caller: its type, and its memory (a Buffer) or Python number; None: not computed yet."""
+
+    type: Any
+    buffer: Any
 
 
 @dataclass
@@ -36,6 +42,7 @@ class Program:
     sizes: bytes of each new result buffer, in the order of their bindings.
     saved: numbers of recorded values that are outputs only because a kept autograd history will need them.
     locations: per step, where the user's program recorded it (for errors found while running).
+    check: runs the steps instead of `native`, comparing every kernel with the reference (`LAZYTORCH_CHECK=1`).
     """
 
     native: NativeProgram | None
@@ -47,8 +54,9 @@ class Program:
     locations: Sequence[Location] = ()
     flops: int = 0
     stages: Stages = field(default_factory=Stages)
+    check: Callable[[Sequence[Any]], Failure | None] | None = None
 
-    def run(self, leaves: Sequence[Node], outputs: Sequence[Node]) -> None:
+    def run(self, leaves: Sequence[Leaf], outputs: Sequence[Leaf]) -> None:
         """Compute, and give every output its buffer. Raises IndexError for an index found out of range."""
         buffers = [Buffer(size) for size in self.sizes]
         native = self.native
@@ -61,16 +69,17 @@ class Program:
             if self.arena_bytes:
                 arena = Buffer(self.arena_bytes)
                 values.append(arena.ptr)
-            if native.run(*values):
-                self._raise()
+            if self.check is not None:
+                failure = self.check(values)
+            else:
+                failure = native.failure if native.run(*values) else None
+            if failure is not None:
+                self._raise(failure)
             STATISTICS.flops += self.flops
         for node, (kind, number) in zip(outputs, self.results, strict=True):
             node.buffer = buffers[number] if kind == "new" else _leaf_buffer(leaves[number])
 
-    def _raise(self) -> None:
-        assert self.native is not None
-        failure = self.native.failure
-        assert failure is not None
+    def _raise(self, failure: Failure) -> None:
         location = self.locations[failure.step]
         raise IndexError(
             f"index {failure.first} is out of bounds for dimension 0 with size {failure.second}"
@@ -78,7 +87,7 @@ class Program:
         )
 
 
-def _leaf_buffer(leaf: Node) -> Any:
+def _leaf_buffer(leaf: Leaf) -> Any:
     """The memory of a leaf that is itself a result: shared, unless somebody else may write to it."""
     buffer = leaf.buffer
     if type(buffer) is Buffer and not buffer.shared:
