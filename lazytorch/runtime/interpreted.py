@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,7 +14,13 @@ from lazytorch.ir.trace import Node, Trace, result
 from lazytorch.ir.types import TupleType
 from lazytorch.ir.validation import difference
 from lazytorch.runtime.buffer import Buffer
-from lazytorch.runtime.program import Leaf
+
+
+class Leaf(Protocol):
+    """A value of a program's caller: its type, and its memory (a Buffer) or Python number; None: not computed yet."""
+
+    type: Any
+    buffer: Any
 
 
 def interpret(trace: Trace, outputs: Sequence[Node]) -> None:

@@ -25,10 +25,10 @@ from lazytorch.ir.types import TensorType
 from lazytorch.ir.validation import Validation
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.checking import CheckedKernel, KernelCheck, Place
-from lazytorch.runtime.interpreted import leaf_array
+from lazytorch.runtime.interpreted import Leaf, leaf_array
 from lazytorch.runtime.kernels import kernel_address, kernel_text
 from lazytorch.runtime.memory_plan import Lifetime, plan_arena
-from lazytorch.runtime.program import Leaf, Program, Stages
+from lazytorch.runtime.program import Program, Stages
 from lazytorch.runtime.runner import STATUS, BindingAddress, NativeProgram, Patch, Step
 from lazytorch.runtime.statistics import STATISTICS
 from lazytorch.runtime.thread_count import get_num_threads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -12,15 +12,9 @@ from lazytorch.codegen.launch import Launch
 from lazytorch.ir.core import Operation
 from lazytorch.ir.location import Location
 from lazytorch.runtime.buffer import Buffer
+from lazytorch.runtime.interpreted import Leaf
 from lazytorch.runtime.runner import Failure, NativeProgram
 from lazytorch.runtime.statistics import STATISTICS
-
-
-class Leaf(Protocol):
-    """A value of a program's caller: its type, and its memory (a Buffer) or Python number; None: not computed yet."""
-
-    type: Any
-    buffer: Any
 
 
 @dataclass
