@@ -1,4 +1,4 @@
-"""`python -m lazytorch run SCRIPT [args]`, `info`, `opt FILE ...`."""
+"""`python -m lazytorch run SCRIPT [args]`, `info`, and the tools for IR text: `opt`, `run-ir`, `translate`, `reduce`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ import importlib.machinery
 import platform
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
 from lazytorch.codegen.target import host_target
 from lazytorch.config import config
 from lazytorch.runtime.thread_count import get_num_threads
-from lazytorch.tools import opt
+from lazytorch.tools import opt, reduce, translate
+from lazytorch.tools import run as run_ir
+
+_TOOLS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+    "opt": (opt.main, "run passes on IR text"),
+    "run-ir": (run_ir.main, "compile or interpret a function of IR text"),
+    "translate": (translate.main, "write IR text as LLVM IR, assembly or StableHLO"),
+    "reduce": (reduce.main, "make IR text smaller for as long as a command finds it interesting"),
+}
 
 
 class TorchAlias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -64,15 +72,16 @@ def info() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["opt"]:
-        return int(opt.main(arguments[1:]) or 0)
+    if arguments and arguments[0] in _TOOLS:
+        return _TOOLS[arguments[0]][0](arguments[1:])
     parser = argparse.ArgumentParser(prog="python -m lazytorch", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run", help="run a PyTorch script with torch resolved to lazytorch")
     running.add_argument("script")
     running.add_argument("arguments", nargs=argparse.REMAINDER)
     commands.add_parser("info", help="what the compiler found on this machine")
-    commands.add_parser("opt", help="run passes on IR text (see python -m lazytorch opt --help)")
+    for name, (_, meaning) in _TOOLS.items():
+        commands.add_parser(name, help=f"{meaning} (see python -m lazytorch {name} --help)")
     options = parser.parse_args(arguments)
     if options.command == "run":
         run(options.script, options.arguments)

@@ -13,7 +13,7 @@ from lazytorch.codegen.target import Target, current_target
 from lazytorch.ir.core import Operation
 from lazytorch.ir.loop_interpreter import Slot
 from lazytorch.ir.printer import print_ir
-from lazytorch.ir.types import BufferType
+from lazytorch.ir.types import INDEX, BufferType, Type
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.engine import engine
 from lazytorch.runtime.planner import plan_function
@@ -71,23 +71,24 @@ def run_kernel(module: Operation, symbol: str, slots: Sequence[Slot], chunks: in
     kernel = next((operation for operation in module.region.block if operation.attributes.name == symbol), None)
     if kernel is None:
         raise ValueError(f"the module has no kernel @{symbol}")
-    words = [_word(slot) for slot in slots]
-    types = [argument.type for argument in kernel.region.block.arguments]
-    expected = sum(1 + (type.dynamic_strides if isinstance(type, BufferType) else 0) for type in types)
-    if len(words) != expected:
-        raise ValueError(f"@{symbol} takes {expected} slots but is given {len(words)}")
+    types: list[Type] = []
+    for argument in kernel.region.block.arguments:
+        types.append(argument.type)
+        if isinstance(argument.type, BufferType):
+            types += [INDEX] * argument.type.dynamic_strides
+    if len(slots) != len(types):
+        raise ValueError(f"@{symbol} takes {len(types)} slots but is given {len(slots)}")
+    words = [_word(slot, type) for slot, type in zip(slots, types, strict=True)]
     text = kernel_module_text(module, target)
     runner()  # kernels may call its functions
     loaded = engine().load(engine().compile(text, target), (symbol,))
     NativeProgram([Step(loaded[symbol], words, (), chunks, symbol)], keep=[loaded]).run()
 
 
-def _word(slot: Slot) -> int:
+def _word(slot: Slot, type: Type) -> int:
     """The 8 bytes of a slot, as the native argument block holds them."""
-    array, offset = slot if isinstance(slot, tuple) else (slot, 0)
-    if isinstance(array, np.ndarray):
-        address: int = array.ctypes.data + offset
+    memory, offset = slot if isinstance(slot, tuple) else (slot, 0)
+    if isinstance(memory, np.ndarray):
+        address: int = memory.ctypes.data + offset
         return address
-    if isinstance(array, float | np.floating):
-        return int.from_bytes(np.asarray(array).tobytes().ljust(8, b"\0"), "little", signed=True)
-    return int(array)
+    return int.from_bytes(np.asarray(memory, type.dtype.numpy).tobytes().ljust(8, b"\0"), "little")
