@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from lazytorch.errors import ParseError
 
 _TOKEN = re.compile(
-    r"""(?P<space>\s+|//[^\n]*)
+    r"""(?:[^\S\n]+|//[^\n]*)*(?:
+    (?P<line>\n)
+    |(?P<end>\Z)
     |(?P<value>%[A-Za-z_0-9][\w]*)
     |(?P<symbol>@[A-Za-z_][\w.$-]*|@"(?:[^"\\\n]|\\.)*")
     |(?P<type>(?:tensor|vector|buffer|complex)<)
@@ -20,16 +21,16 @@ _TOKEN = re.compile(
     |(?P<string>"(?:[^"\\\n]|\\.)*")
     |(?P<arrow>->)
     |(?P<punctuation>[(){}\[\]=:,?])
-    """,
+    )""",
     re.VERBOSE,
 )
+_SPACE = re.compile(r"(?:[^\S\n]+|//[^\n]*)*")
 _DEEPEST = 64
 _MOST_ERRORS = 20
 _CONTINUATIONS = frozenset(("as", "else", "loc"))
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A piece of the text: its kind, what it says, where it begins, whether it is the first of its line.
 
     At the end: kind `end`, an empty text. A character that begins no token: kind `wrong`.
@@ -64,30 +65,31 @@ class Lexer:
     def _split(self) -> list[Token]:
         tokens: list[Token] = []
         position, text, leads = 0, self.text, True
-        match_token = _TOKEN.match
-        while position < len(text):
+        match_token, append = _TOKEN.match, tokens.append
+        while True:
             match = match_token(text, position)
             if match is None:
-                tokens.append(self._wrong(f"unexpected character {text[position]!r}", position, leads))
+                position = _SPACE.match(text, position).end()  # type: ignore[union-attr]
+                append(self._wrong(f"unexpected character {text[position]!r}", position, leads))
                 position, leads = position + 1, False
                 continue
             kind = match.lastgroup or ""
-            end = match.end()
-            if kind == "space":
-                leads = leads or "\n" in match[0]
-                position = end
+            start, end = match.span(kind)
+            if kind == "line":
+                position, leads = end, True
                 continue
+            if kind == "end":
+                append(Token("end", "", start, True))
+                return tokens
             if kind == "type":
                 found = self._end_of_type(end)
                 if found is None:
-                    tokens.append(self._wrong("the type is not closed by '>'", position, leads))
+                    append(self._wrong("the type is not closed by '>'", start, leads))
                     position, leads = self._last_of_line(end), False
                     continue
                 end = found
-            tokens.append(Token(kind, text[position:end], position, leads))
+            append(Token(kind, text[start:end], start, leads))
             position, leads = end, False
-        tokens.append(Token("end", "", len(text), True))
-        return tokens
 
     def _wrong(self, message: str, position: int, leads: bool) -> Token:
         """Note what begins no token, at most once per line."""

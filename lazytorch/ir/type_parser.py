@@ -138,6 +138,8 @@ def _integer(lexer: Lexer, text: str, position: int, limit: int | None = None) -
 def parse_string(lexer: Lexer) -> str:
     """A quoted string."""
     token = lexer.expect_kind("string", "a string")
+    if token.text.isprintable() and "\\" not in token.text:
+        return token.text[1:-1]
     try:
         text: str = json.loads(token.text)
         text.encode()  # half of a surrogate pair is no character
