@@ -13,6 +13,7 @@ from lazytorch.ir.type_parser import parse_type
 
 _BACKWARD = "_backward"
 _TYPES = ("tensor<2x3xf32>", "tensor<2x3xi64>", "tensor<2x3xi1>")
+_KERNEL_TYPES = ("vector<4xf32>", "vector<4xi1>", "index")
 
 
 def documented_operations() -> list[Declaration]:
@@ -49,7 +50,8 @@ def _candidates(declaration: Declaration) -> list[Example]:
         operation = example_operation(forward)
         types = [str(value.type) for value in (*operation.results, *operation.operands)]
         return [Example(tuple(types), {**operation.attributes.as_dict(), "operand": 0})]
-    return [Example((type,) * count, {}) for type in _TYPES for count in (1, 2, 3)]
+    types = _KERNEL_TYPES if declaration.name.startswith("loop.") else _TYPES
+    return [Example((type,) * count, {}) for type in types for count in (1, 2, 3)]
 
 
 def _forward_of(declaration: Declaration) -> Declaration | None:

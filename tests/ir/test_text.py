@@ -341,3 +341,31 @@ def test_no_damaged_text_crashes_parser_verifier_or_printer(text: bytes, changes
     again = parse_module(print_ir(module, locations=True))
     assert equivalent(module, again, locations=True)
     assert print_generic(module, locations=True).encode()
+
+
+def test_10_000_operations_are_read_written_and_verified_in_a_second_each() -> None:
+    """Processor time, the best of three: other programs run here too."""
+    forms = [
+        "arith.add %{0}, %x",
+        "nn.relu %{0}",
+        'tensor.contract %{0}, %w {{lhs = "mk", rhs = "kn", out = "mn"}}',
+        "arith.mul %{0}, %{0}",
+    ]
+    lines = ["func @f(%x: tensor<64x10xf32>, %w: tensor<10x10xf32>) -> tensor<64x10xf32> {"]
+    lines.append('  %0 = arith.neg %x : tensor<64x10xf32>   loc("train.py":1)')
+    for i in range(1, 10_000):
+        lines.append(f'  %{i} = {forms[i % 4].format(i - 1)} : tensor<64x10xf32>   loc("train.py":{i})')
+    text = "\n".join([*lines, "  return %9999 : tensor<64x10xf32>", "}", ""])
+    parsing, printing, verifying = [], [], []
+    for _ in range(3):
+        began = time.process_time()
+        module = parse_module(text)
+        read = time.process_time()
+        again = print_ir(module, locations=True)
+        written = time.process_time()
+        verify(module)
+        parsing.append(read - began)
+        printing.append(written - read)
+        verifying.append(time.process_time() - written)
+        assert again == text
+    assert min(parsing) + min(printing) < 1 and min(verifying) < 1
