@@ -9,22 +9,21 @@ import importlib.machinery
 import platform
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 from lazytorch.codegen.target import host_target
 from lazytorch.config import config
 from lazytorch.runtime.thread_count import get_num_threads
-from lazytorch.tools import opt, reduce, translate
-from lazytorch.tools import run as run_ir
 
-_TOOLS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
-    "opt": (opt.main, "run passes on IR text"),
-    "run-ir": (run_ir.main, "compile or interpret a function of IR text"),
-    "translate": (translate.main, "write IR text as LLVM IR, assembly or StableHLO"),
-    "reduce": (reduce.main, "make IR text smaller for as long as a command finds it interesting"),
+TOOLS = {
+    "opt": ("lazytorch.tools.opt", "run passes on IR text"),
+    "run-ir": ("lazytorch.tools.run", "compile or interpret a function of IR text"),
+    "translate": ("lazytorch.tools.translate", "write IR text as LLVM IR, assembly or StableHLO"),
+    "reduce": ("lazytorch.tools.reduce", "make IR text smaller for as long as a command finds it interesting"),
 }
+"""Commands that load the compiler, so each is imported when it is asked for: its module, what it does."""
 
 
 class TorchAlias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -72,15 +71,15 @@ def info() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments and arguments[0] in _TOOLS:
-        return _TOOLS[arguments[0]][0](arguments[1:])
+    if arguments and arguments[0] in TOOLS:
+        return int(importlib.import_module(TOOLS[arguments[0]][0]).main(arguments[1:]))
     parser = argparse.ArgumentParser(prog="python -m lazytorch", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run", help="run a PyTorch script with torch resolved to lazytorch")
     running.add_argument("script")
     running.add_argument("arguments", nargs=argparse.REMAINDER)
     commands.add_parser("info", help="what the compiler found on this machine")
-    for name, (_, meaning) in _TOOLS.items():
+    for name, (_, meaning) in TOOLS.items():
         commands.add_parser(name, help=f"{meaning} (see python -m lazytorch {name} --help)")
     options = parser.parse_args(arguments)
     if options.command == "run":
