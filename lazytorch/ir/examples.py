@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import string
 
+from lazytorch.errors import VerificationError
 from lazytorch.ir.core import Block, Operation, Region, func, new_module, return_
 from lazytorch.ir.declaration import Declaration, Example, all_declarations
 from lazytorch.ir.dialects import load_all, loop
 from lazytorch.ir.lexer import Lexer
 from lazytorch.ir.parser import parse_module
 from lazytorch.ir.type_parser import parse_type
+from lazytorch.ir.verifier import verify
 
 _BACKWARD = "_backward"
 _TYPES = ("tensor<2x3xf32>", "tensor<2x3xi64>", "tensor<2x3xi1>")
@@ -28,8 +30,10 @@ def example_module(declaration: Declaration) -> Operation:
         return parse_module(declaration.example, declaration.name)
     for example in _candidates(declaration):
         try:
-            return _module_of(declaration, example)
-        except (TypeError, RuntimeError, ValueError, IndexError, AttributeError):
+            module = _module_of(declaration, example)
+            verify(module)
+            return module
+        except (VerificationError, TypeError, RuntimeError, ValueError, IndexError, AttributeError):
             if example is declaration.example:
                 raise
     raise ValueError(
@@ -48,8 +52,8 @@ def _candidates(declaration: Declaration) -> list[Example]:
     forward = _forward_of(declaration)
     if forward is not None:
         operation = example_operation(forward)
-        types = [str(value.type) for value in (*operation.results, *operation.operands)]
-        return [Example(tuple(types), {**operation.attributes.as_dict(), "operand": 0})]
+        operands = tuple([str(value.type) for value in (*operation.results, *operation.operands)])
+        return [Example(operands, {**operation.attributes.as_dict(), "operand": 0})]
     types = _KERNEL_TYPES if declaration.name.startswith("loop.") else _TYPES
     return [Example((type,) * count, {}) for type in types for count in (1, 2, 3)]
 

@@ -169,7 +169,8 @@ KERNEL_RULES = [
         ("%0 = loop.gather_load %s, %v, %m : vector<4xf32>", "positions should be a vector of"),
         ("%0 = loop.shuffle %v, %p {lanes = [0]} : vector<1xf32>", "expected two equal vectors but got vector<4xf32> and"),
         ("%0 = loop.extract %v {lane = \"first\"} : f32", "attributes do not fit: '<=' not supported"),
-        ("%0 = loop.load %x, %i, %i {lanes = 0} : vector<1xf32>", "result types are"),
+        ("%0 = loop.any %v : i1", "expected a vector of i1 but got vector<4xf32>"),
+    ("%0 = loop.load %x, %i, %i {lanes = 0} : vector<1xf32>", "result types are"),
     ]  # fmt: skip
 
 

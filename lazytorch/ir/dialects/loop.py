@@ -161,7 +161,8 @@ gather_load: Declaration = Declaration(
     lambda attributes, buffer, index, mask: VectorType(buffer.dtype, index.lanes),
     traits=(),
     example=example("buffer<f32, [1]>", "vector<4xi64>", "vector<4xi1>"),
-    doc="rank-1 buffer, vector of i64 element positions, mask: lane i reads position index[i]; masked-off lanes are 0",
+    doc="rank-1 buffer of stride 1, vector of i32 or i64 element positions, mask: lane i reads position index[i]; "
+    "masked-off lanes are 0",
 )
 offset: Declaration = Declaration(
     "loop.offset",
@@ -224,6 +225,12 @@ mask: Declaration = Declaration(
     traits=(Trait.PURE,),
     example=example("index", lanes=4),
     doc="lane < remaining (an index)",
+)
+any_: Declaration = Declaration(
+    "loop.any",
+    lambda attributes, flags: ScalarType(dtypes.bool_),
+    traits=(Trait.PURE,),
+    doc="whether a vector of i1 is true in some lane, as a scalar",
 )
 prefetch: Declaration = Declaration(
     "loop.prefetch",
