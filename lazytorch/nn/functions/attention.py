@@ -11,6 +11,7 @@ from lazytorch.nn.functions.activations import softmax
 from lazytorch.nn.functions.dropout import dropout
 from lazytorch.nn.functions.padding import pad
 from lazytorch.ops.recording import FUNCTIONS, apply
+from lazytorch.ops.unary import where
 from lazytorch.tensor import Tensor
 from lazytorch.tensor import value as node_of
 
@@ -60,7 +61,7 @@ def _with_dropout(
     if is_causal:
         mask = FUNCTIONS["ones"](query.shape[-2], key.shape[-2], dtype=dtypes.bool_).tril()
     if mask is not None:
-        scores = mask.where(scores, float("-inf")) if mask.dtype is dtypes.bool_ else scores + mask
+        scores = where(mask, scores, float("-inf")) if mask.dtype is dtypes.bool_ else scores + mask
     return dropout(softmax(scores, -1), p).matmul(value)
 
 

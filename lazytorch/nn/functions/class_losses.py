@@ -10,6 +10,7 @@ from lazytorch import dtypes
 from lazytorch.nn.functions.reduction import reduced, reduction_of
 from lazytorch.ops.creation import as_tensor
 from lazytorch.ops.recording import FUNCTIONS
+from lazytorch.ops.unary import where
 from lazytorch.tensor import Tensor, from_array
 
 
@@ -38,7 +39,7 @@ def multi_margin_loss(
     if weight is not None:
         z = z * weight.index_select(0, target.reshape(-1)).unsqueeze(1)
     others = FUNCTIONS["arange"](x.shape[1]) != y
-    losses = others.where(z, z.new_zeros(())).sum(1) / x.shape[1]
+    losses = where(others, z, z.new_zeros(())).sum(1) / x.shape[1]
     return reduced(losses if len(input.shape) == 2 else losses.squeeze(0), kind)
 
 
@@ -58,7 +59,7 @@ def multilabel_margin_loss(
     scores = x.gather(1, from_array(np.where(listed, numbers, 0), dtypes.int64))
     z = (1 - scores.unsqueeze(2) + x.unsqueeze(1)).clamp_min(0)
     counted = from_array(listed[:, :, None] & ~is_label[:, None, :], dtypes.bool_)
-    losses = counted.where(z, z.new_zeros(())).sum((1, 2)) / classes
+    losses = where(counted, z, z.new_zeros(())).sum((1, 2)) / classes
     return reduced(losses if len(input.shape) == 2 else losses.squeeze(0), kind)
 
 
@@ -152,18 +153,23 @@ def _ctc(logs: Tensor, lattice: _Lattice, inputs: np.ndarray) -> Tensor:
     alive, skips = _bool(lattice.alive), _bool(lattice.skips)
     low = logs.new_full((), lowest)
     start = _bool((np.arange(states) < 2) & lattice.alive)
-    alpha = start.where(emitted[0], low)
+    alpha = where(start, emitted[0], low)
     for step in range(1, steps):
         pad = low.expand(count, 1)
         parts = [alpha]
         if states > 1:
             parts.append(FUNCTIONS["cat"]([pad, alpha[:, :-1]], 1))
-            parts.append(skips.where(FUNCTIONS["cat"]([pad, pad, alpha[:, :-2]], 1), low))
-        moved = alive.where((_log_sum(parts, lowest) + emitted[step]).clamp_min(lowest), low)
+            parts.append(where(skips, FUNCTIONS["cat"]([pad, pad, alpha[:, :-2]], 1), low))
+        moved = where(alive, (_log_sum(parts, lowest) + emitted[step]).clamp_min(lowest), low)
         running = _bool((step < inputs)[:, None])
-        alpha = running.where(moved, alpha)
+        alpha = where(running, moved, alpha)
     last = from_array(np.stack([lattice.last, np.maximum(lattice.last - 1, 0)], 1), dtypes.int64)
     ends = alpha.gather(1, last)
-    ends = _bool(np.stack([np.ones(count, bool), lattice.last > 0], 1)).where(ends, low)
+    ends = where(_bool(np.stack([np.ones(count, bool), lattice.last > 0], 1)), ends, low)
     total = _log_sum([ends[:, 0], ends[:, 1]], lowest)
-    return (total <= lowest / 2).where(total.new_full((), float("inf")), -total)
+    # torch's derivative is that of logits under log_softmax: the probabilities minus the posteriors. The first part has the
+    # value 0 here.
+    running = _bool((np.arange(steps)[:, None] < inputs)[:, :, None])
+    mass = where(running, logs.exp(), logs.new_zeros(())).sum((0, 2))
+    total = total - (mass - mass.detach())
+    return where(total <= lowest / 2, total.new_full((), float("inf")), -total)

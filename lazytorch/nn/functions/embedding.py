@@ -8,6 +8,7 @@ from lazytorch import dtypes
 from lazytorch.autograd.modes import no_grad
 from lazytorch.ir.dialects import nn as ops
 from lazytorch.ops.recording import apply
+from lazytorch.ops.unary import where
 from lazytorch.tensor import Tensor, from_array, value
 
 
@@ -17,7 +18,7 @@ def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: floa
     used = from_array(np.unique(input.numpy()).astype(np.int64), dtypes.int64)
     rows = weight.detach()[used]
     norms = rows.norm(norm_type, 1, keepdim=True)
-    weight[used] = rows * (norms > max_norm).where(max_norm / (norms + 1e-7), norms.new_ones(norms.shape))
+    weight[used] = rows * where(norms > max_norm, max_norm / (norms + 1e-7), norms.new_ones(norms.shape))
 
 
 def embedding(

@@ -14,6 +14,7 @@ from lazytorch.nn.functions.distance import pairwise_distance
 from lazytorch.nn.functions.reduction import reduced, reduction_of
 from lazytorch.ops.promotion import promote_types
 from lazytorch.ops.recording import FUNCTIONS, apply
+from lazytorch.ops.unary import where
 from lazytorch.tensor import Tensor, value
 
 
@@ -163,8 +164,8 @@ def kl_div(
     else:
         # 0 log 0 = 0, and the product's derivative there is not asked of the logarithm.
         positive = target > 0
-        logs = positive.where(target, target.new_ones(())).log()
-        losses = positive.where(target * logs, target * 0) - target * input
+        logs = where(positive, target, target.new_ones(())).log()
+        losses = where(positive, target * logs, target * 0) - target * input
     total = reduced(losses, kind)
     return total / input.shape[0] if by_batch and input.shape else total
 
@@ -212,7 +213,7 @@ def gaussian_nll_loss(
         raise ValueError(f"{reduction} is not valid")
     # The limit is applied to the values alone: the gradient is that of the variance as given.
     low = var.detach() < eps
-    limited = var + low.where(eps - var.detach(), var.new_zeros(()))
+    limited = var + where(low, eps - var.detach(), var.new_zeros(()))
     losses = 0.5 * (limited.log() + (input - target) ** 2 / limited)
     if full:
         losses = losses + 0.5 * math.log(2 * math.pi)
@@ -236,8 +237,8 @@ def hinge_embedding_loss(
 ) -> Tensor:
     """The input where the target is 1, max(0, margin - input) where it is -1."""
     zero = input.new_zeros(())
-    margin_part = (target != 1).where((margin - input).clamp_min(0), zero)
-    self_part = (target != -1).where(input, zero)
+    margin_part = where(target != 1, (margin - input).clamp_min(0), zero)
+    self_part = where(target != -1, input, zero)
     return reduced(margin_part + self_part, reduction_of(size_average, reduce, reduction))
 
 
@@ -282,7 +283,7 @@ def cosine_embedding_loss(
     product = (input1 * input2).sum(dim)
     cosine = product / (((input1 * input1).sum(dim) + eps) * ((input2 * input2).sum(dim) + eps)).sqrt()
     zero = cosine.new_zeros(())
-    losses = (target == 1).where(1 - cosine, zero) + (target == -1).where((cosine - margin).clamp_min(0), zero)
+    losses = where(target == 1, 1 - cosine, zero) + where(target == -1, (cosine - margin).clamp_min(0), zero)
     return reduced(losses, reduction_of(size_average, reduce, reduction))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.nn.functions.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from lazytorch.ops.recording import FUNCTIONS
+from lazytorch.ops.unary import where
 from lazytorch.tensor import Tensor, from_array
 
 # -- rearranging ------------------------------------------------------------
@@ -305,7 +306,7 @@ def _mirrored(x: Tensor, low: float, high: float) -> Tensor:
     distance = (x - low / 2).abs()
     turns = (distance / span).floor().detach()
     rest = distance - turns * span
-    return (turns % 2 == 0).where(rest + low / 2, span - rest + low / 2)
+    return where(turns % 2 == 0, rest + low / 2, span - rest + low / 2)
 
 
 def _in_bounds(x: Tensor, extent: int, padding: str, align: bool) -> Tensor:
@@ -337,7 +338,7 @@ class _Sampler:
         count, channels = self.flat.shape[:2]
         wide = index.reshape((count, 1, -1)).expand(count, channels, -1)
         found = self.flat.gather(2, wide).reshape((count, channels, *index.shape[1:]))
-        return inside.unsqueeze(1).where(found, found.new_zeros(()))
+        return where(inside.unsqueeze(1), found, found.new_zeros(()))
 
 
 def _grid_linear(sampler: _Sampler, places: Sequence[Tensor]) -> Tensor:

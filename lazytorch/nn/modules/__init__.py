@@ -113,7 +113,6 @@ from lazytorch.nn.modules.module import (
     Module,
 )
 from lazytorch.nn.modules.normalization import (
-    CrossMapLRN2d,
     GroupNorm,
     LayerNorm,
     LocalResponseNorm,
@@ -202,7 +201,6 @@ __all__ = [
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
-    "CrossMapLRN2d",
     "Dropout",
     "Dropout1d",
     "Dropout2d",

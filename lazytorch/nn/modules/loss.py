@@ -7,6 +7,7 @@ from typing import Any
 
 from lazytorch.nn import functional as F
 from lazytorch.nn.functions.reduction import reduction_of
+from lazytorch.nn.modules.distance import PairwiseDistance
 from lazytorch.nn.modules.module import Module
 from lazytorch.tensor import Tensor
 
@@ -191,19 +192,16 @@ class SoftMarginLoss(_Loss):
 class _MarginLoss(_Loss):
     """A loss with a margin."""
 
-    default_margin = 0.0
-
-    def __init__(
-        self, margin: float | None = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
-    ) -> None:
+    def __init__(self, margin: float = 0.0, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
         super().__init__(size_average, reduce, reduction)
-        self.margin = self.default_margin if margin is None else margin
+        self.margin = margin
 
 
 class HingeEmbeddingLoss(_MarginLoss):
     """The input where the target is 1, max(0, margin - input) where it is -1."""
 
-    default_margin = 1.0
+    def __init__(self, margin: float = 1.0, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
+        super().__init__(margin, size_average, reduce, reduction)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.hinge_embedding_loss(input, target, self.margin, reduction=self.reduction)
@@ -298,7 +296,7 @@ class TripletMarginWithDistanceLoss(_Loss):
         super().__init__(None, None, reduction)
         if margin <= 0:
             raise ValueError(f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {margin} instead")
-        self.distance_function = distance_function if distance_function is not None else F.pairwise_distance
+        self.distance_function = distance_function if distance_function is not None else PairwiseDistance()
         self.margin, self.swap = margin, swap
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
