@@ -8,6 +8,7 @@ Without fusion every elementwise operation gets a buffer and a kernel of its own
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import networkx as nx
@@ -21,6 +22,11 @@ from lazytorch.ir.dialects import arith, fused, tensor
 
 LONGEST = 96
 """Elementwise operations after which a chain gets a buffer."""
+
+CHEAP = 6
+"""Elementwise operations up to which a value is computed again for every repetition by a broadcast."""
+HOISTED = 16
+"""Elements of a row from which on what is constant along it is computed once, outside of the inner loop."""
 
 WHOLE: dict[Declaration, str] = {
     tensor.gather: "gather",
@@ -64,6 +70,16 @@ def _pulled(operation: Operation) -> bool:
     )
 
 
+def _repeated(operation: Operation, operand: Value) -> bool:
+    """Whether the operation broadcasts an operand in such a way that a kernel would compute each element several times."""
+    shape, wanted = tensor_type(operand).shape, tensor_type(operation.result).shape
+    if operation.has(Trait.VIEW) and operation.declaration is not tensor.expand:
+        return False
+    if math.prod(shape) == math.prod(wanted):
+        return False
+    return not (wanted[-1] >= HOISTED and (not shape or shape[-1] == 1))
+
+
 class _Buffers:
     """Which values get a buffer: `values`, in order of definition."""
 
@@ -74,6 +90,8 @@ class _Buffers:
         size: dict[Value, int] = {}
         for operation in operations:
             if _pulled(operation):
+                if enabled:
+                    self.chosen.update(x for x in operation.operands if size.get(x, 0) > CHEAP and _repeated(operation, x))
                 total = int(operation.has(Trait.ELEMENTWISE))
                 total += max([0, *[size.get(x, 0) for x in operation.operands if x not in self.chosen]])
                 total += sum(size.get(x, 0) > 8 for x in operation.operands)

@@ -17,7 +17,7 @@ from lazytorch.runtime.runner import NativeProgram
 from lazytorch.runtime.statistics import STATISTICS
 
 
-@dataclass
+@dataclass(eq=False)
 class Stages:
     """The program's text at each level, made on demand from these (for dumps and `explain`)."""
 
@@ -27,7 +27,7 @@ class Stages:
     launches: Sequence[Launch] = ()
 
 
-@dataclass
+@dataclass(eq=False)
 class Program:
     """What a key of the program cache leads to.
 

@@ -81,6 +81,7 @@ def test_many_different_sizes_are_served() -> None:
 
 @pytest.mark.parametrize("nbytes", [2**60, 2**63, 2**70])
 def test_too_large_a_request_is_refused_in_torchs_words(nbytes: int) -> None:
+    gc.collect()
     before = ALLOCATOR.statistics().allocated_bytes
     with pytest.raises(OutOfMemoryError, match=f"can't allocate memory: you tried to allocate {nbytes} bytes"):
         Buffer(nbytes)

@@ -130,9 +130,8 @@ def _strided_load(f: FunctionEmitter, op: Operation) -> None:
 @lowering(loop.gather_load)
 def _gather_load(f: FunctionEmitter, op: Operation) -> None:
     buffer, index, mask = op.operands
-    lanes = lanes_of(index.type)
     element = memory_element(buffer.type.dtype)
-    places = f.op(f"getelementptr {element}, ptr {f[buffer]}, <{lanes} x i64> {f[index]}")
+    places = f.op(f"getelementptr {element}, ptr {f[buffer]}, {f.typed(index)}")
     _gather(f, op, places, mask)
 
 

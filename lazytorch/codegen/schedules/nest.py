@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from lazytorch import dtypes
-from lazytorch.codegen.expression import Expression, Leaf, describe
+from lazytorch.codegen.expression import Expression, Leaf, collapse, describe
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.launch import Address, Slot
+from lazytorch.codegen.launch import Address, Slot, Table
 from lazytorch.codegen.target import Target
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Value
@@ -19,7 +21,8 @@ from lazytorch.ir.types import VectorType
 class Nest:
     """An expression over collapsed dimensions. The last group is the inner loop, which vectors run along.
 
-    `groups` are lists of dimension numbers of the iteration space; [] stands for a single point.
+    `groups` are lists of dimension numbers of the iteration space; [] stands for a single point. Dimensions of the last
+    group need not have a common stride: leaves for which they have none are read through a table of offsets (`tables`).
     """
 
     def __init__(self, expression: Expression, sizes: Sequence[int], groups: Sequence[Sequence[int]]) -> None:
@@ -27,6 +30,12 @@ class Nest:
         self.groups = [list(group) for group in groups]
         self.sizes = [_product([sizes[d] for d in group]) for group in groups]
         self.strides = [self.group_strides(leaf.access.strides) for leaf in expression.leaves]
+        inner = self.groups[-1] if self.groups else []
+        self.tables: dict[int, np.ndarray] = {}
+        for number, leaf in enumerate(expression.leaves):
+            if len(collapse([sizes[d] for d in inner], [[leaf.access.strides[d] for d in inner]])) > 1:
+                self.tables[number] = _offsets([(sizes[d], leaf.access.strides[d]) for d in inner])
+                self.strides[number] = (*self.strides[number][:-1], 1)
         self.varying = self._varying()
 
     def group_strides(self, strides: Sequence[int]) -> tuple[int, ...]:
@@ -64,19 +73,22 @@ class Nest:
         """Canonical text of the expression with its leaves' patterns."""
         leaves = [
             f"{'iota' if leaf.value is None else 'buffer'}{leaf.dtype.name}{self.pattern(strides)}"
-            for leaf, strides in zip(self.expression.leaves, self.strides, strict=True)
+            f"{'table' if number in self.tables else ''}"
+            for number, (leaf, strides) in enumerate(zip(self.expression.leaves, self.strides, strict=True))
         ]
         return f"{len(self.groups)}|{'/'.join(leaves)}|{describe(self.expression)}"
 
     def slots(self) -> list[Slot]:
         """The slots of the leaves, in the order in which `arguments` declares them."""
         out: list[Slot] = []
-        for leaf, strides in zip(self.expression.leaves, self.strides, strict=True):
+        for number, (leaf, strides) in enumerate(zip(self.expression.leaves, self.strides, strict=True)):
             if leaf.value is None:
                 out += [leaf.access.offset, *strides]
             else:
                 out.append(Address(leaf.value, leaf.access.offset * leaf.dtype.itemsize))
                 out += [stride for stride in strides if stride not in (0, 1)]
+            if number in self.tables:
+                out.append(Table(self.tables[number]))
         return out
 
     def bytes_read(self) -> int:
@@ -86,6 +98,14 @@ class Nest:
             count = _product([size for size, stride in zip(self.sizes, strides, strict=True) if stride])
             total += count * leaf.dtype.itemsize
         return total
+
+
+def _offsets(dims: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The offsets of all indices of dimensions given as (size, stride), in row-major order."""
+    table = np.zeros((), np.int64)
+    for size, stride in dims:
+        table = table[..., None] + np.arange(size) * stride
+    return table.reshape(-1).astype(np.int32)
 
 
 def _product(sizes: Sequence[int]) -> int:
@@ -110,10 +130,15 @@ class NestEmitter:
         self.vectors: dict[int, Value] = {}
 
     def _declare(self, number: int, leaf: Leaf, strides: tuple[int, ...]) -> tuple[Value, ...]:
+        k = self.k
         if leaf.value is None:
             names = ["offset", *[f"stride{g}_" for g in range(len(strides))]]
-            return tuple([self.k.index_argument(f"iota{number}_{name}") for name in names])
-        return (self.k.buffer(leaf.dtype, self.nest.pattern(strides), f"in{number}"),)
+            arguments = [k.index_argument(f"iota{number}_{name}") for name in names]
+        else:
+            arguments = [k.buffer(leaf.dtype, self.nest.pattern(strides), f"in{number}")]
+        if number in self.nest.tables:
+            arguments.append(k.buffer(dtypes.int32, (1,), f"offsets{number}"))
+        return tuple(arguments)
 
     def at(self, *outer: Index) -> None:
         """Fix the outer indices, and compute what depends on nothing else, as scalars and broadcast to vectors."""
@@ -176,7 +201,9 @@ class NestEmitter:
     def _read(self, number: int, inner: Index, lanes: int, mask: Value | None) -> Value:
         leaf = self.nest.expression.leaves[number]
         if leaf.value is None:
-            return self._iota(number, leaf, inner, lanes)
+            return self._iota(number, leaf, inner, lanes, mask)
+        if number in self.nest.tables:
+            return self._read_through_table(number, inner, lanes, mask)
         (buffer,) = self.arguments[number]
         strides = self.nest.strides[number]
         index = (*self.outer_index, *([inner] if len(self.outer_index) < len(strides) else []))
@@ -190,14 +217,35 @@ class NestEmitter:
         value: Value = loop.strided_load(buffer, *[self.k.value(i) for i in index], some, lanes=lanes)
         return value
 
-    def _iota(self, number: int, leaf: Leaf, inner: Index, lanes: int) -> Value:
+    def _read_through_table(self, number: int, inner: Index, lanes: int, mask: Value | None) -> Value:
+        """Elements whose offsets from the outer index are in a table."""
+        k = self.k
+        buffer, table = self.arguments[number]
+        source = loop.flatten(k.offset(buffer, *self.outer_index, 0))
+        offsets = self._table_vector(table, inner, lanes, mask)
+        if lanes == 1:
+            return k.load(source, arith.cast(offsets, dtype=dtypes.index))
+        some = mask if mask is not None else k.splat(True, dtypes.bool_, lanes)
+        value: Value = loop.gather_load(source, offsets, some)
+        return value
+
+    def _table_vector(self, table: Value, inner: Index, lanes: int, mask: Value | None) -> Value:
+        if mask is None:
+            return self.k.load(table, inner, lanes=lanes)
+        return self.k.masked_load(table, inner, mask=mask, other=self.k.splat(0, dtypes.int32, lanes))
+
+    def _iota(self, number: int, leaf: Leaf, inner: Index, lanes: int, mask: Value | None) -> Value:
         offset, *strides = self.arguments[number]
+        table = strides.pop() if number in self.nest.tables else None
         total: Index = offset
-        index = (*self.outer_index, *([inner] if len(self.outer_index) < len(strides) else []))
-        for position, stride in zip(index, strides, strict=True):
+        index = (*self.outer_index, *([inner] if len(self.outer_index) < len(strides) and table is None else []))
+        for position, stride in zip(index, strides, strict=table is None):
             total = self.k.add(total, self.k.mul(position, stride))
         start: Value = arith.cast(self.k.value(total), dtype=dtypes.int64)
-        if lanes > 1:
+        if table is not None:
+            steps = arith.cast(self._table_vector(table, inner, lanes, mask), dtype=dtypes.int64)
+            start = arith.add(self.k.broadcast(start, lanes), steps)
+        elif lanes > 1:
             step: Value = arith.cast(strides[-1], dtype=dtypes.int64)
             ramp = arith.mul(self.k.lane_ids(lanes), self.k.broadcast(step, lanes))
             start = arith.add(self.k.broadcast(start, lanes), ramp)

@@ -59,8 +59,11 @@ class Reduction:
         shape = tensor_type(self.operand).shape
         a = operation.attributes
         dims = tuple(a.dims) if hasattr(a, "dims") else (a.dim,)
+        # Dimensions of size 1 separate nothing and may lie anywhere.
+        dims = tuple([d for d in dims if shape[d] != 1]) or dims[:1]
         start, stop = dims[0], dims[-1] + 1
-        assert dims == tuple(range(start, stop)), "decompose splits reductions into adjacent dimensions"
+        between = [d for d in range(start, stop) if shape[d] != 1 and d not in dims]
+        assert not between, "decompose splits reductions into adjacent dimensions"
         self.expression = pull([self.operand], shape, boundary=boundary)
         strides = [leaf.access.strides for leaf in self.expression.leaves]
         groups = collapse(shape, strides, frozenset((start, stop)))

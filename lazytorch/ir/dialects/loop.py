@@ -111,7 +111,8 @@ gather_load: Declaration = Declaration(
     "loop.gather_load",
     lambda attributes, buffer, index, mask: VectorType(buffer.dtype, index.lanes),
     traits=(),
-    doc="rank-1 buffer, vector of i64 element positions, mask: lane i reads position index[i]; masked-off lanes are 0",
+    doc="rank-1 buffer of stride 1, vector of i32 or i64 element positions, mask: lane i reads position index[i]; "
+    "masked-off lanes are 0",
 )
 offset: Declaration = Declaration(
     "loop.offset",
