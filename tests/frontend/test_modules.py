@@ -241,12 +241,67 @@ LOSSES = {
     "TripletMarginLoss(p=1, margin=0.5)": images((4, 3), (4, 3), (4, 3)),
     "TripletMarginWithDistanceLoss()": images((4, 3), (4, 3), (4, 3)),
     "CTCLoss()": log_probabilities,
-    "CTCLoss(blank=5, reduction='sum')": lambda t: (
-        log_probabilities(t)[0],
-        t.tensor([[1, 2], [0, 0], [4, 4]]),
-        *lengths(t),
-    ),
+    "CTCLoss(blank=5, reduction='sum', zero_infinity=True)": unfitting,
     "CTCLoss(reduction='none', zero_infinity=True)": log_probabilities,
+}
+
+
+def padding(t: Any) -> Any:
+    """The last two positions of the first sequence of two."""
+    return t.tensor([[False, False, False, True, True], [False] * 5])
+
+
+def packed(t: Any) -> Any:
+    """Sequences of lengths 2, 5 and 3, packed."""
+    x = t.randn(5, 3, 4)
+    return (t.nn.utils.rnn.pack_padded_sequence(x, t.tensor([2, 5, 3]), enforce_sorted=False),)
+
+
+def causal(t: Any) -> Any:
+    """A mask that hides the future."""
+    return t.nn.Transformer.generate_square_subsequent_mask(5)
+
+
+RECURRENT = {
+    **{f"{kind}(4, 3)": image(5, 2, 4) for kind in ("RNN", "LSTM", "GRU")},
+    "RNN(4, 3, nonlinearity='relu', bias=False)": image(5, 2, 4),
+    "RNN(4, 3, num_layers=2, bidirectional=True)": lambda t: (t.randn(5, 2, 4), t.randn(4, 2, 3)),
+    "LSTM(4, 3, 2, batch_first=True, bidirectional=True)": lambda t: (
+        t.randn(2, 5, 4), (t.randn(4, 2, 3), t.randn(4, 2, 3))
+    ),
+    "LSTM(4, 5, proj_size=3, num_layers=2)": image(6, 2, 4),
+    "GRU(4, 3, 3, dropout=0.4)": image(5, 2, 4),
+    "GRU(4, 3, batch_first=True)": image(5, 4),
+    "RNN(4, 3, 2)": packed,
+    "LSTM(4, 3, 2, bidirectional=True)": packed,
+    "GRU(4, 3, bidirectional=True)": lambda t: (*packed(t), t.randn(2, 3, 3)),
+    "RNNCell(4, 3)": lambda t: (t.randn(2, 4), t.randn(2, 3)),
+    "RNNCell(4, 3, nonlinearity='relu', bias=False)": image(4),
+    "LSTMCell(4, 3)": lambda t: (t.randn(2, 4), (t.randn(2, 3), t.randn(2, 3))),
+    "GRUCell(4, 3)": image(2, 4),
+}  # fmt: skip
+
+ATTENTION = {
+    "MultiheadAttention(8, 2)": images((5, 2, 8), (6, 2, 8), (6, 2, 8)),
+    "MultiheadAttention(8, 2, batch_first=True, bias=False)": lambda t: (t.randn(2, 5, 8),) * 3,
+    "MultiheadAttention(8, 2, kdim=6, vdim=4, dropout=0.3)": images((5, 2, 8), (6, 2, 6), (6, 2, 4)),
+    "MultiheadAttention(8, 2, add_bias_kv=True, add_zero_attn=True)": lambda t: (
+        *images((5, 2, 8), (5, 2, 8), (5, 2, 8))(t), padding(t), True, causal(t) > -1,
+    ),
+    "MultiheadAttention(8, 4)": lambda t: (t.randn(5, 8),) * 3 + (None, False),
+    "TransformerEncoderLayer(8, 2, 16)": image(5, 2, 8),
+    "TransformerEncoderLayer(8, 2, 16, activation='gelu', norm_first=True, batch_first=True, dropout=0)": lambda t: (
+        t.randn(2, 5, 8), causal(t), padding(t)
+    ),
+    "TransformerDecoderLayer(8, 2, 16)": lambda t: (t.randn(5, 2, 8), t.randn(4, 2, 8), causal(t)),
+    "TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2)": lambda t: (t.randn(5, 2, 8), causal(t)),
+    "TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16), 2, nn.LayerNorm(8))": images((5, 2, 8), (4, 2, 8)),
+    "Transformer(8, 2, 1, 2, 16, batch_first=True)": lambda t: (t.randn(2, 4, 8), t.randn(2, 5, 8), None, causal(t)),
+}  # fmt: skip
+
+CONTAINERS = {
+    "Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))": image(5, 4),
+    "Sequential(*[nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(2)])": image(5, 4),
 }
 
 TABLE = {
@@ -258,6 +313,9 @@ TABLE = {
     **PADS,
     **UPSAMPLES,
     **LOSSES,
+    **RECURRENT,
+    **ATTENTION,
+    **CONTAINERS,
 }
 
 

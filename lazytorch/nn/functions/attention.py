@@ -65,7 +65,7 @@ def _with_dropout(
     return dropout(softmax(scores, -1), p).matmul(value)
 
 
-def _additive(mask: Tensor | None, dtype: Any, name: str) -> Tensor | None:
+def additive_mask(mask: Tensor | None, dtype: Any, name: str) -> Tensor | None:
     """A mask as numbers to add: a bool mask is -inf where true."""
     if mask is None or mask.is_floating_point():
         return mask
@@ -164,8 +164,8 @@ def multi_head_attention_forward(
             "Need attn_mask if specifying the is_causal hint. You may use the Transformer module method "
             "`generate_square_subsequent_mask` to create this mask."
         )
-    padding = _additive(key_padding_mask, query.dtype, "key_padding_mask")
-    mask = _additive(attn_mask, query.dtype, "attn_mask")
+    padding = additive_mask(key_padding_mask, query.dtype, "key_padding_mask")
+    mask = additive_mask(attn_mask, query.dtype, "attn_mask")
     if is_causal and key_padding_mask is None and not need_weights:
         mask = None
     else:

@@ -19,6 +19,18 @@ def _checked(p: float) -> None:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
+def _in_memory_order(drawn: np.ndarray, input: Tensor) -> np.ndarray:
+    """Drawn numbers in the input's shape: torch draws them in the order in which a permuted view lies in memory."""
+    shape = tuple(input.shape)
+    strides = () if input._base is None else input._access().strides
+    if 0 in strides:
+        strides = ()
+    order = sorted(range(len(strides)), key=lambda d: -strides[d])
+    if order == list(range(len(strides))):
+        return drawn.reshape(shape)
+    return drawn.reshape([shape[d] for d in order]).transpose(np.argsort(order))
+
+
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zeros with probability p, and the rest scaled by 1 / (1 - p)."""
     _checked(p)
@@ -27,7 +39,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if p == 1.0:
         out = input * 0.0
     else:
-        mask = from_array(dropout_mask(input._node.type.numel, p).reshape(tuple(input.shape)), dtypes.bool_)
+        mask = from_array(_in_memory_order(dropout_mask(input._node.type.numel, p), input), dtypes.bool_)
         out = apply(ops.dropout.operator(p=p), value(input), value(mask))
     return input.copy_(out) if inplace else out
 

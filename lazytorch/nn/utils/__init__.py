@@ -1,0 +1,3 @@
+from lazytorch.nn.utils import rnn
+
+__all__ = ["rnn"]
