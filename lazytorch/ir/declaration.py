@@ -32,6 +32,7 @@ class Trait(enum.Enum):
     CONSTANT = "constant"
     TERMINATOR = "terminator"
     EXPENSIVE = "expensive"  # never worth computing twice
+    DETACHED = "detached"  # a recorded result has no history: no gradient flows through
 
 
 class Builder(Protocol):
@@ -242,13 +243,14 @@ class Operator:
 class Signature:
     """An operator with its operand types. `id` is its number in program keys."""
 
-    __slots__ = ("id", "operand_types", "operator", "result_type", "vjp")
+    __slots__ = ("detached", "id", "operand_types", "operator", "result_type", "vjp")
 
     def __init__(self, operator: Operator, operand_types: tuple[Type, ...], result_type: Type) -> None:
         self.operator = operator
         self.operand_types = operand_types
         self.result_type = result_type
         self.vjp = operator.declaration.vjp
+        self.detached = operator.declaration.has(Trait.DETACHED)
         self.id = len(_SIGNATURES)
         _SIGNATURES.append(self)
 

@@ -98,8 +98,8 @@ def _gather_load(operation: Operation, types: list[Type]) -> str | None:
     buffer, index, mask = types
     if not isinstance(buffer, BufferType) or len(buffer.strides) != 1:
         return f"expected a buffer of rank 1 but got {buffer}"
-    if not isinstance(index, VectorType) or index.dtype is not dtypes.int64:
-        return f"positions should be a vector of i64 but are {index}"
+    if not isinstance(index, VectorType) or index.dtype not in (dtypes.int32, dtypes.int64):
+        return f"positions should be a vector of i32 or i64 but are {index}"
     return _mask(mask, index.lanes)
 
 

@@ -10,7 +10,7 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, math
-from lazytorch.ir.trace import STATE, Node, record2
+from lazytorch.ir.trace import STATE, Node, record2, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import python_dtype, result_type
 from lazytorch.ops.recording import (
@@ -28,7 +28,7 @@ from lazytorch.ops.recording import (
     torch_function,
     write_into,
 )
-from lazytorch.tensor import Tensor, default_dtype, record_node, reread, value, wrap
+from lazytorch.tensor import Tensor, default_dtype, reread, value, wrap
 
 TENSOR_TYPES: set[type] = {Tensor}
 """Tensor and its subclasses: what the operators take the fast way for."""
@@ -208,11 +208,7 @@ for _name, _binary in COMPARISONS.items():
     define_operator(f"__{_name}__", _binary, False)
 
 
-def _hash(self: Tensor) -> int:
-    return id(self)
-
-
-attach("__hash__", _hash)
+attach("__hash__", object.__hash__)  # by identity: `==` compares elements
 
 
 def _scaled(other: Any, alpha: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Declaration, Trait
 from lazytorch.ir.dialects import arith, math, nn
-from lazytorch.ir.trace import STATE
+from lazytorch.ir.trace import STATE, record_node
 from lazytorch.ops.elementwise import ADD
 from lazytorch.ops.recording import (
     FUNCTIONS,
@@ -23,7 +23,7 @@ from lazytorch.ops.recording import (
     result,
     torch_function,
 )
-from lazytorch.tensor import Tensor, caller, record_node, value, wrap
+from lazytorch.tensor import Tensor, caller, value, wrap
 
 
 def _real_function(declaration: Declaration, *names: str, label: str = "") -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import optim_adaptive as steps
+from lazytorch.ir.trace import STATE
 from lazytorch.ops.recording import FUNCTIONS
-from lazytorch.optim.optimizer import Optimizer, _record
-from lazytorch.tensor import Tensor, assign, value
+from lazytorch.optim.optimizer import Optimizer, _gradients, _record, _values
+from lazytorch.tensor import Tensor, assign_fresh
 
 
 def _zeros(parameter: Tensor) -> Tensor:
@@ -63,12 +64,10 @@ class _StateOptimizer(Optimizer):
         names = self._state_names(group)
         for some in by_numbers.values():
             operator, scalars = self._plan(group, len(some), self.state[some[0]])
-            kept = [[self.state[p][name] for p in some] for name in names]
-            lists = [[value(p) for p in some], [value(p.grad) for p in some if p.grad is not None]]
-            made = _record(operator, scalars, dtype, lists + [[value(x) for x in states] for states in kept])
-            targets = [*some, *[x for states in kept for x in states]]
-            for target, node in zip(targets, made, strict=True):
-                assign(target, node)
+            states = [self.state[p][name] for name in names for p in some]
+            made = _record(operator, scalars, dtype, _values(some) + _gradients(some) + _values(states))
+            for target, node in zip([*some, *states], made, strict=True):
+                assign_fresh(STATE.trace, target, node)
             for parameter in some:
                 self._finish(group, self.state[parameter])
 

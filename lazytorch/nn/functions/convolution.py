@@ -7,9 +7,9 @@ from typing import Any
 
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.conv import conv as convolution
-from lazytorch.ir.trace import STATE, Node
+from lazytorch.ir.trace import STATE, Node, record_node
 from lazytorch.ops.recording import apply, emit, place, result
-from lazytorch.tensor import Tensor, record_node, value
+from lazytorch.tensor import Tensor, value
 
 
 def sizes(x: Any, count: int, name: str = "kernel_size") -> tuple[int, ...]:

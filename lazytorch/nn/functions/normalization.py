@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from lazytorch.ir.dialects import nn_normalization
-from lazytorch.ir.trace import STATE
+from lazytorch.ir.trace import STATE, record_node
 from lazytorch.nn.functions.padding import pad
 from lazytorch.nn.functions.pooling import avg_pool2d, avg_pool3d
 from lazytorch.ops.recording import apply
-from lazytorch.tensor import Tensor, record_node, value, wrap
+from lazytorch.tensor import Tensor, value, wrap
 
 
 def layer_norm(

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
+from lazytorch.ir.trace import STATE
 from lazytorch.nn.modules.hooks import EVERY_MODULE, BackwardWatch, Hooks
 from lazytorch.nn.modules.state import IncompatibleKeys, StateDict, load_into, save_from
 from lazytorch.nn.parameter import Buffer, Parameter
 from lazytorch.runtime.device import Device
-from lazytorch.tensor import RemovableHandle, Tensor
+from lazytorch.tensor import PACKAGE, RemovableHandle, Tensor, caller
 
 
 class _Mirror(OrderedDict[str, Any]):
@@ -68,6 +69,12 @@ class Module:
     dump_patches: bool = False
     _version: int = 1
     call_super_init: bool = False
+    _is_own = True
+    """Whether `forward` is the library's: then what it records belongs to the line that called the module."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls._is_own = getattr(cls.forward, "__module__", "").partition(".")[0] == PACKAGE
 
     if TYPE_CHECKING:
         # Parameters, buffers and submodules are attributes too.
@@ -103,8 +110,21 @@ class Module:
             or self._backward_pre_hooks
             or EVERY_MODULE
         ):
-            return self._call_hooked(arguments, keywords)
-        return self.forward(*arguments, **keywords)
+            trace = STATE.trace
+            call, trace.call = trace.call, None  # hooks are the user's code
+            try:
+                return self._call_hooked(arguments, keywords)
+            finally:
+                trace.call = call
+        trace = STATE.trace
+        call = trace.call
+        if self._is_own is (call is not None):
+            return self.forward(*arguments, **keywords)
+        trace.call = caller() if call is None else None
+        try:
+            return self.forward(*arguments, **keywords)
+        finally:
+            trace.call = call
 
     def _call_hooked(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         for hook, options in [*EVERY_MODULE.forward_pre.values(), *self._forward_pre_hooks.values()]:

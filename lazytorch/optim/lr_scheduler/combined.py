@@ -124,8 +124,8 @@ class _Combined(LRScheduler):
                 raise TypeError(f"{name} at index {number} should have `optimizer` as its attribute.")
             if isinstance(scheduler, ReduceLROnPlateau):
                 raise ValueError(
-                    f"{name} does not support `ReduceLROnPlateau` scheduler as it requires additional kwargs to be specified "
-                    f"when calling `step`, but got one at index {number} in the given schedulers sequence."
+                    f"{name} does not support `ReduceLROnPlateau` scheduler as it requires additional kwargs to be "
+                    f"specified when calling `step`, but got one at index {number} in the given schedulers sequence."
                 )
             if optimizer is not None and scheduler.optimizer is not optimizer:
                 raise ValueError(
