@@ -46,7 +46,7 @@ class _BufferType(type):
         return isinstance(instance, Tensor) and getattr(instance, "_is_buffer", False)
 
 
-class Buffer(metaclass=_BufferType):
+class Buffer(Tensor, metaclass=_BufferType):
     """A tensor that is a module's buffer when it is assigned as an attribute; `persistent`: part of the state dict."""
 
     def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Any:

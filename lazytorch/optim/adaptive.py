@@ -103,7 +103,7 @@ class RMSprop(_StateOptimizer):
             ("alpha value", alpha),
         ):
             _check(name, given)
-        defaults = {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered}
+        defaults: dict[str, Any] = {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered}
         defaults |= {"weight_decay": weight_decay, "capturable": capturable, "foreach": foreach}
         super().__init__(params, {**defaults, "maximize": maximize, "differentiable": differentiable})
 
@@ -144,7 +144,7 @@ class Adagrad(_StateOptimizer):
             ("epsilon value", eps),
         ):
             _check(name, given)
-        defaults = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay}
+        defaults: dict[str, Any] = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay}
         defaults |= {"initial_accumulator_value": initial_accumulator_value, "foreach": foreach}
         super().__init__(params, {**defaults, "maximize": maximize, "differentiable": differentiable, "fused": fused})
         for group in self.param_groups:
@@ -188,7 +188,7 @@ class Adadelta(_StateOptimizer):
             raise ValueError(f"Invalid rho value: {rho}")
         _check("epsilon value", eps)
         _check("weight_decay value", weight_decay)
-        defaults = {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
+        defaults: dict[str, Any] = {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         defaults |= {"capturable": capturable, "foreach": foreach, "differentiable": differentiable}
         super().__init__(params, defaults)
 
@@ -237,7 +237,12 @@ class Adamax(_MomentOptimizer):
         differentiable: bool = False,
         capturable: bool = False,
     ) -> None:
-        more = {"foreach": foreach, "maximize": maximize, "differentiable": differentiable, "capturable": capturable}
+        more: dict[str, Any] = {
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "capturable": capturable,
+        }
         super().__init__(params, lr, betas, eps, weight_decay, more)
 
     def _state_names(self, group: dict[str, Any]) -> list[str]:
@@ -269,7 +274,7 @@ class NAdam(_MomentOptimizer):
         differentiable: bool = False,
     ) -> None:
         _check("momentum_decay value", momentum_decay)
-        more = {"momentum_decay": momentum_decay, "decoupled_weight_decay": decoupled_weight_decay}
+        more: dict[str, Any] = {"momentum_decay": momentum_decay, "decoupled_weight_decay": decoupled_weight_decay}
         more |= {"maximize": maximize, "foreach": foreach, "capturable": capturable, "differentiable": differentiable}
         super().__init__(params, lr, betas, eps, weight_decay, more)
 
@@ -315,7 +320,7 @@ class RAdam(_MomentOptimizer):
         capturable: bool = False,
         differentiable: bool = False,
     ) -> None:
-        more = {"maximize": maximize, "foreach": foreach, "capturable": capturable}
+        more: dict[str, Any] = {"maximize": maximize, "foreach": foreach, "capturable": capturable}
         more |= {"decoupled_weight_decay": decoupled_weight_decay, "differentiable": differentiable}
         super().__init__(params, lr, betas, eps, weight_decay, more)
 
@@ -352,7 +357,13 @@ class Rprop(_StateOptimizer):
         _check("learning rate", lr)
         if not 0.0 < etas[0] < 1.0 < etas[1]:
             raise ValueError(f"Invalid eta values: {etas[0]}, {etas[1]}")
-        defaults = {"lr": lr, "etas": etas, "step_sizes": step_sizes, "foreach": foreach, "maximize": maximize}
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "etas": etas,
+            "step_sizes": step_sizes,
+            "foreach": foreach,
+            "maximize": maximize,
+        }
         super().__init__(params, {**defaults, "differentiable": differentiable, "capturable": capturable})
 
     def _state_names(self, group: dict[str, Any]) -> list[str]:
@@ -385,7 +396,7 @@ class ASGD(_StateOptimizer):
     ) -> None:
         _check("learning rate", lr)
         _check("weight_decay value", weight_decay)
-        defaults = {"lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay}
+        defaults: dict[str, Any] = {"lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay}
         defaults |= {"foreach": foreach, "maximize": maximize, "differentiable": differentiable}
         super().__init__(params, {**defaults, "capturable": capturable})
 

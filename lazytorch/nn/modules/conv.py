@@ -84,20 +84,21 @@ class _ConvNd(Module):
     def _sides(self) -> list[int]:
         """The padding of `F.pad`: low and high, last dimension first."""
         out: list[int] = []
+        padding: Any = self.padding
         for axis in reversed(range(self.spatial)):
-            if self.padding == "valid":
+            if padding == "valid":
                 low = high = 0
-            elif self.padding == "same":
+            elif padding == "same":
                 total = self.dilation[axis] * (self.kernel_size[axis] - 1)
                 low = total // 2
                 high = total - low
             else:
-                low = high = self.padding[axis]
+                low = high = padding[axis]
             out += [low, high]
         return out
 
     def forward(self, input: Tensor) -> Tensor:
-        padding = self.padding
+        padding: Any = self.padding
         if self.padding_mode != "zeros":
             input, padding = F.pad(input, self._sides(), mode=self.padding_mode), 0
         out: Tensor = type(self).function(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)

@@ -32,7 +32,7 @@ class _Mirror(OrderedDict[str, Any]):
         super().__delitem__(name)
         self._attributes.pop(name, None)
 
-    def pop(self, name: str, *default: Any) -> Any:  # type: ignore[override]
+    def pop(self, name: str, *default: Any) -> Any:
         """Take an entry away and return it."""
         if name not in self and default:
             return default[0]
@@ -189,7 +189,7 @@ class Module:
                 return
             if isinstance(entry, Buffer):
                 self._forget(name)
-                self.register_buffer(name, entry, entry.persistent)
+                self.register_buffer(name, entry, entry.__dict__["persistent"])
                 return
         object.__setattr__(self, name, entry)
 

@@ -214,11 +214,11 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
     _register(module, tensor_name, original)
     if not is_parametrized(module):
         delattr(module, "parametrizations")
-        module.__class__ = type(module)._unparametrized
+        module.__class__ = type_before_parametrizations(module)
     return module
 
 
 def type_before_parametrizations(module: Module) -> type:
     """The module's class before it was parametrised."""
-    found: type = type(module)._unparametrized if is_parametrized(module) else type(module)
+    found: type = vars(type(module)).get("_unparametrized", type(module))
     return found

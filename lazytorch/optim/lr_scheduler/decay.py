@@ -251,5 +251,5 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         else:
             restarts = int(math.log(epoch / self.T_0 * (self.T_mult - 1) + 1, self.T_mult))
             start = self.T_0 * (self.T_mult**restarts - 1) / (self.T_mult - 1)
-            self.T_cur, self.T_i = epoch - start, self.T_0 * self.T_mult**restarts  # type: ignore[assignment]
+            self.T_cur, self.T_i = epoch - start, self.T_0 * self.T_mult**restarts
         self._update_lr(math.floor(epoch))
