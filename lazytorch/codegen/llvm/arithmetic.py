@@ -240,7 +240,7 @@ def convert(f: FunctionEmitter, name: str, source: Type, target: Type) -> str:
             return f.op(f"fcmp une {before} {name}, {literal(0.0, source)}")
         return f.op(f"icmp ne {before} {name}, {literal(0, source)}")
     if a.kind == "f" and b.kind == "f":
-        if a.itemsize == b.itemsize:  # f16 <-> bf16
+        if a.itemsize == b.itemsize or (a.itemsize == 8 and b.itemsize == 2):  # through f32, as torch
             wide = source.with_dtype(dtypes.float32)
             return convert(f, convert(f, name, source, wide), wide, target)
         return f.op(f"{'fpext' if a.itemsize < b.itemsize else 'fptrunc'} {before} {name} to {after}")

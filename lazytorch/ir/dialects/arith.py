@@ -299,6 +299,8 @@ def convert(array: np.ndarray, source: DType, target: DType) -> np.ndarray:
             array = array.real
         if source.kind == "f" and target.kind in "ui":
             array = np.nan_to_num(np.trunc(array), nan=-(2.0**63), posinf=-(2.0**63), neginf=-(2.0**63)).astype(np.int64)
+        if source is dtypes.float64 and target is dtypes.float16:
+            array = array.astype(np.float32)  # torch rounds twice
         return array.astype(target.numpy)
 
 

@@ -266,22 +266,12 @@ def _parameter_or_other(entry: Any) -> Any:
     return Parameter(entry) if isinstance(entry, Tensor) and not isinstance(entry, Parameter) else entry
 
 
-def _described(entry: Any) -> str:
-    if isinstance(entry, Tensor):
-        size = "x".join(str(n) for n in entry.shape)
-        kind = "Parameter" if isinstance(entry, Parameter) else "Tensor"
-        return f"{kind} containing: [{_tensor_type(entry)} of size {size}]"
-    return f"Object of type: {type(entry).__name__}"
-
-
-def _tensor_type(entry: Tensor) -> str:
-    text: str = entry.type()
-    name = text.rpartition(".")[2]
-    return f"torch.{entry.dtype.torch_name}" if name == "Tensor" else _short_type(entry)
-
-
-def _short_type(entry: Tensor) -> str:
-    return f"torch.{entry.dtype.torch_name}"
+def _described(entry: Any, kind_of: Any) -> str:
+    if not isinstance(entry, Tensor):
+        return f"Object of type: {type(entry).__name__}"
+    size = "x".join(str(n) for n in entry.shape)
+    kind = "Parameter" if isinstance(entry, Parameter) else "Tensor"
+    return f"{kind} containing: [{kind_of(entry)} of size {size}]"
 
 
 class ParameterList(Module):
@@ -329,19 +319,10 @@ class ParameterList(Module):
         return self
 
     def extra_repr(self) -> str:
-        return "\n".join(f"  ({number}): {_described(entry)}" for number, entry in enumerate(self))
-
-    def __repr__(self) -> str:
-        return f"{self._get_name()}({_block(self.extra_repr())})"
+        return "\n".join(f"  ({number}): {_described(entry, lambda x: x.dtype)}" for number, entry in enumerate(self))
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         raise RuntimeError("ParameterList should not be called.")
-
-
-def _block(text: str) -> str:
-    if not text:
-        return ""
-    return text.strip() if "\n" not in text else "\n" + "\n".join(f"{line}" for line in text.split("\n")) + "\n"
 
 
 class ParameterDict(Module):
@@ -453,10 +434,7 @@ class ParameterDict(Module):
             self[key] = entry
 
     def extra_repr(self) -> str:
-        return "\n".join(f"  ({key}): {_described(entry)}" for key, entry in self.items())
-
-    def __repr__(self) -> str:
-        return f"{self._get_name()}({_block(self.extra_repr())})"
+        return "\n".join(f"  ({key}): {_described(entry, lambda x: x.type())}" for key, entry in self.items())
 
     def __call__(self, input: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")

@@ -10,11 +10,27 @@ from typing import TYPE_CHECKING, Any
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.trace import STATE
-from lazytorch.nn.modules.hooks import EVERY_MODULE, BackwardWatch, Hooks
+from lazytorch.nn.modules.hooks import (
+    EVERY_MODULE,
+    BackwardWatch,
+    Hooks,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+)
 from lazytorch.nn.modules.state import IncompatibleKeys, StateDict, load_into, save_from
 from lazytorch.nn.parameter import Buffer, Parameter
 from lazytorch.runtime.device import Device
 from lazytorch.tensor import PACKAGE, RemovableHandle, Tensor, caller
+
+__all__ = [
+    "Module",
+    "register_module_forward_hook",
+    "register_module_forward_pre_hook",
+    "register_module_full_backward_hook",
+    "register_module_full_backward_pre_hook",
+]
 
 
 class _Mirror(OrderedDict[str, Any]):
@@ -168,13 +184,13 @@ class Module:
         if isinstance(entry, Parameter):
             if "_parameters" not in attributes:
                 raise AttributeError("cannot assign parameters before Module.__init__() call")
-            self._forget(name)
+            self._forget(name, "_parameters")
             self.register_parameter(name, entry)
             return
         if isinstance(entry, Module):
             if "_modules" not in attributes:
                 raise AttributeError("cannot assign module before Module.__init__() call")
-            self._forget(name)
+            self._forget(name, "_modules")
             self._modules[name] = entry
             return
         if "_parameters" in attributes:
@@ -188,7 +204,7 @@ class Module:
                 self._buffers[name] = entry
                 return
             if isinstance(entry, Buffer):
-                self._forget(name)
+                self._forget(name, "_buffers")
                 self.register_buffer(name, entry, entry.__dict__["persistent"])
                 return
         object.__setattr__(self, name, entry)
@@ -199,8 +215,11 @@ class Module:
             raise TypeError(f"cannot assign '{_type_name(entry)}' as {kind} '{name}' ({expected} expected)")
         self.__dict__[registry][name] = None
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, name: str, kept: str) -> None:
+        """Take a name away, but for its place in the registry where it comes next."""
         attributes = self.__dict__
+        if name in attributes[kept]:
+            return
         for registry in _REGISTRIES:
             if name in attributes[registry]:
                 del attributes[registry][name]
@@ -661,8 +680,14 @@ class Module:
 
 
 def _type_name(entry: Any) -> str:
+    """The name of a value's type as torch writes it."""
     kind = type(entry)
-    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    if kind is Tensor:
+        return str(entry.type())
+    if kind.__module__ == "builtins":
+        return kind.__name__
+    package, _, rest = kind.__module__.partition(".")
+    return f"{'torch' if package == PACKAGE else package}.{rest}.{kind.__qualname__}".replace("..", ".")
 
 
 def _after(module: Module, hook: Any, options: dict[str, bool], arguments: Any, keywords: dict[str, Any], out: Any) -> Any:
