@@ -40,6 +40,7 @@ RANGES = {
     "atanh": [(-0.5, 0.5), (-1, 1)],
     "erf": [(-1, 1), (-7, 7)],
     "erfc": [(-3, 1.3), (1, 28)],
+    "erfinv": [(-1, 1), (0.4, 0.6), (0.9999, 1)],
     "lgamma": [(0, 3), (0, 100)],
     "digamma": [(0, 3), (0, 100)],
     "sigmoid": [(-3, 3), (-90, 90), (-750, 40)],
@@ -72,6 +73,12 @@ def log_gamma(x: float) -> mpmath.mpf:
     return mpmath.log(abs(mpmath.gamma(x))) if abs(x) < 100 else mpmath.loggamma(x).real
 
 
+def inverse_erf(x: float) -> mpmath.mpf:
+    if x == 0 or not abs(x) < 1:
+        return mpmath.mpf(x if x == 0 else x * np.inf if abs(x) == 1 else np.nan)
+    return mpmath.erfinv(x)
+
+
 def digamma(x: float) -> mpmath.mpf:
     if x == 0 or not mpmath.isfinite(x):
         return mpmath.mpf(x if x else -np.copysign(np.inf, x))
@@ -88,12 +95,13 @@ REFERENCE = {
     "atanh": np.arctanh,
     "erf": by_element(mpmath.erf),
     "erfc": by_element(lambda x: mpmath.erfc(x) if not x > 100 else mpmath.mpf(0)),
+    "erfinv": by_element(inverse_erf),
     "lgamma": by_element(log_gamma),
     "digamma": by_element(digamma),
     "pow": np.power,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
 }
-SLOW = ("erf", "erfc", "lgamma", "digamma")
+SLOW = ("erf", "erfc", "erfinv", "lgamma", "digamma")
 """References that take a tenth of a millisecond for each number."""
 OF_POSITIVE = ("lgamma", "digamma")
 """Functions whose error for negative numbers is not relative to the result but to the terms that cancel in it."""
