@@ -14,7 +14,9 @@ from lazytorch.codegen.llvm import lower
 from lazytorch.codegen.math import expand_math
 from lazytorch.codegen.target import Target, host_target, target_named
 from lazytorch.dtypes import DType
+from lazytorch.ir.core import Operation
 from lazytorch.ir.declaration import declaration_named
+from lazytorch.ir.loop_interpreter import interpret_kernel
 from lazytorch.runtime.engine import engine
 
 LIMIT = 2.0
@@ -111,18 +113,23 @@ SPECIALS = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0,
 SPECIALS += [88.7, -103.9, 709.7, -745.1, 128.0, -149.0, 1024.0, -1074.0, 1e22, -1e22, 3.4e38, 1e300, LARGEST, NEAR_MULTIPLE]
 
 
-def compiled(name: str, dtype: DType, target: Target, *inputs: np.ndarray, **attributes: int) -> np.ndarray:
-    """The function over arrays, compiled for a target."""
-    lanes = target.lanes(dtype.itemsize)
+def kernel(name: str, dtype: DType, lanes: int, operands: int, **attributes: int) -> Operation:
+    """A kernel @f that applies the function to arrays, expanded."""
     k = KernelBuilder("f")
-    sources = [k.buffer(dtype, (1,), f"x{i}") for i in range(len(inputs))]
+    sources = [k.buffer(dtype, (1,), f"x{i}") for i in range(operands)]
     out = k.buffer(dtype, (1,), "out")
     count = k.index_argument("count")
     with k.loop(0, count, lanes) as i:
-        operands = [k.load(source, i, lanes=lanes) for source in sources]
-        k.store(declaration_named(f"math.{name}")(*operands, **attributes), out, i)
+        values = [k.load(source, i, lanes=lanes) for source in sources]
+        k.store(declaration_named(f"math.{name}")(*values, **attributes), out, i)
     module = k.finish()
     expand_math(module)
+    return module
+
+
+def compiled(name: str, dtype: DType, target: Target, *inputs: np.ndarray, **attributes: int) -> np.ndarray:
+    """The function over arrays, compiled for a target."""
+    module = kernel(name, dtype, target.lanes(dtype.itemsize), len(inputs), **attributes)
     code = engine().load(engine().object_code(lower(module, target), target), ("f",))
     padded = [np.resize(x, -(-x.size // 64) * 64) for x in inputs]
     result = np.zeros_like(padded[0])
@@ -197,6 +204,17 @@ def test_every_target_gives_the_same_bits(name: str, dtype: DType, target: str) 
     assert np.array_equal(np.isnan(there), nan)
     # Which nan an operation on two of them keeps is the CPU's choice.
     assert here[~nan].tobytes() == there[~nan].tobytes()
+
+
+@pytest.mark.parametrize("lanes", [1, 8])
+@pytest.mark.parametrize("dtype", [dtypes.float32, dtypes.float64], ids=["f32", "f64"])
+@pytest.mark.parametrize("name", ["tan", "lgamma", "pow"])
+def test_the_interpreter_gives_the_compiled_bits(name: str, dtype: DType, lanes: int) -> None:
+    x = np.array([0.5, 1e22, -3e30, np.inf, 1e-40, -0.0, 1e5, -2.5], dtype.numpy)
+    operands = [x, x[::-1].copy()] if name in BINARY else [x]
+    out = np.zeros_like(x)
+    interpret_kernel(kernel(name, dtype, lanes, len(operands)), "f", [*operands, out, x.size])
+    np.testing.assert_array_equal(out, compiled(name, dtype, host_target(), *operands))
 
 
 @pytest.mark.parametrize("name", OF_POSITIVE)
