@@ -16,6 +16,7 @@ from lazytorch.codegen.target import Target, host_target, target_named
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation
 from lazytorch.ir.declaration import declaration_named
+from lazytorch.ir.dialects import arith, loop, math
 from lazytorch.ir.loop_interpreter import interpret_kernel
 from lazytorch.runtime.engine import engine
 
@@ -215,6 +216,21 @@ def test_the_interpreter_gives_the_compiled_bits(name: str, dtype: DType, lanes:
     out = np.zeros_like(x)
     interpret_kernel(kernel(name, dtype, lanes, len(operands)), "f", [*operands, out, x.size])
     np.testing.assert_array_equal(out, compiled(name, dtype, host_target(), *operands))
+
+
+def test_sin_and_cos_of_an_angle_reduce_it_once() -> None:
+    k = KernelBuilder("f")
+    angles, out, count = (
+        k.buffer(dtypes.float32, (1,), "x"),
+        k.buffer(dtypes.float32, (1,), "out"),
+        k.index_argument("count"),
+    )
+    with k.loop(0, count, 8) as i:
+        x = k.load(angles, i, lanes=8)
+        k.store(arith.add(math.sin(x), arith.mul(x, math.cos(x))), out, i)
+    module = k.finish()
+    expand_math(module)
+    assert sum(operation.declaration is loop.if_ for operation in module.walk()) == 1
 
 
 @pytest.mark.parametrize("name", OF_POSITIVE)
