@@ -68,6 +68,7 @@ for _declaration, _names in (
     (math.atanh, ("atanh", "arctanh")),
     (math.erf, ("erf",)),
     (math.erfc, ("erfc",)),
+    (math.erfinv, ("erfinv",)),
     (math.lgamma, ("lgamma",)),
     (math.digamma, ("digamma",)),
     (math.sigmoid, ("sigmoid",)),

@@ -154,6 +154,7 @@ KERNEL_RULES = [
         ("%0 = loop.masked_load %x, %i, %i, %m, %f {lanes = 4} : vector<4xf32>", "should be vector<4xf32> but is f32"),
         ("%0 = loop.extract %v {lane = 4} : f32", "lane 4 is not one of vector<4xf32>"),
         ("%0 = loop.shuffle %v, %v {lanes = [0, 8]} : vector<2xf32>", "are not among those of two vector<4xf32>"),
+        ("%0 = loop.any %v : i1", "expected a vector of i1 but got vector<4xf32>"),
         ("%0 = loop.mask %f {lanes = 4} : vector<4xi1>", "expected an index but got f32"),
         ("loop.if %f {\n}", "the condition should be i1 but is f32"),
         ("loop.for %j = %i to %n step %f {\n}", "bounds and step should be of type index"),
