@@ -269,7 +269,13 @@ def _wrong_yield(module: Operation) -> None:
     end.operands = (end.operands[0], end.operands[0])
 
 
+def _wrong_name(module: Operation) -> None:
+    kernel = _find(module, "fused.kernel")
+    kernel.operator = kernel.declaration.operator(name=3, schedule="map")
+
+
 DAMAGES = [
+    (_wrong_name, "its name is 3, not a string"),
     (_twice, "the module defines @f twice"),
     (_not_a_function, "a module holds functions and kernels only"),
     (_use_before, "operand 0 is used before (or outside of) its definition"),
