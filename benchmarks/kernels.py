@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Any
 
 import lazytorch
 from benchmarks.steps import WORKLOADS
@@ -30,9 +31,9 @@ def profiled(step: Callable[[], object]) -> dict[tuple[int, int], tuple[Launch, 
         times[:] = taken
         return failed
 
-    def timed(self: Program, leaves: object, outputs: object) -> None:
+    def timed(self: Program, *arguments: Any) -> None:
         times.clear()
-        run(self, leaves, outputs)  # type: ignore[arg-type]
+        run(self, *arguments)
         number = numbers.setdefault(self, len(numbers))
         for position, taken in enumerate(times):
             launch = self.stages.launches[position]

@@ -9,8 +9,19 @@ from typing import Any
 from lazytorch import autograd, dtypes
 from lazytorch.autograd.modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from lazytorch.dtypes import DType as dtype
-from lazytorch.ops import activations, creation, elementwise, indexing, products, reductions, sampling, shaping, unary
-from lazytorch.ops.promotion import promote_types, result_type
+from lazytorch.ops import (
+    activations,
+    creation,
+    einstein,
+    elementwise,
+    indexing,
+    products,
+    reductions,
+    sampling,
+    shaping,
+    unary,
+)
+from lazytorch.ops.promotion import promote_types
 from lazytorch.ops.recording import FUNCTIONS
 from lazytorch.ops.sampling import Generator, default_generator
 from lazytorch.printing import set_printoptions
@@ -59,6 +70,7 @@ __all__ = [
     "default_generator",
     "device",
     "dtype",
+    "einstein",
     "elementwise",
     "enable_grad",
     "get_default_dtype",
@@ -70,7 +82,6 @@ __all__ = [
     "products",
     "promote_types",
     "reductions",
-    "result_type",
     "sampling",
     "set_default_dtype",
     "set_grad_enabled",

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 import networkx as nx
 
 from lazytorch.codegen.expression import NotStrided, pull, tensor_type
+from lazytorch.codegen.group import Group
+from lazytorch.codegen.row_fusion import RowFusion, positions
 from lazytorch.codegen.schedules.reduce import Reduction
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Block, IRBuilder, Operation, Region, Value
@@ -39,21 +41,12 @@ WHOLE: dict[Declaration, str] = {
 """Operations whose operands must lie in buffers as they are, and the schedule of each."""
 
 
-class Group:
-    """Buffers that one kernel writes."""
-
-    def __init__(self, schedule: str, shape: tuple[int, ...]) -> None:
-        self.schedule = schedule
-        self.shape = shape
-        self.values: list[Value] = []
-
-
 def fuse(func: Operation, enabled: bool = True) -> None:
     """Rewrite the function in place: afterwards it holds fused.kernel operations, reshapes of buffers and the return."""
     block = func.region.block
     operations = [operation for operation in block if operation is not block.terminator]
     buffers = _Buffers(block, operations, enabled)
-    groups = _grouped(operations, buffers, enabled)
+    groups = _grouped(operations, buffers, set(block.terminator.operands), enabled)
     _rewrite(block, operations, groups, buffers)
 
 
@@ -165,15 +158,18 @@ def _probe_reduction(operation: Operation, buffers: _Buffers) -> None:
         Reduction(operation, frozenset(buffers.chosen))
 
 
-def _grouped(operations: Sequence[Operation], buffers: _Buffers, enabled: bool) -> list[Group]:
+def _grouped(operations: Sequence[Operation], buffers: _Buffers, returned: set[Value], enabled: bool) -> list[Group]:
     """Kernels in an order in which they can run."""
     graph: nx.DiGraph = nx.DiGraph()
     group_of: dict[Value, Group] = {}
     groups: list[Group] = []
+    readers: dict[Value, list[Value]] = {}
     for operation in operations:
         for value in operation.results:
             if value not in buffers.chosen or value in group_of:
                 continue
+            for read in _reads(operation, buffers):
+                readers.setdefault(read, []).append(value)
             reads = [group_of[read] for read in _reads(operation, buffers) if read in group_of]
             group = _home(operation, groups, reads, graph, buffers) if enabled else None
             if group is None:
@@ -188,6 +184,7 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, enabled: bool) 
                     graph.add_edge(read_group, group)
     if enabled:
         _attach_epilogues(operations, buffers, group_of, graph)
+        RowFusion(graph, group_of, readers, buffers.chosen, returned).run(positions(operations))
     order = {group: number for number, group in enumerate(groups)}
     return list(nx.lexicographical_topological_sort(graph, key=order.__getitem__))
 

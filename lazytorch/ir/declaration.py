@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+RESULT = -1
+"""Among operand positions: the result of the operation."""
+
+
 class Trait(enum.Enum):
     """Facts that generic code dispatches on."""
 
@@ -31,8 +35,8 @@ class Trait(enum.Enum):
     COMPOSITE = "composite"  # defined by its decomposition
     CONSTANT = "constant"
     TERMINATOR = "terminator"
+    LINEAR = "linear"  # derivatives read no values: they can be taken again after a backward that freed its graph
     EXPENSIVE = "expensive"  # never worth computing twice
-    DETACHED = "detached"  # a recorded result has no history: no gradient flows through
 
 
 class Builder(Protocol):
@@ -61,6 +65,8 @@ class Declaration:
     decompose(operation) -> value(s) equal to the operation's results, built from other operations.
     fold(attributes, *constant operands or None) -> constant, value or None.
     gradient_name: torch's name of the autograd node, without "Backward0".
+    saves: the operands (by position) and results (`RESULT`) whose values torch keeps for the derivative, where `vjp` reads
+        others; by default what `vjp` reads (see ir/saved.py).
     """
 
     __slots__ = (
@@ -76,6 +82,7 @@ class Declaration:
         "infer",
         "name",
         "reference",
+        "saves",
         "traits",
         "vjp",
     )
@@ -93,6 +100,7 @@ class Declaration:
         decompose: Rule | None = None,
         fold: Rule | None = None,
         gradient_name: str = "",
+        saves: Sequence[int] | None = None,
         doc: str = "",
     ) -> None:
         if name in _REGISTRY:
@@ -107,6 +115,7 @@ class Declaration:
         self.decompose = decompose
         self.fold = fold
         self.gradient_name = gradient_name
+        self.saves = saves
         self.documentation = doc
         self.canonicalizations: list[Rule] = []
         self._operators: dict[Any, Operator] = {}
@@ -241,16 +250,18 @@ class Operator:
 
 
 class Signature:
-    """An operator with its operand types. `id` is its number in program keys."""
+    """An operator with its operand types. `id` is its number in program keys. `differentiable` says whether gradients can
+    flow to the result: it is of floating numbers, and there is an operand that they would flow on to."""
 
-    __slots__ = ("detached", "id", "operand_types", "operator", "result_type", "vjp")
+    __slots__ = ("differentiable", "id", "operand_types", "operator", "result_type", "vjp")
 
     def __init__(self, operator: Operator, operand_types: tuple[Type, ...], result_type: Type) -> None:
         self.operator = operator
         self.operand_types = operand_types
         self.result_type = result_type
-        self.vjp = operator.declaration.vjp
-        self.detached = operator.declaration.has(Trait.DETACHED)
+        self.vjp = vjp = operator.declaration.vjp
+        flows = vjp is None or callable(vjp) or any(rule is not None for rule in vjp)
+        self.differentiable = flows and (isinstance(result_type, TupleType) or result_type.dtype.kind in "fc")
         self.id = len(_SIGNATURES)
         _SIGNATURES.append(self)
 

@@ -144,6 +144,11 @@ def _mask_of(operation: Operation, types: list[Type]) -> str | None:
     return None if types[0] is INDEX else f"expected an index but got {types[0]}"
 
 
+def _any(operation: Operation, types: list[Type]) -> str | None:
+    flags = isinstance(types[0], VectorType) and types[0].dtype is dtypes.bool_
+    return None if flags else f"expected a vector of i1 but got {types[0]}"
+
+
 def _fail(operation: Operation, types: list[Type]) -> str | None:
     if len(types) != 4 or not isinstance(types[0], BufferType) or types[0].dtype is not dtypes.int64:
         return "expected a buffer of i64 and three numbers"
@@ -166,5 +171,6 @@ _CHECKS: dict[Declaration, Check] = {
     loop.extract: _extract,
     loop.shuffle: _shuffle,
     loop.mask: _mask_of,
+    loop.any_: _any,
     loop.fail: _fail,
 }

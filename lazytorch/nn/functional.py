@@ -279,10 +279,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     x, w = value(input), value(weight)
     if bias is None:
         return apply(ops.linear_without_bias(len(x.type.shape)), x, w)
-    return apply(_LINEAR, x, w, value(bias))
+    return apply(_LINEAR if len(x.type.shape) <= 2 else _LINEAR_OF_MANY, x, w, value(bias))
 
 
-_LINEAR = ops.linear.operator()
+_LINEAR, _LINEAR_OF_MANY = ops.linear.operator(), ops.linear.operator("View")
 
 
 def cross_entropy(

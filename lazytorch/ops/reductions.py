@@ -16,10 +16,10 @@ from lazytorch.ops.recording import (
     dimensions,
     emit,
     floating,
+    named,
     node_of,
     place,
     result,
-    title,
     torch_function,
     unreduce,
 )
@@ -79,7 +79,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType 
     if kind.kind not in "fc":
         raise RuntimeError(
             "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
-            f"Got: {title(kind)}"
+            f"Got: {kind.title}"
         )
     place()
     x = cast(value(input), kind)
@@ -152,6 +152,7 @@ Min.__name__ = Min.__qualname__ = "min"
 
 def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
     largest = name == "max"
+    label = f"{name.title()}0"
     if isinstance(dim, Tensor):
         return FUNCTIONS["maximum" if largest else "minimum"](input, dim)
     reduce = tensor.reduce_max if largest else tensor.reduce_min
@@ -168,10 +169,10 @@ def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
     d = dimension(dim, len(shape))
     indices = _argument(tensor.argmax if largest else tensor.argmin, input, d, keepdim)
     if not shape:
-        return (Max if largest else Min)(FUNCTIONS["clone"](input), indices)
+        return (Max if largest else Min)(named(input, label), indices)
     at = indices if keepdim else FUNCTIONS["unsqueeze"](indices, d)
     values = FUNCTIONS["gather"](input, d, at)
-    return (Max if largest else Min)(values if keepdim else FUNCTIONS["squeeze"](values, d), indices)
+    return (Max if largest else Min)(named(values if keepdim else FUNCTIONS["squeeze"](values, d), label), indices)
 
 
 @torch_function("max", out=False)
@@ -189,7 +190,8 @@ def min_(input: Tensor, dim: Any = None, keepdim: bool = False, **other: Any) ->
 def _logical(declaration: Declaration, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
     place()
     x = cast(value(input), dtypes.bool_)
-    return result(_reduce(declaration, x, dimensions(dim, len(x.type.shape)), keepdim))
+    out = _reduce(declaration, x, dimensions(dim, len(x.type.shape)), keepdim)
+    return result(cast(out, dtypes.uint8) if input.dtype is dtypes.uint8 else out)
 
 
 @torch_function("all")
@@ -248,14 +250,14 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
     size = arith.abs_(x)
     if p in (float("inf"), float("-inf")):
         reduce = tensor.reduce_max if p > 0 else tensor.reduce_min
-        return result(_reduce(reduce, size, dims, keepdim))
+        return named(result(_reduce(reduce, size, dims, keepdim)), "LinalgVectorNorm")
     if p == 1:
-        return result(_reduce(tensor.reduce_sum, size, dims, keepdim))
+        return named(result(_reduce(tensor.reduce_sum, size, dims, keepdim)), "LinalgVectorNorm")
     if p == 0:
         nonzero = arith.cast(arith.compare(x, 0.0, predicate="ne"), dtype=x.type.dtype)
         return result(_reduce(tensor.reduce_sum, nonzero, dims, keepdim))
     powers = _reduce(tensor.reduce_sum, math.pow_(size, float(p)), dims, keepdim)
-    return result(math.pow_(powers, 1.0 / float(p)))
+    return named(result(math.pow_(powers, 1.0 / float(p))), "LinalgVectorNorm")
 
 
 @torch_function("logsumexp")
@@ -267,8 +269,9 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     peak = emit(tensor.detach, _reduce(tensor.reduce_max, x, dims, True))
     peak = arith.select(arith.compare(arith.abs_(peak), float("inf"), predicate="eq"), _zero(peak), peak)
     total = math.log(_reduce(tensor.reduce_sum, math.exp(arith.sub(x, peak)), dims, True))
-    out = arith.add(total, peak)
-    return result(out if keepdim else emit(tensor.reshape, out, shape=tensor.reduced_shape(x.type.shape, dims)))
+    out = emit(arith.add, total, peak, label="Logsumexp")
+    shape = x.type.shape if not dims else tensor.reduced_shape(x.type.shape, dims)
+    return result(out if keepdim else emit(tensor.reshape, out, label="Logsumexp", shape=shape))
 
 
 def _zero(like: Node) -> Node:

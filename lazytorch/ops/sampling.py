@@ -103,7 +103,7 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 def _drawn(values: np.ndarray, shape: tuple[int, ...], dtype: DType, options: dict[str, Any]) -> Tensor:
-    return finish(from_array(values.reshape(shape), dtype), options.get("requires_grad", False), options.get("device"))
+    return finish(from_array(values.reshape(shape), dtype), options, options.pop("device", None))
 
 
 def _sized(name: str, draw: Callable[[Generator, int, DType], np.ndarray]) -> None:

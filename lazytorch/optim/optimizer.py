@@ -14,12 +14,13 @@ from typing import Any
 from lazytorch import dtypes
 from lazytorch.autograd.modes import enable_grad
 from lazytorch.dtypes import DType
+from lazytorch.history import RemovableHandle
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import optim
 from lazytorch.ir.trace import STATE, Node, record_node, results_of
 from lazytorch.ops.creation import tensor_
 from lazytorch.ops.recording import FUNCTIONS, number_leaf, place
-from lazytorch.tensor import RemovableHandle, Tensor, assign_fresh, value, wrap
+from lazytorch.tensor import Tensor, assign_fresh, value, wrap
 
 
 class Optimizer:

@@ -232,6 +232,13 @@ def _mask(f: FunctionEmitter, op: Operation) -> None:
     f.set(op, f"icmp slt <{lanes} x i32> {_lane_numbers(lanes, 'i32')}, {limit}")
 
 
+@lowering(loop.any_)
+def _any(f: FunctionEmitter, op: Operation) -> None:
+    flags = op.operands[0]
+    text = llvm_type(flags.type)
+    f.names[op.result] = f.intrinsic(f"llvm.vector.reduce.or.v{lanes_of(flags.type)}i1", "i1", [(text, f[flags])])
+
+
 def _clamped(f: FunctionEmitter, name: str, lanes: int) -> str:
     """min(name, lanes): a remainder beyond 2**31 must not wrap when it is truncated."""
     return f.op(f"select i1 {f.op(f'icmp slt i64 {name}, {lanes}')}, i64 {name}, i64 {lanes}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,18 @@ class Nest:
 
     `groups` are lists of dimension numbers of the iteration space; [] stands for a single point. Dimensions of the last
     group need not have a common stride: leaves for which they have none are read through a table of offsets (`tables`).
+    Leaves in `internal` are numbers that the kernel itself computes per row (NestEmitter.supply).
     """
 
-    def __init__(self, expression: Expression, sizes: Sequence[int], groups: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self,
+        expression: Expression,
+        sizes: Sequence[int],
+        groups: Sequence[Sequence[int]],
+        internal: Set[int] = frozenset(),
+    ) -> None:
         self.expression = expression
+        self.internal = internal
         self.groups = [list(group) for group in groups]
         self.sizes = [_product([sizes[d] for d in group]) for group in groups]
         self.strides = [self.group_strides(leaf.access.strides) for leaf in expression.leaves]
@@ -72,7 +80,9 @@ class Nest:
     def key(self) -> str:
         """Canonical text of the expression with its leaves' patterns."""
         leaves = [
-            f"{'iota' if leaf.value is None else 'buffer'}{leaf.dtype.name}{self.pattern(strides)}"
+            f"internal{leaf.dtype.name}"
+            if number in self.internal
+            else f"{'iota' if leaf.value is None else 'buffer'}{leaf.dtype.name}{self.pattern(strides)}"
             f"{'table' if number in self.tables else ''}"
             for number, (leaf, strides) in enumerate(zip(self.expression.leaves, self.strides, strict=True))
         ]
@@ -82,6 +92,8 @@ class Nest:
         """The slots of the leaves, in the order in which `arguments` declares them."""
         out: list[Slot] = []
         for number, (leaf, strides) in enumerate(zip(self.expression.leaves, self.strides, strict=True)):
+            if number in self.internal:
+                continue
             if leaf.value is None:
                 out += [leaf.access.offset, *strides]
             else:
@@ -94,7 +106,9 @@ class Nest:
     def bytes_read(self) -> int:
         """Bytes of the distinct elements that the leaves read."""
         total = 0
-        for leaf, strides in zip(self.expression.leaves, self.strides, strict=True):
+        for number, (leaf, strides) in enumerate(zip(self.expression.leaves, self.strides, strict=True)):
+            if number in self.internal:
+                continue
             count = _product([size for size, stride in zip(self.sizes, strides, strict=True) if stride])
             total += count * leaf.dtype.itemsize
         return total
@@ -131,6 +145,8 @@ class NestEmitter:
 
     def _declare(self, number: int, leaf: Leaf, strides: tuple[int, ...]) -> tuple[Value, ...]:
         k = self.k
+        if number in self.nest.internal:
+            return ()
         if leaf.value is None:
             names = ["offset", *[f"stride{g}_" for g in range(len(strides))]]
             arguments = [k.index_argument(f"iota{number}_{name}") for name in names]
@@ -145,13 +161,31 @@ class NestEmitter:
         self.outer_index = outer
         self.outer = {}
         self.vectors = {}
+        self._compute_invariants()
+
+    def supply(self, scalars: dict[int, Value]) -> None:
+        """Give internal leaves (by number) their values of this row, and compute what follows from them alone."""
+        for number, entry in enumerate(self.nest.expression.entries):
+            if entry[0] == "leaf" and entry[1] in scalars:
+                self.outer[number] = scalars[entry[1]]
+        self._compute_invariants()
+
+    def _compute_invariants(self) -> None:
         expression = self.nest.expression
         for number, entry in enumerate(expression.entries):
-            if not self.nest.varying[number] and entry[0] in ("leaf", "op"):
+            if not self.nest.varying[number] and number not in self.outer and self._is_available(entry):
                 self.outer[number] = self._scalar(number, entry)
         if self.lanes > 1:
             for number in self._crossing():
-                self.vectors[number] = self.k.broadcast(self.outer[number], self.lanes)
+                if number not in self.vectors:
+                    self.vectors[number] = self.k.broadcast(self.outer[number], self.lanes)
+
+    def _is_available(self, entry: tuple[Any, ...]) -> bool:
+        """Whether an invariant entry can be computed now (internal leaves come row by row)."""
+        if entry[0] == "leaf":
+            return entry[1] not in self.nest.internal
+        entries = self.nest.expression.entries
+        return entry[0] == "op" and all(x in self.outer or entries[x][0] == "constant" for x in entry[2])
 
     def _crossing(self) -> list[int]:
         """Invariant entries that varying ones (or the outputs) read."""
@@ -176,27 +210,34 @@ class NestEmitter:
         return self.outer[number]
 
     def values(
-        self, inner: Index, lanes: int, mask: Value | None = None, given: dict[int, Value] | None = None
+        self,
+        inner: Index,
+        lanes: int,
+        mask: Value | None = None,
+        given: dict[int, Value] | None = None,
+        wanted: Sequence[int] | None = None,
     ) -> list[Value]:
-        """The outputs at inner index `inner` (and the following, for lanes > 1; lanes whose mask is false hold junk)."""
+        """The entries `wanted` (by default the outputs) at inner index `inner` (and the following, for lanes > 1; lanes
+        whose mask is false hold junk). Nothing below the entries that are `given` is computed; computed ones are added."""
         expression = self.nest.expression
-        values: dict[int, Value] = dict(given or {})
-        for number, entry in enumerate(expression.entries):
-            if number in values:
-                continue
+        values: dict[int, Value] = given if given is not None else {}
+        if wanted is None:
+            wanted = expression.outputs
+        for number in expression.below(wanted, values):
+            entry = expression.entries[number]
             if not self.nest.varying[number]:
                 if entry[0] == "constant":
                     values[number] = self.k.splat(entry[1], entry[2], lanes)
                 elif lanes == 1:
                     values[number] = self.outer[number]
-                elif number in self.vectors:
+                elif number in self.vectors:  # else only other invariants read it
                     values[number] = self.vectors[number]
             elif entry[0] == "leaf":
                 values[number] = self._read(entry[1], inner, lanes, mask)
             else:
                 operands = [values[operand] for operand in entry[2]]
                 values[number] = operands[0].builder.emit(entry[1], operands)
-        return [values[number] for number in expression.outputs]
+        return [values[number] for number in wanted]
 
     def _read(self, number: int, inner: Index, lanes: int, mask: Value | None) -> Value:
         leaf = self.nest.expression.leaves[number]
@@ -269,7 +310,9 @@ def write(k: KernelBuilder, value: Value, buffer: Value, index: Sequence[Index],
     loop.strided_store(value, some, buffer, *[k.value(i) for i in index])
 
 
-def vector_loop(k: KernelBuilder, low: Index, high: Index, lanes: int, body: Callable[[Index, Value | None], None]) -> None:
+def vector_loop(
+    k: KernelBuilder, low: Index, high: Index, lanes: int, body: Callable[[Index, Value | None], object]
+) -> None:
     """`body(index, mask)` for whole vectors of [low, high) with mask None, then for one masked vector of what is left."""
     main = k.add(low, k.round_down(k.sub(high, low), lanes))
     with k.loop(low, main, lanes) as index:

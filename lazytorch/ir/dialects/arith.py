@@ -27,13 +27,14 @@ def broadcast_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     left = (1,) * (rank - len(a)) + a
     right = (1,) * (rank - len(b)) + b
     out = []
-    for dimension, (x, y) in enumerate(zip(left, right, strict=True)):
+    for dimension in reversed(range(rank)):
+        x, y = left[dimension], right[dimension]
         if x != y and x != 1 and y != 1:
             raise RuntimeError(
                 f"The size of tensor a ({x}) must match the size of tensor b ({y}) at non-singleton dimension {dimension}"
             )
         out.append(y if x == 1 else x)
-    return tuple(out)
+    return tuple(reversed(out))
 
 
 def elementwise_type(*types: Type) -> Type:
@@ -72,6 +73,7 @@ def elementwise(
     *,
     vjp: Sequence[Rule | None] | None = None,
     commutative: bool = False,
+    linear: bool = False,
     gradient_name: str = "",
     decompose: Rule | None = None,
     kinds: str = ANY,
@@ -81,7 +83,7 @@ def elementwise(
     return Declaration(
         name,
         _infer_same(name, kinds),
-        traits=COMMUTATIVE if commutative else ELEMENTWISE,
+        traits=(*(COMMUTATIVE if commutative else ELEMENTWISE), *((Trait.LINEAR,) if linear else ())),
         reference=lambda attributes, *arrays: reference(*arrays),
         vjp=vjp,
         gradient_name=gradient_name,
@@ -105,12 +107,19 @@ constant: Declaration = Declaration(
 )
 
 add: Declaration = elementwise(
-    "arith.add", np.add, vjp=(lambda op, g: g, lambda op, g: g), commutative=True, gradient_name="Add", doc="a + b"
+    "arith.add",
+    np.add,
+    vjp=(lambda op, g: g, lambda op, g: g),
+    commutative=True,
+    linear=True,
+    gradient_name="Add",
+    doc="a + b",
 )
 sub: Declaration = elementwise(
     "arith.sub",
     np.subtract,
     vjp=(lambda op, g: g, lambda op, g: neg(g)),
+    linear=True,
     gradient_name="Sub",
     kinds=NUMBERS,
     doc="a - b",
@@ -125,9 +134,15 @@ mul: Declaration = elementwise(
 )
 
 
+def zeros_like(x: Any) -> Any:
+    """Zeros of a value's type, whatever it holds: x * 0 is nan where x is infinite."""
+    return constant.build(x.builder, value=0.0, type=x.type)
+
+
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype.kind in "fc":
         return np.asarray(np.divide(a, b))
+    b = np.where(b == 0, b.dtype.type(1), b)
     quotient = np.floor_divide(a, b)
     return np.asarray(quotient + ((np.remainder(a, b) != 0) & ((a < 0) != (b < 0))).astype(a.dtype))
 
@@ -137,11 +152,11 @@ div: Declaration = elementwise(
     _divide,
     vjp=(
         lambda op, g: div(g, op.operands[1]),
-        lambda op, g: neg(div(mul(g, op.result), op.operands[1])),
+        lambda op, g: mul(neg(g), div(div(op.operands[0], op.operands[1]), op.operands[1])),
     ),
     gradient_name="Div",
     kinds=NUMBERS,
-    doc="a / b; integers truncate toward zero, index operands are never negative",
+    doc="a / b; integers truncate toward zero, one divided by 0 is itself; index operands are never negative",
 )
 remainder: Declaration = elementwise(
     "arith.remainder",
@@ -152,40 +167,50 @@ remainder: Declaration = elementwise(
     doc="a - b * trunc(a / b), as C's fmod and %",
 )
 neg: Declaration = elementwise(
-    "arith.neg", np.negative, vjp=(lambda op, g: neg(g),), gradient_name="Neg", kinds=NUMBERS, doc="-a"
+    "arith.neg", np.negative, vjp=(lambda op, g: neg(g),), linear=True, gradient_name="Neg", kinds=NUMBERS, doc="-a"
 )
 abs_: Declaration = elementwise(
     "arith.abs", np.abs, vjp=(lambda op, g: mul(g, sign(op.operands[0])),), gradient_name="Abs", doc="|a|"
 )
 sign: Declaration = elementwise(
     "arith.sign",
-    np.sign,
-    vjp=(lambda op, g: mul(g, 0.0),),
+    lambda x: (x > 0).astype(x.dtype) if x.dtype.kind in "bu" else np.nan_to_num(np.sign(x), nan=0.0),
+    vjp=(lambda op, g: zeros_like(g),),
+    linear=True,
     gradient_name="Sign",
-    kinds=NUMBERS,
-    doc="-1, 0 or 1; nan stays",
+    doc="-1, 0 or 1; 0 for nan",
 )
 
 
-def _share(op: Any, g: Any, i: int) -> Any:
-    """The cotangent of one side of max or min: all where it was chosen, half where both are equal, as torch."""
+def _share(op: Any, g: Any, i: int, passed_over: str) -> Any:
+    """The cotangent of one side of max or min: all unless the other was chosen, half where both are equal, as torch."""
     mine, other = op.operands[i], op.operands[1 - i]
     tied = compare(mine, other, predicate="eq")
-    chosen = compare(mine, op.result, predicate="eq")
-    return select(tied, mul(g, 0.5), select(chosen, g, mul(g, 0.0)))
+    passed = compare(mine, other, predicate=passed_over)
+    return select(tied, mul(g, 0.5), select(passed, mul(g, 0.0), g))
+
+
+def larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The meaning of maximum; which of two equal zeros np.maximum gives depends on the length of the array."""
+    return np.where((a >= b) | (a != a), a, b)
+
+
+def smaller(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The meaning of minimum."""
+    return np.where((a <= b) | (a != a), a, b)
 
 
 maximum: Declaration = elementwise(
     "arith.maximum",
-    np.maximum,
-    vjp=(lambda op, g: _share(op, g, 0), lambda op, g: _share(op, g, 1)),
+    larger,
+    vjp=(lambda op, g: _share(op, g, 0, "lt"), lambda op, g: _share(op, g, 1, "lt")),
     gradient_name="Maximum",
     doc="the larger; nan if either is nan; of equal zeros the first, so it does not commute",
 )
 minimum: Declaration = elementwise(
     "arith.minimum",
-    np.minimum,
-    vjp=(lambda op, g: _share(op, g, 0), lambda op, g: _share(op, g, 1)),
+    smaller,
+    vjp=(lambda op, g: _share(op, g, 0, "gt"), lambda op, g: _share(op, g, 1, "gt")),
     gradient_name="Minimum",
     doc="the smaller; nan if either is nan; of equal zeros the first, so it does not commute",
 )
@@ -203,18 +228,19 @@ def _fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 fma: Declaration = elementwise("arith.fma", _fma, kinds=FLOATING, doc="a * b + c with one rounding")
 floor: Declaration = elementwise(
-    "arith.floor", np.floor, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Floor", doc="toward -inf"
+    "arith.floor", np.floor, vjp=(lambda op, g: zeros_like(g),), linear=True, gradient_name="Floor", doc="toward -inf"
 )
 ceil: Declaration = elementwise(
-    "arith.ceil", np.ceil, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Ceil", doc="toward +inf"
+    "arith.ceil", np.ceil, vjp=(lambda op, g: zeros_like(g),), linear=True, gradient_name="Ceil", doc="toward +inf"
 )
 trunc: Declaration = elementwise(
-    "arith.trunc", np.trunc, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Trunc", doc="toward zero"
+    "arith.trunc", np.trunc, vjp=(lambda op, g: zeros_like(g),), linear=True, gradient_name="Trunc", doc="toward zero"
 )
 round_even: Declaration = elementwise(
     "arith.round_even",
     np.rint,
-    vjp=(lambda op, g: mul(g, 0.0),),
+    vjp=(lambda op, g: zeros_like(g),),
+    linear=True,
     gradient_name="Round",
     kinds=FLOATING,
     doc="to nearest, ties to even",
@@ -227,6 +253,36 @@ sqrt: Declaration = elementwise(
     kinds=FLOATING,
     doc="square root, correctly rounded",
 )
+
+
+def _one(x: Any) -> Any:
+    return constant.build(x.builder, value=1.0, type=type_of_constant(x.type.dtype, x.type))
+
+
+def _inverse(name: str, reference: Callable[..., np.ndarray], divisor: Rule, slope: Rule, doc: str) -> Declaration:
+    """1 / divisor(x), with a derivative from the result."""
+    return Declaration(
+        f"arith.{name}",
+        _infer_same(f"arith.{name}", FLOATING),
+        traits=(*ELEMENTWISE, Trait.COMPOSITE),
+        vjp=(slope,),
+        reference=lambda attributes, x: reference(x),
+        decompose=lambda op: div(_one(op.operands[0]), divisor(op.operands[0])),
+        gradient_name=name.title(),
+        doc=doc,
+    )
+
+
+reciprocal: Declaration = _inverse(
+    "reciprocal", lambda x: np.asarray(1 / x), lambda x: x, lambda op, g: mul(neg(g), mul(op.result, op.result)), "1 / x"
+)
+rsqrt: Declaration = _inverse(
+    "rsqrt",
+    lambda x: np.asarray(1 / np.sqrt(x)),
+    lambda x: sqrt(x),
+    lambda op, g: mul(mul(g, -0.5), mul(mul(op.result, op.result), op.result)),
+    "1 / sqrt(x)",
+)
 copysign: Declaration = elementwise(
     "arith.copysign", np.copysign, gradient_name="Copysign", kinds=FLOATING, doc="|a| with the sign of b"
 )
@@ -238,9 +294,28 @@ bit_xor: Declaration = elementwise(
     "arith.bit_xor", np.bitwise_xor, commutative=True, kinds=BITS, doc="a ^ b; logical xor of i1"
 )
 bit_not: Declaration = elementwise("arith.bit_not", np.invert, kinds=BITS, doc="~a; logical not of i1")
-shift_left: Declaration = elementwise("arith.shift_left", np.left_shift, kinds=INTEGERS, doc="a << b")
+
+
+def _shift(shift: Callable[..., np.ndarray], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """A shift by any amount: what is not in [0, bits) shifts everything out."""
+    width = 8 * a.dtype.itemsize
+    fits = (b >= 0) & (b < width)
+    rest = -(a < 0).astype(a.dtype) if shift is np.right_shift and a.dtype.kind == "i" else np.zeros_like(a)
+    return np.where(fits, shift(a, np.where(fits, b, 0).astype(b.dtype)), rest)
+
+
+shift_left: Declaration = elementwise(
+    "arith.shift_left",
+    lambda a, b: _shift(np.left_shift, a, b),
+    kinds=INTEGERS,
+    doc="a << b; 0 where b is negative or not less than the width",
+)
 shift_right: Declaration = elementwise(
-    "arith.shift_right", np.right_shift, kinds=INTEGERS, doc="a >> b; arithmetic for signed, logical for unsigned"
+    "arith.shift_right",
+    lambda a, b: _shift(np.right_shift, a, b),
+    kinds=INTEGERS,
+    doc="a >> b, arithmetic for signed, logical for unsigned; where b is negative or not less than the width only the sign "
+    "stays",
 )
 
 PREDICATES: dict[str, Callable[..., np.ndarray]] = {
@@ -281,8 +356,8 @@ select: Declaration = Declaration(
     traits=ELEMENTWISE,
     vjp=(
         None,
-        lambda op, g: select(op.operands[0], g, mul(g, 0.0)),
-        lambda op, g: select(op.operands[0], mul(g, 0.0), g),
+        lambda op, g: select(op.operands[0], g, 0.0),
+        lambda op, g: select(op.operands[0], 0.0, g),
     ),
     reference=lambda attributes, condition, a, b: np.where(condition, a, b),
     gradient_name="Where",
@@ -290,17 +365,27 @@ select: Declaration = Declaration(
 )
 
 
+def integer_of_float(target: DType) -> DType:
+    """The type a float is truncated to on its way to an integer type, of which narrower types keep the low bits."""
+    return dtypes.int64 if target in (dtypes.int64, dtypes.uint64, dtypes.uint32, dtypes.index) else dtypes.int32
+
+
 def convert(array: np.ndarray, source: DType, target: DType) -> np.ndarray:
-    """`tensor.to(dtype)`: floats to integers truncate, anything to bool is `!= 0`. bfloat16 is not stored here."""
+    """`tensor.to(dtype)`: floats to integers truncate, and what does not fit is the smallest number of
+    `integer_of_float`; 16-bit floats are rounded from f32; anything to bool is `!= 0`. bfloat16 is not stored here."""
     if target is dtypes.bool_:
         return np.asarray(array != 0)
     with np.errstate(invalid="ignore", over="ignore"):
         if source.kind == "c" and target.kind != "c":
             array = array.real
         if source.kind == "f" and target.kind in "ui":
-            array = np.nan_to_num(np.trunc(array), nan=-(2.0**63), posinf=-(2.0**63), neginf=-(2.0**63)).astype(np.int64)
-        if source is dtypes.float64 and target is dtypes.float16:
-            array = array.astype(np.float32)  # torch rounds twice
+            wide = integer_of_float(target).numpy
+            limit = -float(np.iinfo(wide).min)
+            whole = np.trunc(array.astype(np.float64))
+            fits = (whole >= -limit) & (whole < limit)
+            array = np.where(fits, np.where(fits, whole, 0).astype(wide), np.iinfo(wide).min)
+        if target is dtypes.float16:
+            array = array.astype(np.float32)
         return array.astype(target.numpy)
 
 
@@ -308,7 +393,7 @@ cast: Declaration = Declaration(
     "arith.cast",
     lambda attributes, x: x.with_dtype(attributes.dtype),
     attributes=("dtype",),
-    traits=ELEMENTWISE,
+    traits=(*ELEMENTWISE, Trait.LINEAR),
     vjp=(lambda op, g: cast(g, dtype=op.operands[0].type.dtype),),
     reference=lambda attributes, x: convert(x, dtypes.of_numpy(x.dtype), attributes.dtype),
     gradient_name="ToCopy",

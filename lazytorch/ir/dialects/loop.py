@@ -168,6 +168,12 @@ mask: Declaration = Declaration(
     traits=(Trait.PURE,),
     doc="lane < remaining (an index)",
 )
+any_: Declaration = Declaration(
+    "loop.any",
+    lambda attributes, flags: ScalarType(dtypes.bool_),
+    traits=(Trait.PURE,),
+    doc="whether a vector of i1 is true in some lane, as a scalar",
+)
 prefetch: Declaration = Declaration(
     "loop.prefetch", _none, attributes=("write",), defaults={"write": False}, traits=(), doc="buffer, indices: a hint"
 )

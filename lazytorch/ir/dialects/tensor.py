@@ -10,9 +10,12 @@ from lazytorch import dtypes
 from lazytorch.ir import accumulation
 from lazytorch.ir.declaration import Attributes, Declaration, Trait
 from lazytorch.ir.dialects import arith
+from lazytorch.ir.dialects.indirect import gather as gather
+from lazytorch.ir.dialects.indirect import scatter as scatter
+from lazytorch.ir.dialects.indirect import scatter_add as scatter_add
 from lazytorch.ir.types import TensorType
 
-VIEW = (Trait.PURE, Trait.VIEW)
+VIEW = (Trait.PURE, Trait.VIEW, Trait.LINEAR)
 
 
 def _numel(shape: tuple[int, ...]) -> int:
@@ -134,7 +137,7 @@ alias: Declaration = Declaration(
 detach: Declaration = Declaration(
     "tensor.detach",
     lambda attributes, x: x,
-    traits=(*VIEW, Trait.DETACHED),
+    traits=VIEW,
     vjp=(None,),
     reference=lambda attributes, x: x,
     doc="the same value, through which no gradient flows",
@@ -144,12 +147,22 @@ detach: Declaration = Declaration(
 overwrite: Declaration = Declaration(
     "tensor.overwrite",
     lambda attributes, old, new: new,
-    traits=(Trait.PURE, Trait.COMPOSITE),
+    traits=(Trait.PURE, Trait.COMPOSITE, Trait.LINEAR),
     vjp=(lambda op, g: g, None),
     reference=lambda attributes, old, new: new,
     decompose=lambda op: op.operands[1],
     gradient_name="Alias",
     doc="the second value with the history of the first: what a write through `detach()` leaves behind",
+)
+forget: Declaration = Declaration(
+    "tensor.forget",
+    lambda attributes, old, new: new,
+    traits=(Trait.PURE, Trait.COMPOSITE),
+    vjp=(lambda op, g: arith.constant.build(g.builder, value=0.0, type=op.operands[0].type), None),
+    reference=lambda attributes, old, new: new,
+    decompose=lambda op: op.operands[1],
+    gradient_name="Fill2",
+    doc="the second value, on which the first has no influence: what a write of constants leaves behind in a history",
 )
 
 
@@ -299,7 +312,7 @@ pad: Declaration = Declaration(
     "tensor.pad",
     _infer_pad,
     attributes=("low", "high", "interior", "value"),
-    traits=(Trait.PURE,),
+    traits=(Trait.PURE, Trait.LINEAR),
     vjp=(
         lambda op, g: slice_(
             g,
@@ -346,6 +359,7 @@ concat: Declaration = Declaration(
     "tensor.concat",
     _infer_concat,
     attributes=("dim",),
+    traits=(Trait.PURE, Trait.LINEAR),
     vjp=_concat_vjp,
     reference=lambda attributes, *arrays: np.concatenate(arrays, attributes.dim),
     gradient_name="Cat",
@@ -450,7 +464,7 @@ reduce_sum: Declaration = Declaration(
     "tensor.reduce_sum",
     _infer_reduce,
     attributes=("dims",),
-    traits=REDUCE,
+    traits=(*REDUCE, Trait.LINEAR),
     vjp=(_sum_vjp,),
     reference=lambda attributes, x: accumulation.reduce(x, attributes.dims, np.add, 0.0),
     gradient_name="Sum",
@@ -472,9 +486,9 @@ reduce_max: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     vjp=(_extreme_vjp,),
-    reference=lambda attributes, x: np.max(x, attributes.dims),
+    reference=lambda attributes, x: accumulation.extreme(x, attributes.dims, arith.larger, np.maximum, -np.inf),
     gradient_name="Amax",
-    doc="largest over `dims`; nan if any is nan",
+    doc="largest over `dims`; nan if any is nan; of equal zeros the first in the order in which sums accumulate",
 )
 reduce_min: Declaration = Declaration(
     "tensor.reduce_min",
@@ -482,9 +496,9 @@ reduce_min: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     vjp=(_extreme_vjp,),
-    reference=lambda attributes, x: np.min(x, attributes.dims),
+    reference=lambda attributes, x: accumulation.extreme(x, attributes.dims, arith.smaller, np.minimum, np.inf),
     gradient_name="Amin",
-    doc="smallest over `dims`; nan if any is nan",
+    doc="smallest over `dims`; nan if any is nan; of equal zeros the first in the order in which sums accumulate",
 )
 reduce_any: Declaration = Declaration(
     "tensor.reduce_any",
@@ -570,76 +584,4 @@ contract: Declaration = Declaration(
     reference=lambda attributes, lhs, rhs: accumulation.contract(lhs, rhs, (attributes.lhs, attributes.rhs, attributes.out)),
     gradient_name="Mm",
     doc="general product: one letter per dimension, letters missing in `out` are summed (einsum of two operands)",
-)
-
-# -- indirect access ------------------------------------------------------------
-
-
-def _infer_gather(attributes: Attributes, x: TensorType, index: TensorType) -> TensorType:
-    return TensorType(x.dtype, (*index.shape, *x.shape[1:]))
-
-
-def _checked(index: np.ndarray, size: int) -> np.ndarray:
-    bad = (index < -size) | (index >= size)
-    if bad.any():
-        raise IndexError(f"index {index[bad].flat[0]} is out of bounds for dimension 0 with size {size}")
-    return index
-
-
-gather: Declaration = Declaration(
-    "tensor.gather",
-    _infer_gather,
-    vjp=(
-        lambda op, g: scatter_add(arith.constant.build(g.builder, value=0.0, type=op.operands[0].type), op.operands[1], g),
-        None,
-    ),
-    reference=lambda attributes, x, index: x[_checked(index, x.shape[0])],
-    gradient_name="Index",
-    doc="x[index] along the first dimension: index.shape + x.shape[1:]; i64 indices, negative ones count from the end, "
-    "one out of range raises IndexError at run time",
-)
-
-
-def _reference_scatter_add(attributes: Attributes, base: np.ndarray, index: np.ndarray, value: np.ndarray) -> np.ndarray:
-    out = base.copy()
-    np.add.at(out, _checked(index, base.shape[0]), value)
-    return out
-
-
-def _reference_scatter(attributes: Attributes, base: np.ndarray, index: np.ndarray, value: np.ndarray) -> np.ndarray:
-    out = base.copy()
-    flat = _checked(index, base.shape[0]).reshape(-1)
-    values = value.reshape(len(flat), *base.shape[1:])
-    for i, at in enumerate(flat):
-        out[at] = values[i]
-    return out
-
-
-def _infer_scatter(attributes: Attributes, base: TensorType, index: TensorType, value: TensorType) -> TensorType:
-    if value.shape != (*index.shape, *base.shape[1:]):
-        raise RuntimeError(f"shape mismatch: value {value} does not fit index {index} into {base}")
-    if value.dtype is not base.dtype:
-        raise RuntimeError(f"scatter: expected dtype {base.dtype} but got {value.dtype}")
-    return base
-
-
-scatter_add: Declaration = Declaration(
-    "tensor.scatter_add",
-    _infer_scatter,
-    vjp=(lambda op, g: g, None, lambda op, g: gather(g, op.operands[1])),
-    reference=_reference_scatter_add,
-    gradient_name="IndexAdd",
-    doc="base with value[i] added at index[i] along the first dimension, in the order of i (deterministic)",
-)
-scatter: Declaration = Declaration(
-    "tensor.scatter",
-    _infer_scatter,
-    vjp=(
-        lambda op, g: scatter(g, op.operands[1], arith.constant.build(g.builder, value=0.0, type=op.operands[2].type)),
-        None,
-        lambda op, g: gather(g, op.operands[1]),
-    ),
-    reference=_reference_scatter,
-    gradient_name="IndexPut",
-    doc="base with value[i] written at index[i] along the first dimension; of equal indices the last wins",
 )

@@ -13,14 +13,14 @@ from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects import nn_activation as pieces
 from lazytorch.ops.activations import softmax
-from lazytorch.ops.recording import FUNCTIONS, apply, dimension
+from lazytorch.ops.recording import FUNCTIONS, apply, dimension, write_into
 from lazytorch.ops.sampling import default_generator
 from lazytorch.tensor import Tensor, from_array, value
 
 
 def _activation(input: Tensor, operator: Operator, inplace: bool = False) -> Tensor:
     out = apply(operator, value(input))
-    return input.copy_(out) if inplace else out
+    return write_into(input, out) if inplace else out
 
 
 _RELU = ops.relu.operator()
@@ -30,7 +30,7 @@ _SILU = ops.silu.operator()
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0)"""
     out = apply(_RELU, value(input))
-    return input.copy_(out) if inplace else out
+    return write_into(input, out) if inplace else out
 
 
 def relu_(input: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ def rrelu(
     slopes = np.ones(low.shape, input.dtype.numpy)
     slopes[low] = drawn
     out = input * from_array(slopes, input.dtype)
-    return input.copy_(out) if inplace else out
+    return write_into(input, out) if inplace else out
 
 
 def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lazytorch import dtypes
-from lazytorch.ops.products import einsum
+from lazytorch.ops.einstein import einsum
 from lazytorch.tensor import Tensor, from_array
 
 

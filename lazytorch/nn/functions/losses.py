@@ -30,7 +30,12 @@ def _pairwise(declaration: Declaration, input: Tensor, target: Tensor, kind: str
     if input.dtype is not target.dtype:
         dtype = promote_types(input.dtype, target.dtype)
         a, b = value(input.to(dtype)), value(target.to(dtype))
-    return apply(declaration.operator(reduction=kind, **options), a, b)
+    label = _L1_LABELS[kind] if declaration is nn_loss.l1_loss else ""
+    return apply(declaration.operator(label, reduction=kind, **options), a, b)
+
+
+_L1_LABELS = {"mean": "Mean0", "sum": "Sum0", "none": "Abs"}
+"""In torch an L1 loss is no operation of its own."""
 
 
 def _weighted(losses: Tensor, weight: Tensor, kind: str) -> Tensor:

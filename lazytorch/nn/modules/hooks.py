@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lazytorch.autograd.function import Function
-from lazytorch.tensor import RemovableHandle, Tensor
+from lazytorch.history import RemovableHandle
+from lazytorch.tensor import Tensor
 
 
 class Hooks(OrderedDict[int, Any]):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
+from lazytorch.history import RemovableHandle
 from lazytorch.ir.trace import STATE
 from lazytorch.nn.modules.hooks import (
     EVERY_MODULE,
@@ -22,7 +23,7 @@ from lazytorch.nn.modules.hooks import (
 from lazytorch.nn.modules.state import IncompatibleKeys, StateDict, load_into, save_from
 from lazytorch.nn.parameter import Buffer, Parameter
 from lazytorch.runtime.device import Device
-from lazytorch.tensor import PACKAGE, RemovableHandle, Tensor, caller
+from lazytorch.tensor import PACKAGE, Tensor, caller
 
 __all__ = [
     "Module",
