@@ -190,13 +190,21 @@ def test_a_wrong_call_raises_torchs_error(name: str) -> None:
     assert raised[0] == raised[1]
 
 
-INITIALS = {
-    "uniform_": ({}, {"a": -1, "b": 3}), "normal_": ({}, {"mean": 2, "std": 0.1}), "ones_": ({},),
-    "constant_": ({"val": 0.3},), "zeros_": ({},), "eye_": ({},), "xavier_uniform_": ({}, {"gain": 1.3}), "xavier_normal_": ({}, {"gain": 0.4}),
+INITIALS: dict[str, tuple[dict[str, Any], ...]] = {
+    "uniform_": ({}, {"a": -1, "b": 3}),
+    "normal_": ({}, {"mean": 2, "std": 0.1}),
+    "constant_": ({"val": 0.3},),
+    "ones_": ({},),
+    "zeros_": ({},),
+    "eye_": ({},),
+    "xavier_uniform_": ({}, {"gain": 1.3}),
+    "xavier_normal_": ({}, {"gain": 0.4}),
     "kaiming_uniform_": ({}, {"a": 0.2, "mode": "fan_out"}, {"nonlinearity": "relu"}),
-    "kaiming_normal_": ({}, {"nonlinearity": "tanh"}), "sparse_": ({"sparsity": 0.4}, {"sparsity": 0.1, "std": 1.0}),
-    "trunc_normal_": ({}, {"mean": 0.5, "std": 0.2, "a": 0.1, "b": 0.8}, {"a": 1.5, "b": 3}), "orthogonal_": ({}, {"gain": 2}),
-}  # fmt: skip
+    "kaiming_normal_": ({}, {"nonlinearity": "tanh"}),
+    "sparse_": ({"sparsity": 0.4}, {"sparsity": 0.1, "std": 1.0}),
+    "trunc_normal_": ({}, {"mean": 0.5, "std": 0.2, "a": 0.1, "b": 0.8}, {"a": 1.5, "b": 3}),
+    "orthogonal_": ({}, {"gain": 2}),
+}
 SHAPES = ((5, 3), (3, 7), (20, 10))
 
 
