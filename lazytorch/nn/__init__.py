@@ -1,6 +1,6 @@
 """Neural networks: modules, parameters, functions (torch.nn)."""
 
-from lazytorch.nn import functional, init, modules, parameter, utils
+from lazytorch.nn import functional, init, modules, parallel, parameter, utils
 from lazytorch.nn.modules import (
     CELU,
     ELU,
@@ -148,6 +148,7 @@ from lazytorch.nn.modules import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from lazytorch.nn.parallel import DataParallel
 from lazytorch.nn.parameter import Buffer, Parameter
 
 __all__ = [
@@ -193,6 +194,7 @@ __all__ = [
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
+    "DataParallel",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
@@ -301,6 +303,7 @@ __all__ = [
     "functional",
     "init",
     "modules",
+    "parallel",
     "parameter",
     "utils",
 ]

@@ -73,44 +73,46 @@ def _normal_distribution(x: float) -> float:
     return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
 
 
-def _inverse_erf(values: np.ndarray) -> np.ndarray:
-    """torch's CPU erfinv: a rational start and two Newton steps, in the element type."""
-    real = values.dtype.type
-    central = np.abs(values) <= 0.7
-    x = np.where(central, values, 0)
-    z = x * x
-    a = [real(c) for c in (0.886226899, -1.645349621, 0.914624893, -0.140543331)]
-    b = [real(c) for c in (-2.118377725, 1.442710462, -0.329097515, 0.012229801)]
-    middle = x * (((a[3] * z + a[2]) * z + a[1]) * z + a[0])
-    middle = middle / ((((b[3] * z + b[2]) * z + b[1]) * z + b[0]) * z + real(1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.sqrt(-np.log((real(1) - np.abs(np.where(central, 0.5, values)).astype(values.dtype)) / real(2)))
-        c = [real(n) for n in (-1.970840454, -1.62490649, 3.429567803, 1.641345311)]
-        d = [real(n) for n in (3.543889200, 1.637067800)]
-        tail = (((c[3] * z + c[2]) * z + c[1]) * z + c[0]) / ((d[1] * z + d[0]) * z + real(1))
-        y = np.where(central, middle, np.copysign(tail, values)).astype(values.dtype)
-        for _ in range(2):
-            error = np.vectorize(math.erf, otypes=[np.float64])(y.astype(np.float64)).astype(values.dtype)
-            slope = real(2.0 / math.sqrt(math.pi)) * np.exp(-y * y)
-            y = y - (error - values) / slope
-    limit = np.where(np.abs(values) == 1, np.copysign(np.inf, values), y)
-    return np.asarray(limit.astype(values.dtype))
-
-
 @no_grad()
 def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
 ) -> Tensor:
-    """Normal, but only in [a, b]: uniform between the distribution's values there, through its inverse."""
+    """Normal, but only in [a, b]: what falls outside is drawn again."""
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
             "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be incorrect.",
             stacklevel=2,
         )
-    low, high = _normal_distribution((a - mean) / std), _normal_distribution((b - mean) / std)
-    tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
-    values = from_array(_inverse_erf(tensor.detach().numpy()), tensor.dtype)
-    return tensor.copy_((values * (std * math.sqrt(2.0)) + mean).clamp(a, b))
+    real = tensor.dtype.numpy.type
+    likely = _normal_distribution((b - mean) / std) - _normal_distribution((a - mean) / std) > 0.3
+
+    def drawn(write: str, *arguments: float) -> np.ndarray:
+        fresh = empty(*tensor.shape, dtype=tensor.dtype)
+        return np.asarray(getattr(fresh, write)(*arguments, generator=generator).numpy())
+
+    if likely:
+        values = drawn("normal_", mean, std)
+        while (outside := (values < real(a)) | (values > real(b))).any():
+            values = np.where(outside, drawn("normal_", mean, std), values)
+    else:
+        values = _accepted(drawn, mean, std, a, b)
+    return tensor.copy_(from_array(values, tensor.dtype))
+
+
+def _accepted(drawn: Callable[..., np.ndarray], mean: float, std: float, a: float, b: float) -> np.ndarray:
+    """Uniform numbers of [a, b], each accepted with the density relative to the greatest one there."""
+    log_peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
+    values = candidates = drawn("uniform_", a, b)
+    pending = np.ones(values.shape, bool)
+    while True:
+        real = candidates.dtype.type
+        density = ((candidates - real(mean)) / real(std)) ** 2 * real(-0.5) - real(log_peak)
+        with np.errstate(divide="ignore"):
+            pending &= np.log(drawn("uniform_", 0.0, 1.0)) > density
+        if not pending.any():
+            return values
+        candidates = drawn("uniform_", a, b)
+        values = np.where(pending, candidates, values)
 
 
 @no_grad()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from lazytorch.history import Accumulator
 from lazytorch.ir.trace import STATE
 from lazytorch.ops.creation import empty
 from lazytorch.printing import format_parameter
-from lazytorch.tensor import Accumulator, Tensor, default_dtype, own_node, realize
+from lazytorch.tensor import Tensor, default_dtype, own_node, realize
 
 
 class Parameter(Tensor):

@@ -9,7 +9,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ir import random_reference
 from lazytorch.ir.dialects import nn as ops
-from lazytorch.ops.recording import apply
+from lazytorch.ops.recording import apply, write_into
 from lazytorch.ops.sampling import default_generator, dropout_mask
 from lazytorch.tensor import Tensor, from_array, value
 
@@ -41,7 +41,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     else:
         mask = from_array(_in_memory_order(dropout_mask(input._node.type.numel, p), input), dtypes.bool_)
         out = apply(ops.dropout.operator(p=p), value(input), value(mask))
-    return input.copy_(out) if inplace else out
+    return write_into(input, out) if inplace else out
 
 
 def _noise(shape: tuple[int, ...], p: float) -> np.ndarray:
@@ -69,7 +69,7 @@ def _feature_dropout(input: Tensor, p: float, training: bool, inplace: bool, unb
         noise /= x.dtype.numpy.type(1.0 - p)
         out = x * from_array(noise, x.dtype)
     out = out.squeeze(0) if x is not input else out
-    return input.copy_(out) if inplace else out
+    return write_into(input, out) if inplace else out
 
 
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -108,7 +108,7 @@ def _alpha_dropout(input: Tensor, p: float, training: bool, inplace: bool, shape
         real = input.dtype.numpy
         shift = (kept.astype(real) - real.type(1)) * real.type(_ALPHA * a) + real.type(_ALPHA * a * p)
         out = input * from_array(kept.astype(real) * real.type(a), input.dtype) + from_array(shift, input.dtype)
-    return input.copy_(out) if inplace else out
+    return write_into(input, out) if inplace else out
 
 
 def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:

@@ -99,7 +99,7 @@ def huber_loss(
     kind = reduction_of(None, None, reduction)
     if weight is not None:
         losses = _pairwise(nn_loss.huber_loss, input, target, "none", delta=float(delta))
-        return _weighted(losses, weight, kind)
+        return reduced(losses * weight, kind)
     return _pairwise(nn_loss.huber_loss, input, target, kind, delta=float(delta))
 
 

@@ -90,7 +90,7 @@ def _track(x: Any, running_mean: Tensor, running_var: Tensor, momentum: float) -
         (running_var, nn_normalization.batch_variance),
     ):
         new = record_node(trace, average, (value(running), record_node(trace, statistic.operator(), (x,))))
-        running.copy_(wrap(trace, new))
+        running.data.copy_(wrap(trace, new))
     trace.grad_enabled = before
 
 
@@ -148,7 +148,7 @@ def instance_norm(
 def _track_instances(input: Tensor, running_mean: Tensor, running_var: Tensor, momentum: float) -> None:
     samples = input.detach().reshape((*input.shape[:2], -1))
     for running, statistic in ((running_mean, samples.mean(2)), (running_var, samples.var(2))):
-        running.copy_(statistic.mean(0) * momentum + running.detach() * (1 - momentum))
+        running.data.copy_(statistic.mean(0) * momentum + running.detach() * (1 - momentum))
 
 
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:

@@ -95,7 +95,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     counts = [int(n) for n in pad]
     rank = len(input.shape)
     if len(counts) % 2:
-        raise RuntimeError(f"Padding length must be divisible by 2 but got {len(counts)}")
+        raise RuntimeError("Padding length must be divisible by 2")
     if len(counts) > 2 * rank:
         raise RuntimeError(
             f"Padding length should be less than or equal to two times the input dimension but got padding length "
