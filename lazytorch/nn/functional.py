@@ -11,6 +11,7 @@ from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import arith, nn_loss, nn_normalization, nn_pooling, tensor
 from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects.conv import conv as convolution
+from lazytorch.ir.dialects.nn import require_floating
 from lazytorch.ir.trace import STATE, record_node
 from lazytorch.ops.activations import log_softmax, softmax
 from lazytorch.ops.creation import one_hot
@@ -25,6 +26,9 @@ __all__ = ["clamp", "log_softmax", "one_hot", "softmax"]
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias over the last dimension."""
     x, w = value(input), value(weight)
+    if len(w.type.shape) != 2 or not x.type.shape:
+        product = FUNCTIONS["matmul"](input, FUNCTIONS["t"](weight))
+        return product if bias is None else product + bias
     if bias is None:
         return apply(ops.linear_without_bias(len(x.type.shape)), x, w)
     return apply(_LINEAR if len(x.type.shape) <= 2 else _LINEAR_OF_MANY, x, w, value(bias))
@@ -127,6 +131,7 @@ def nll_loss(
 
 def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
     """The squared difference."""
+    require_floating("mse_cpu", value(input).type)
     kind = _reduction(size_average, reduce, reduction)
     return apply(nn_loss.mse_loss.operator(reduction=kind), value(input), value(target))
 

@@ -40,6 +40,10 @@ def _items(key: Any, rank: int) -> list[Any]:
     )
     if used > rank:
         if not rank:
+            if any(isinstance(x, slice) for x in items):
+                raise IndexError("slice() cannot be applied to a 0-dim tensor.")
+            if isinstance(items[0], int) and items[0]:
+                raise IndexError(f"index {items[0]} is out of bounds for dimension 0 with size 0")
             raise IndexError(
                 "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a "
                 "0-dim tensor to a number"
@@ -54,7 +58,7 @@ def _items(key: Any, rank: int) -> list[Any]:
 
 
 def _is_mask(x: Any) -> bool:
-    return isinstance(x, Tensor) and x.dtype in (dtypes.bool_, dtypes.uint8) and x.ndim > 0
+    return isinstance(x, Tensor) and (x.dtype is dtypes.bool_ or (x.dtype is dtypes.uint8 and x.ndim > 0))
 
 
 def _as_index(x: Any) -> Any:
@@ -75,7 +79,7 @@ def _basic(self: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int, 
         if item is None:
             out = unsqueeze(out, d)
             d += 1
-        elif isinstance(item, bool):
+        elif isinstance(item, bool) or (isinstance(item, Tensor) and not item.shape and item.dtype is dtypes.bool_):
             out = unsqueeze(out, d)
             advanced.append((d, FUNCTIONS["tensor"]([0] if item else [], dtype=dtypes.int64)))
             d += 1
@@ -295,6 +299,8 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 @torch_function("masked_select")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, in one dimension."""
+    if not input.shape and not mask.shape:
+        input, mask = reshape(input, (1,)), reshape(mask, (1,))
     return named(input[mask], "MaskedSelect")
 
 
@@ -333,6 +339,9 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
     place()
     shape = self.shape
     d = dimension(dim, len(shape))
+    if not shape:
+        wide = reshape(source, (1,)) if isinstance(source, Tensor) else source
+        return reshape(_scattered(name, reshape(self, (1,)), 0, reshape(index, (1,)), wide), ())
     at = _element_index(shape, d, cast(value(index), dtypes.int64))
     if isinstance(source, Tensor):
         new = cast(value(source), self.dtype)
@@ -344,8 +353,8 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
     flat = emit(tensor.reshape, value(self), shape=(self._node.type.numel,))
     declaration = tensor.scatter_add if name == "scatter_add" else tensor.scatter
     label = "ScatterAdd" if name == "scatter_add" else "Scatter0" if isinstance(source, Tensor) else "Scatter1"
-    out = emit(declaration, flat, at, new, label=label, bounds=((d, shape[d]),), fault="element")
-    return result(emit(tensor.reshape, out, label=label, shape=tuple(shape)))
+    written = emit(declaration, flat, at, new, label=label, bounds=((d, shape[d]),), fault="element")
+    return result(emit(tensor.reshape, written, label=label, shape=tuple(shape)))
 
 
 @torch_function("scatter", inplace=True)
@@ -379,7 +388,12 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
 @torch_function("nonzero", out=False)
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The positions of elements that are not 0; asks for the values."""
-    found = np.nonzero(input.detach()._array("nonzero()"))
+    array = input.detach()._array("nonzero()")
+    if not array.shape:
+        if as_tuple:
+            return nonzero(input.unsqueeze(0), as_tuple=True)
+        return from_array(np.zeros((int(bool(array)), 0), np.int64), dtypes.int64)
+    found = np.nonzero(array)
     if as_tuple:
         return tuple([from_array(where.astype(np.int64), dtypes.int64) for where in found])
     return from_array(np.stack(found, 1).astype(np.int64) if found else np.zeros((0, 0), np.int64), dtypes.int64)

@@ -197,13 +197,13 @@ def called(argument: str = "") -> tuple[str, int]:
     return name, position
 
 
-def wrong_argument(argument: str, expected: str, got: Any) -> TypeError:
-    """torch's error for an argument of a wrong type."""
+def wrong_argument(argument: str, expected: str, got: Any, at: int = 0) -> TypeError:
+    """torch's error for an argument of a wrong type. at: its position, where it is not that of the parameter."""
     kind = type(got).__name__
     name, position = called(argument)
     if name in _OVERLOADED:
         return TypeError(f"{name}() received an invalid combination of arguments - got ({argument}={kind}, )")
-    position = position or int(argument == "size")
+    position = at or position or int(argument == "size")
     where = f" (position {position})" if position and argument != "dtype" else ""
     return TypeError(f"{name}(): argument '{argument}'{where} must be {expected}, not {kind}")
 

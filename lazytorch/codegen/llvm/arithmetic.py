@@ -150,8 +150,6 @@ def _sign(f: FunctionEmitter, op: Operation) -> None:
     nothing = literal(0, type)
     if type.dtype.kind == "f":
         above, below = (f.op(f"fcmp {p} {text} {f[x]}, {nothing}") for p in ("ogt", "olt"))
-        unordered = f.op(f"fcmp uno {text} {f[x]}, {f[x]}")
-        rest = f.op(f"select {flag} {unordered}, {text} {f[x]}, {text} {nothing}")
     else:
         above = f.op(f"icmp {'ugt' if type.dtype.kind == 'u' else 'sgt'} {text} {f[x]}, {nothing}")
         below = (
@@ -159,8 +157,7 @@ def _sign(f: FunctionEmitter, op: Operation) -> None:
             if type.dtype.kind == "i"
             else literal(False, type.with_dtype(dtypes.bool_))
         )
-        rest = nothing
-    lower_part = f.op(f"select {flag} {below}, {text} {literal(-1, type)}, {text} {rest}")
+    lower_part = f.op(f"select {flag} {below}, {text} {literal(-1, type)}, {text} {nothing}")
     f.set(op, f"select {flag} {above}, {text} {literal(1, type)}, {text} {lower_part}")
 
 
@@ -251,7 +248,9 @@ def convert(f: FunctionEmitter, name: str, source: Type, target: Type) -> str:
             return f.op(f"fcmp une {before} {name}, {literal(0.0, source)}")
         return f.op(f"icmp ne {before} {name}, {literal(0, source)}")
     if a.kind == "f" and b.kind == "f":
-        if a.itemsize == b.itemsize:  # f16 <-> bf16
+        if (
+            a.itemsize == b.itemsize or a.itemsize * b.itemsize == 16
+        ):  # between halves, and f64 to or from one: through f32, as torch
             wide = source.with_dtype(dtypes.float32)
             return convert(f, convert(f, name, source, wide), wide, target)
         return f.op(f"{'fpext' if a.itemsize < b.itemsize else 'fptrunc'} {before} {name} to {after}")

@@ -160,11 +160,10 @@ abs_: Declaration = elementwise(
 )
 sign: Declaration = elementwise(
     "arith.sign",
-    np.sign,
+    lambda x: np.asarray(np.where(x != x, 0, np.sign(x) if x.dtype != bool else x)).astype(x.dtype),
     vjp=(lambda op, g: mul(g, 0.0),),
     gradient_name="Sign",
-    kinds=NUMBERS,
-    doc="-1, 0 or 1; nan stays",
+    doc="-1, 0 or 1; 0 for nan",
 )
 
 
