@@ -15,7 +15,8 @@ from lazytorch.ir.dialects.nn import require_floating
 from lazytorch.ir.trace import STATE, record_node
 from lazytorch.ops.activations import log_softmax, softmax
 from lazytorch.ops.creation import one_hot
-from lazytorch.ops.recording import FUNCTIONS, apply, place, result, write_into
+from lazytorch.ops.promotion import promote_types
+from lazytorch.ops.recording import FUNCTIONS, apply, cast, place, result, write_into
 from lazytorch.ops.sampling import dropout_mask
 from lazytorch.ops.unary import clamp
 from lazytorch.tensor import Tensor, from_array, value, wrap
@@ -131,9 +132,12 @@ def nll_loss(
 
 def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
     """The squared difference."""
-    require_floating("mse_cpu", value(input).type)
+    place()
+    dtype = promote_types(input.dtype, target.dtype)
+    x, y = cast(value(input), dtype), cast(value(target), dtype)
+    require_floating("mse_cpu", x.type)
     kind = _reduction(size_average, reduce, reduction)
-    return apply(nn_loss.mse_loss.operator(reduction=kind), value(input), value(target))
+    return apply(nn_loss.mse_loss.operator(reduction=kind), x, y)
 
 
 def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:

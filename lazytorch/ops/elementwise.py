@@ -73,7 +73,7 @@ class Binary:
                 "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
                 "operator instead."
             )
-        if self.rule == "subtract" and dtypes.bool_ in (a.dtype, b.dtype) and -1 in (rank_a, rank_b):
+        if self.rule == "subtract" and dtypes.bool_ in (a.dtype, b.dtype):
             raise RuntimeError(
                 "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
                 "use the `~` or `logical_not()` operator instead."
@@ -209,6 +209,7 @@ COMPARISONS = {name: Binary(name, arith.compare, "compare", predicate=name) for 
 MAXIMUM, MINIMUM = Binary("maximum", arith.maximum), Binary("minimum", arith.minimum)
 FMOD = Binary("fmod", arith.remainder, "numbers")
 REMAINDER, FLOOR_DIVIDE = Binary("remainder", arith.remainder, "numbers"), Binary("div_floor", arith.div, "numbers")
+TRUNCATE_DIVIDE = Binary("div_trunc", arith.div, "numbers")
 LEFT, RIGHT = Binary("lshift", arith.shift_left, "integers"), Binary("rshift", arith.shift_right, "integers")
 
 for _name, _binary, _differentiable in (
@@ -297,7 +298,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
             "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '" + rounding_mode + "'"
         )
     place()
-    na, nb = ADD.operands(input, other)
+    na, nb = TRUNCATE_DIVIDE.operands(input, other)
     quotient = emit(arith.div, na, _divisor(na, nb))
     return result(emit(arith.trunc, quotient) if quotient.type.dtype.kind == "f" else quotient)
 
@@ -308,7 +309,7 @@ def _divisor(na: Node, nb: Node) -> Node:
     if dtype.kind not in "iu" or na.type.numel == 0:
         return nb
     if nb.signature is None and type(nb.buffer) is int:
-        if nb.buffer == 0:
+        if nb.buffer % (1 << 8 * dtype.itemsize) == 0:  # what is left of it in that type
             raise RuntimeError("ZeroDivisionError")
         return nb
     # Every element picked by its own place, which a 0 makes one that is out of range.
@@ -438,6 +439,20 @@ def _whole_power(input: Tensor, exponent: int) -> Tensor:
     return result(total)
 
 
+def _takes(other: Any) -> bool:
+    """Whether an operator may try its luck with the other operand: tensors, numbers, arrays."""
+    return isinstance(other, Tensor | int | float | complex) or (hasattr(other, "__array__") and not isinstance(other, str))
+
+
+def _operator_of(function: Callable[..., Tensor], swapped: bool) -> Callable[..., Any]:
+    def operate(a: Tensor, b: Any) -> Any:
+        if not _takes(b):
+            return NotImplemented
+        return function(b, a) if swapped else function(a, b)
+
+    return operate
+
+
 for _method, _function, _swapped in (
     ("pow", pow, False),
     ("floordiv", floor_divide, False),
@@ -446,11 +461,13 @@ for _method, _function, _swapped in (
     ("rfloordiv", floor_divide, True),
     ("rmod", remainder, True),
 ):
-    setattr(Tensor, f"__{_method}__", (lambda f: lambda a, b: f(b, a))(_function) if _swapped else _function)
+    setattr(Tensor, f"__{_method}__", _operator_of(_function, _swapped))
 
 
 def _binary_function(name: str, binary: Binary, *aliases: str, inplace: bool = True) -> None:
     def function(input: Any, other: Any) -> Tensor:
+        if not isinstance(other, Tensor) and binary in (MAXIMUM, MINIMUM):
+            raise TypeError(f"{name}(): argument 'other' (position 2) must be Tensor, not {type(other).__name__}")
         return binary.call(input, other)
 
     function.__name__, function.__doc__ = name, f"Elementwise `{name}`."
@@ -505,8 +522,8 @@ for _name, _declaration in (("and", arith.bit_and), ("or", arith.bit_or), ("xor"
 
 
 def _inplace_operator(name: str, function: Callable[..., Tensor]) -> None:
-    def write(self: Tensor, other: Any) -> Tensor:
-        return write_into(self, function(self, other))
+    def write(self: Tensor, other: Any) -> Any:
+        return write_into(self, function(self, other)) if _takes(other) else NotImplemented
 
     setattr(Tensor, f"__i{name}__", write)
 

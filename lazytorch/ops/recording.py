@@ -35,6 +35,8 @@ def number_leaf(number: Any, dtype: DType) -> Node:
         if isinstance(number, float) and not math.isfinite(number):
             raise RuntimeError("value cannot be converted to type int64_t without overflow")
         number = int(number)
+    if kind == "f" and dtype.itemsize == 2:
+        return cast(leaf(scalar_type(dtypes.float32), float(number)), dtype)  # halves are no run-time arguments
     return leaf(scalar_type(dtype), float(number) if kind == "f" else bool(number) if kind == "b" else number)
 
 

@@ -66,8 +66,10 @@ for _declaration, _names in (
     _real_function(_declaration, *_names)
 
 
-def _divided(self: Tensor, other: Any) -> Tensor:
+def _divided(self: Tensor, other: Any) -> Any:
     """other / self, as torch forms it: the reciprocal times the number."""
+    if not isinstance(other, NUMBERS) and not hasattr(other, "__array__"):
+        return NotImplemented
     inverse = FUNCTIONS["reciprocal"](self)
     return MUL.call(inverse, other) if isinstance(other, NUMBERS) else inverse * other
 

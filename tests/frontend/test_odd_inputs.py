@@ -105,7 +105,7 @@ def run(t, name: str, kind: str) -> str:
     try:
         return shown(t, FUNCTIONS[name](t, inputs(t)[kind]))
     except Exception as error:
-        return f"{type(error).__name__} {str(error)[:40]}"
+        return f"{type(error).__name__} {str(error).partition('      [')[0][:40]}"
 
 
 @pytest.mark.filterwarnings("ignore")
