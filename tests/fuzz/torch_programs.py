@@ -287,7 +287,7 @@ def _binary(d: _Draft) -> None:
     if x:
         y = d.partner(x)
         if d.flag():
-            d.define(f"{x} {d.pick('+', '-', '*', '/', '>', '<=', '==', '//', '%', '&')} {y}")
+            d.define(f"{x} {d.pick('+', '-', '*', '/', '>', '<=', '==', '%', '&')} {y}")
         else:
             d.define(f"t.{d.pick(*BINARY[:-3])}({x}, {y})")
 
@@ -391,7 +391,7 @@ def _grad(d: _Draft) -> None:
     y = d.any_variable(lambda x: x.requires_grad)
     if x and y:
         create = d.pick("", ", create_graph=True")
-        d.define(f"t.autograd.grad(({y} * {y}).sum(), {x}, retain_graph=True{create})[0]")
+        d.define(f"t.autograd.grad(({y} * {y}).sum(), {x}, retain_graph=True{create})[0].contiguous()")
 
 
 def _look(d: _Draft) -> None:
