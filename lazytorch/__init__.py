@@ -9,7 +9,7 @@ from typing import Any
 from lazytorch import autograd, dtypes
 from lazytorch.autograd.modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from lazytorch.dtypes import DType as dtype
-from lazytorch.ops import activations, creation, elementwise, indexing, products, reductions, sampling, shaping, unary
+from lazytorch.ops import activations, creation, elementwise, indexing, products, reductions, sampling, scans, shaping, sorting, unary
 from lazytorch.ops.promotion import promote_types, result_type
 from lazytorch.ops.recording import FUNCTIONS
 from lazytorch.ops.sampling import Generator, default_generator
@@ -72,11 +72,13 @@ __all__ = [
     "reductions",
     "result_type",
     "sampling",
+    "scans",
     "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
     "set_printoptions",
     "shaping",
+    "sorting",
     "stats",
     "unary",
 ]

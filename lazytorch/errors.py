@@ -68,3 +68,7 @@ class ParseError(LazytorchError):
             before = "".join("\t" if character == "\t" else " " for character in self.source[: self.column - 1])
             text += f"\n  {self.source}\n  {before}^"
         return text
+
+
+class LinAlgError(RuntimeError):
+    """A matrix has no inverse or no factorisation of the kind asked for, as `torch.linalg.LinAlgError`."""

@@ -17,7 +17,7 @@ from lazytorch.codegen.schedules.reduce import Reduction
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Block, IRBuilder, Operation, Region, Value
 from lazytorch.ir.declaration import Declaration, Trait
-from lazytorch.ir.dialects import arith, fused, tensor
+from lazytorch.ir.dialects import arith, fused, tensor, tensor_scan, tensor_sort
 
 LONGEST = 96
 """Elementwise operations after which a chain gets a buffer."""
@@ -29,6 +29,13 @@ WHOLE: dict[Declaration, str] = {
     tensor.pad: "pad",
     tensor.insert_slice: "insert",
     tensor.concat: "concat",
+    tensor_scan.scan_sum: "scan",
+    tensor_scan.scan_prod: "scan",
+    tensor_scan.scan_max: "scan",
+    tensor_scan.scan_min: "scan",
+    tensor_scan.scan_linear: "scan",
+    tensor_sort.argsort: "sort",
+    tensor_sort.searchsorted: "search",
 }
 """Operations whose operands must lie in buffers as they are, and the schedule of each."""
 
@@ -91,7 +98,7 @@ class _Buffers:
         self.chosen.update(value for value in values if value not in self.arguments)
 
     def _require_operands(self, operation: Operation) -> None:
-        if operation.declaration in WHOLE:
+        if operation.declaration in WHOLE or operation.has(Trait.HOST):
             self._require(operation.operands)
         elif operation.has(Trait.CONTRACTION):
             for operand in operation.operands:
@@ -181,6 +188,8 @@ def _schedule_name(operation: Operation) -> str:
         return "reduce"
     if operation.has(Trait.CONTRACTION):
         return "contract"
+    if operation.has(Trait.HOST):
+        return "host"
     name = WHOLE.get(operation.declaration)
     if name is None:
         raise CompileError(f"no schedule takes {operation.name}", stage="fusion", location=operation.location)

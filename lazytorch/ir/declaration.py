@@ -32,6 +32,7 @@ class Trait(enum.Enum):
     CONSTANT = "constant"
     TERMINATOR = "terminator"
     EXPENSIVE = "expensive"  # never worth computing twice
+    HOST = "host"  # no schedule: the program calls the NumPy meaning as a step of its own
 
 
 class Builder(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
@@ -23,6 +23,7 @@ from lazytorch.ops.recording import (
     torch_function,
     unreduce,
 )
+from lazytorch.ops.return_types import structure
 from lazytorch.tensor import Tensor, value
 
 
@@ -132,22 +133,7 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _argument(tensor.argmin, input, dim, keepdim)
 
 
-class Max(NamedTuple):
-    """The result of `max` along a dimension."""
-
-    values: Tensor
-    indices: Tensor
-
-
-class Min(NamedTuple):
-    """The result of `min` along a dimension."""
-
-    values: Tensor
-    indices: Tensor
-
-
-Max.__name__ = Max.__qualname__ = "max"
-Min.__name__ = Min.__qualname__ = "min"
+Max, Min = (structure(name, "values", "indices") for name in ("max", "min"))
 
 
 def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:

@@ -26,7 +26,7 @@ from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.kernels import kernel_address, kernel_text
 from lazytorch.runtime.memory_plan import Lifetime, plan_arena
 from lazytorch.runtime.program import Program, Stages
-from lazytorch.runtime.runner import STATUS, BindingAddress, NativeProgram, Patch, Step
+from lazytorch.runtime.runner import STATUS, BindingAddress, HostFunction, NativeProgram, Patch, Step
 from lazytorch.runtime.statistics import STATISTICS
 from lazytorch.runtime.thread_count import get_num_threads
 
@@ -73,11 +73,19 @@ def _write_stages(func: Operation, launches: Sequence[Launch], target: Target, g
         "graph.mlir": graph,
         "tensor.mlir": tensor_text,
         "fused.mlir": print_ir(func, locations=True),
-        "loop.mlir": "\n".join(print_ir(launch.build()) for launch in kernels),
-        "kernels.ll": "\n".join(kernel_text(launch, target) for launch in kernels),
+        "loop.mlir": "\n".join(print_ir(launch.build()) for launch in kernels if launch.build is not None),
+        "kernels.ll": "\n".join(kernel_text(launch, target) for launch in kernels if launch.build is not None),
     }
     for name, text in texts.items():
         (folder / name).write_text(text)
+
+
+def _entry(launch: Launch, target: Target) -> tuple[int | HostFunction, object]:
+    """What the step calls, and what must be kept alive as long as it does."""
+    if launch.host is None:
+        return kernel_address(launch, target)
+    function = HostFunction(launch.host)
+    return function, function
 
 
 class _Layout:
@@ -160,7 +168,7 @@ class _Layout:
             formats += "Q"
         steps = []
         for step, launch in enumerate(launches):
-            address, code = kernel_address(launch, target)
+            address, code = _entry(launch, target)
             keep.append(code)
             slots: list[Any] = []
             patches: list[Patch] = []
