@@ -40,22 +40,22 @@ def _comparable(x: Node) -> Node:
     return cast(x, dtypes.float32) if dtype.kind == "f" and dtype.itemsize == 2 else x
 
 
-def order(x: Node, d: int, descending: bool = False) -> Node:
-    """The positions along dimension d in sorted order."""
+def order(x: Node, d: int, descending: bool = False, count: int = -1) -> Node:
+    """The positions along dimension d in sorted order (only the first `count`)."""
     rank = len(x.type.shape)
     last = (*[i for i in range(rank) if i != d], d)
     moved = emit(tensor.permute, emit(tensor.detach, _comparable(x)), order=last)
-    found = emit(tensor_sort.argsort, moved, descending=descending)
+    found = emit(tensor_sort.argsort, moved, descending=descending, count=count)
     return emit(tensor.permute, found, order=tensor.inverse_order(last))
 
 
-def _sorted(input: Tensor, dim: int, descending: bool) -> tuple[Tensor, Tensor]:
+def _sorted(input: Tensor, dim: int, descending: bool, count: int = -1) -> tuple[Tensor, Tensor]:
     if not input.shape:
         dimension(dim, 0)
         return FUNCTIONS["clone"](input), FUNCTIONS["zeros"]((), dtype=dtypes.int64)
     d = dimension(dim, len(input.shape))
     place()
-    indices = result(order(value(input), d, descending))
+    indices = result(order(value(input), d, descending, count))
     return FUNCTIONS["gather"](input, d, indices), indices
 
 
@@ -83,11 +83,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     d = dimension(dim, len(input.shape))
     if not 0 <= k <= (input.shape[d] if input.shape else 1):
         raise RuntimeError("selected index k out of range")
-    values, indices = _sorted(input, d, largest)
-    if not input.shape:
-        return TopK(values, indices)
-    kept = FUNCTIONS["narrow"](indices, d, 0, k)
-    return TopK(FUNCTIONS["gather"](input, d, kept), kept)
+    return TopK(*_sorted(input, d, largest, k))
 
 
 def _picked(input: Tensor, indices: Tensor, d: int, keepdim: bool) -> tuple[Tensor, Tensor]:
@@ -104,7 +100,8 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
         return KthValue(*_sorted(input, d, False))
     if not 1 <= k <= input.shape[d]:
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {d}")
-    at = FUNCTIONS["narrow"](argsort(input, d), d, k - 1, 1)
+    place()
+    at = FUNCTIONS["narrow"](result(order(value(input), d, count=k)), d, k - 1, 1)
     return KthValue(*_picked(input, at, d, keepdim))
 
 

@@ -40,6 +40,11 @@ CALLS = {
     "argsort": lambda t: t.argsort(t.rand(4, 5), 0, descending=True),
     "msort": lambda t: t.msort(t.rand(4, 5)),
     "topk": lambda t: (t.topk(t.rand(4, 9), 3, dim=1), t.topk(t.rand(9), k=2, largest=False), t.rand(4, 2).topk(4, 0)),
+    "topk of a long row": lambda t: (
+        t.topk(t.rand(3, 700), 20),
+        t.topk(t.arange(900) % 7, 5)[0],
+        t.rand(600, 4).topk(9, 0, largest=False),
+    ),
     "topk with nan": lambda t: t.topk(t.tensor([1.0, NAN, 3.0]), 2).values,
     "kthvalue": lambda t: (t.kthvalue(t.rand(5, 7), 3), t.kthvalue(t.rand(5, 7), 2, 0, True)),
     "median": lambda t: (t.rand(7, 4).median(), t.rand(7, 4).median(1), t.median(holes(t), 1, True).values),

@@ -46,7 +46,7 @@ SAMPLES: dict[str, list[tuple[dict[str, Any], list[tuple[int, ...]]]]] = {
     "tensor.argmin": [({"dim": 0}, [(3,)])],
     **{f"tensor.scan_{kind}": [({"dim": 1}, [(2, 3, 4)])] for kind in ("sum", "prod", "max", "min")},
     "tensor.scan_linear": [({"dim": 1}, [(2, 3), (2, 3)])],
-    "tensor.argsort": [({"descending": True}, [(2, 3)]), ({"descending": False}, [(3,)])],
+    "tensor.argsort": [({"descending": True}, [(2, 3)]), ({"descending": False, "count": 2}, [(3,)])],
     "tensor.searchsorted": [({"right": False}, [(3,), (2, 2)]), ({"right": True}, [(2, 3), (2, 4)])],
 }
 

@@ -30,12 +30,19 @@ def _before(a: Value, b: Value, descending: bool) -> Value:
     return ordered
 
 
+FEW = 128
+"""So many first positions are kept by insertion into a short sorted list, more by sorting everything."""
+
+
 def sort_launches(operation: Operation, context: ScheduleContext) -> list[Launch]:
     """One launch; scratch memory holds two copies of keys and positions per row."""
     source = operation.operands[0]
     type = tensor_type(source)
-    if type.numel == 0:
+    kept = tensor_type(operation.result).shape[-1]
+    if type.numel == 0 or kept == 0:
         return []
+    if kept <= FEW and kept * 8 <= type.shape[-1]:
+        return [_select_launch(operation, context)]
     count = type.shape[-1]
     rows = type.numel // count
     passes = (count - 1).bit_length()
@@ -55,6 +62,7 @@ def sort_launches(operation: Operation, context: ScheduleContext) -> list[Launch
                 rows,
                 count,
                 passes,
+                kept,
             ],
             chunks=chunks_for(rows, 8 * type.numel * max(passes, 1), context),
             flops=type.numel * passes,
@@ -68,7 +76,7 @@ def _build_sort(symbol: str, dtype: DType, descending: bool) -> Operation:
     k = KernelBuilder(symbol)
     x, out = k.buffer(dtype, (1,), "x"), k.buffer(dtypes.int64, (1,), "out")
     keys, positions = k.buffer(dtype, (1,), "keys"), k.buffer(dtypes.int64, (1,), "positions")
-    rows, count, passes = (k.index_argument(name) for name in ("rows", "count", "passes"))
+    rows, count, passes, kept = (k.index_argument(name) for name in ("rows", "count", "passes", "kept"))
     with k.parallel(0, rows) as row:
         base = k.mul(row, count)
         copies = k.mul(base, 2)
@@ -85,8 +93,8 @@ def _build_sort(symbol: str, dtype: DType, descending: bool) -> Operation:
                 _merge(k, keys, positions, (source, target), (low, middle, high), descending)
             outer.next(k.value(double))
         last = k.add(copies, k.mul(k.rem(passes, 2), count))
-        with k.loop(0, count) as i:
-            k.store(k.load(positions, k.add(last, i)), out, k.add(base, i))
+        with k.loop(0, kept) as i:
+            k.store(k.load(positions, k.add(last, i)), out, k.add(k.mul(row, kept), i))
     return k.finish()
 
 
@@ -115,6 +123,56 @@ def _merge(
         k.store(k.load(positions, k.select_index(take, right_at, left_at)), positions, at)
         step = k.select_index(take, 1, 0)
         state.next(k.value(k.add(left, k.sub(1, step))), k.value(k.add(right, step)))
+
+
+def _select_launch(operation: Operation, context: ScheduleContext) -> Launch:
+    """The first few: one pass over the row, in which few elements come before the last one kept."""
+    source, result = operation.operands[0], operation.result
+    type, kept = tensor_type(source), tensor_type(result).shape[-1]
+    rows = type.numel // type.shape[-1]
+    descending = operation.attributes.descending
+    key = f"select|{descending}|{type.dtype.name}"
+    symbol = symbol_of("select", key)
+    scratch = Scratch(0, rows * kept * type.dtype.itemsize)
+    return Launch(
+        key=key,
+        symbol=symbol,
+        build=lambda: _build_select(symbol, type.dtype, descending),
+        slots=[Address(source), Address(result), scratch, rows, type.shape[-1], kept],
+        chunks=chunks_for(rows, 4 * type.numel, context),
+        flops=type.numel,
+        bytes=type.nbytes,
+        operations=[operation],
+    )
+
+
+def _build_select(symbol: str, dtype: DType, descending: bool) -> Operation:
+    k = KernelBuilder(symbol)
+    x, out = k.buffer(dtype, (1,), "x"), k.buffer(dtypes.int64, (1,), "out")
+    keys = k.buffer(dtype, (1,), "keys")
+    rows, count, kept = (k.index_argument(name) for name in ("rows", "count", "kept"))
+    with k.parallel(0, rows) as row:
+        base, first = k.mul(row, count), k.mul(row, kept)
+        worst = k.add(first, k.sub(kept, 1))
+        with k.loop(0, count) as i:
+            new = k.load(x, k.add(base, i))
+            filling = k.compare("lt", i, kept)
+            # While the list fills, its last place holds nothing yet, and what is read there does not matter.
+            enters: Value = arith.bit_or(filling, _before(new, k.load(keys, worst), descending))
+            with k.when(enters):
+                filled = k.min(i, k.sub(kept, 1))
+                with k.carry(0, filled, 1, [k.value(filled)]) as state:
+                    at = k.add(first, k.sub(k.sub(filled, state.index), 1))
+                    old = k.load(keys, at)
+                    after = _before(new, old, descending)
+                    with k.when(after):
+                        k.store(old, keys, k.add(at, 1))
+                        k.store(k.load(out, at), out, k.add(at, 1))
+                    state.next(k.value(k.sub(state.carried[0], k.select_index(after, 1, 0))))
+                place = k.add(first, state.results[0])
+                k.store(new, keys, place)
+                k.store(arith.cast(i, dtype=dtypes.int64), out, place)
+    return k.finish()
 
 
 def search_launches(operation: Operation, context: ScheduleContext) -> list[Launch]:

@@ -11,21 +11,30 @@ from lazytorch.ir.types import TensorType
 SORT = (Trait.PURE, Trait.EXPENSIVE)
 
 
+def _infer_argsort(attributes: Attributes, x: TensorType) -> TensorType:
+    size = x.shape[-1]
+    kept = size if attributes.count < 0 else min(attributes.count, size)
+    return TensorType(dtypes.int64, (*x.shape[:-1], kept))
+
+
 def _reference_argsort(attributes: Attributes, x: np.ndarray) -> np.ndarray:
-    if not attributes.descending:
-        return np.argsort(x, -1, kind="stable")
-    # Descending and stable: the reverse of the ascending order of the reversed elements.
-    turned = np.argsort(x[..., ::-1], -1, kind="stable")
-    return x.shape[-1] - 1 - turned[..., ::-1]
+    if attributes.descending:
+        # Descending and stable: the reverse of the ascending order of the reversed elements.
+        order = x.shape[-1] - 1 - np.argsort(x[..., ::-1], -1, kind="stable")[..., ::-1]
+    else:
+        order = np.argsort(x, -1, kind="stable")
+    return order if attributes.count < 0 else order[..., : attributes.count]
 
 
 argsort: Declaration = Declaration(
     "tensor.argsort",
-    lambda attributes, x: x.with_dtype(dtypes.int64),
-    attributes=("descending",),
+    _infer_argsort,
+    attributes=("descending", "count"),
+    defaults={"count": -1},
     traits=SORT,
     reference=_reference_argsort,
-    doc="the positions along the last dimension in sorted order; equal elements keep theirs; nan counts as the largest",
+    doc="the positions along the last dimension in sorted order; equal elements keep theirs; nan counts as the largest; "
+    "with `count` only the first so many",
 )
 
 
