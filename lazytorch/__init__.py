@@ -9,7 +9,24 @@ from typing import Any
 from lazytorch import autograd, dtypes
 from lazytorch.autograd.modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from lazytorch.dtypes import DType as dtype
-from lazytorch.ops import activations, creation, elementwise, indexing, products, reductions, sampling, scans, shaping, sorting, unary
+from lazytorch.ops import (
+    activations,
+    creation,
+    elementwise,
+    indexing,
+    joining,
+    linear_algebra,
+    matrices,
+    norms,
+    products,
+    reductions,
+    sampling,
+    scans,
+    shaping,
+    sorting,
+    unary,
+    writing,
+)
 from lazytorch.ops.promotion import promote_types, result_type
 from lazytorch.ops.recording import FUNCTIONS
 from lazytorch.ops.sampling import Generator, default_generator
@@ -32,7 +49,7 @@ for _dtype in dtypes.ALL:
 
 strided, contiguous_format, preserve_format = "torch.strided", "torch.contiguous_format", "torch.preserve_format"
 
-_LAZY = ("nn", "optim", "utils", "inspection")
+_LAZY = ("nn", "optim", "utils", "inspection", "linalg")
 
 
 def __getattr__(name: str) -> Any:
@@ -66,7 +83,11 @@ __all__ = [
     "indexing",
     "inference_mode",
     "is_grad_enabled",
+    "joining",
+    "linear_algebra",
+    "matrices",
     "no_grad",
+    "norms",
     "products",
     "promote_types",
     "reductions",
@@ -81,4 +102,5 @@ __all__ = [
     "sorting",
     "stats",
     "unary",
+    "writing",
 ]

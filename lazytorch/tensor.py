@@ -22,6 +22,7 @@ from lazytorch.ir.backward import FREED
 from lazytorch.ir.core import Block, Operation, Value
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import tensor
+from lazytorch.ir.dialects.tensor_strided import write_through
 from lazytorch.ir.trace import STATE, Node, Trace, enter, leaf, record
 from lazytorch.ir.types import TensorType
 from lazytorch.printing import format_size, format_tensor
@@ -627,23 +628,7 @@ def _replace(trace: Trace, root: Tensor, node: Node) -> None:
 
 def _write_through(trace: Trace, operator: Operator, base: Node, new: Node) -> Node:
     """What `base` becomes when its view through `operator` becomes `new`."""
-    declaration, a = operator.declaration, operator.attributes
-    shape = base.type.shape
-    if declaration is tensor.detach and base.history is True:
+    if operator.declaration is tensor.detach and base.history is True:
         return record_node(trace, tensor.overwrite.operator(), (base, new))
-    if declaration in (tensor.alias, tensor.detach):
-        return new
-    if declaration is tensor.reshape:
-        return record_node(trace, tensor.reshape.operator(shape=shape), (new,))
-    if declaration is tensor.permute:
-        return record_node(trace, tensor.permute.operator(order=tensor.inverse_order(a.order)), (new,))
-    if declaration is tensor.flip:
-        return record_node(trace, operator, (new,))
-    if declaration is tensor.slice_:
-        return record_node(trace, tensor.insert_slice.operator(starts=a.starts, steps=a.steps), (base, new))
-    if declaration is tensor.expand and new.type.numel == base.type.numel:
-        return record_node(trace, tensor.reshape.operator(shape=shape), (new,))
-    raise RuntimeError(
-        "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
-        "Please clone() the tensor before performing the operation."
-    )
+    node: Node = write_through(operator, base, new)
+    return node

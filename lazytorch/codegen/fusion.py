@@ -17,7 +17,7 @@ from lazytorch.codegen.schedules.reduce import Reduction
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Block, IRBuilder, Operation, Region, Value
 from lazytorch.ir.declaration import Declaration, Trait
-from lazytorch.ir.dialects import arith, fused, tensor, tensor_scan, tensor_sort
+from lazytorch.ir.dialects import arith, fused, tensor, tensor_scan, tensor_scatter, tensor_sort
 
 LONGEST = 96
 """Elementwise operations after which a chain gets a buffer."""
@@ -26,6 +26,9 @@ WHOLE: dict[Declaration, str] = {
     tensor.gather: "gather",
     tensor.scatter_add: "scatter",
     tensor.scatter: "scatter",
+    tensor_scatter.scatter_mul: "scatter",
+    tensor_scatter.scatter_max: "scatter",
+    tensor_scatter.scatter_min: "scatter",
     tensor.pad: "pad",
     tensor.insert_slice: "insert",
     tensor.concat: "concat",

@@ -252,7 +252,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     return input[mask]
 
 
-def _element_index(shape: Sequence[int], dim: int, index: Node) -> Node:
+def element_index(shape: Sequence[int], dim: int, index: Node) -> Node:
     """The position in the flattened tensor of the element that `gather` means at each index."""
     size = shape[dim]
     wrapped = arith.select(arith.compare(index, 0, predicate="lt"), arith.add(index, size), index)
@@ -281,14 +281,14 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if len(index.shape) != len(shape):
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
     x = emit(tensor.reshape, value(input), shape=(input._node.type.numel,))
-    return result(emit(tensor.gather, x, _element_index(shape, d, cast(value(index), dtypes.int64)), label="Gather"))
+    return result(emit(tensor.gather, x, element_index(shape, d, cast(value(index), dtypes.int64)), label="Gather"))
 
 
 def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) -> Tensor:
     place()
     shape = self.shape
     d = dimension(dim, len(shape))
-    at = _element_index(shape, d, cast(value(index), dtypes.int64))
+    at = element_index(shape, d, cast(value(index), dtypes.int64))
     if isinstance(source, Tensor):
         new = cast(value(source), self.dtype)
         if new.type.shape != index.shape:

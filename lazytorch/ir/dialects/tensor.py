@@ -579,7 +579,8 @@ def _infer_gather(attributes: Attributes, x: TensorType, index: TensorType) -> T
     return TensorType(x.dtype, (*index.shape, *x.shape[1:]))
 
 
-def _checked(index: np.ndarray, size: int) -> np.ndarray:
+def checked_index(index: np.ndarray, size: int) -> np.ndarray:
+    """The indices. Raises IndexError for one out of range."""
     bad = (index < -size) | (index >= size)
     if bad.any():
         raise IndexError(f"index {index[bad].flat[0]} is out of bounds for dimension 0 with size {size}")
@@ -593,7 +594,7 @@ gather: Declaration = Declaration(
         lambda op, g: scatter_add(arith.constant.build(g.builder, value=0.0, type=op.operands[0].type), op.operands[1], g),
         None,
     ),
-    reference=lambda attributes, x, index: x[_checked(index, x.shape[0])],
+    reference=lambda attributes, x, index: x[checked_index(index, x.shape[0])],
     gradient_name="Index",
     doc="x[index] along the first dimension: index.shape + x.shape[1:]; i64 indices, negative ones count from the end, "
     "one out of range raises IndexError at run time",
@@ -602,13 +603,13 @@ gather: Declaration = Declaration(
 
 def _reference_scatter_add(attributes: Attributes, base: np.ndarray, index: np.ndarray, value: np.ndarray) -> np.ndarray:
     out = base.copy()
-    np.add.at(out, _checked(index, base.shape[0]), value)
+    np.add.at(out, checked_index(index, base.shape[0]), value)
     return out
 
 
 def _reference_scatter(attributes: Attributes, base: np.ndarray, index: np.ndarray, value: np.ndarray) -> np.ndarray:
     out = base.copy()
-    flat = _checked(index, base.shape[0]).reshape(-1)
+    flat = checked_index(index, base.shape[0]).reshape(-1)
     values = value.reshape(len(flat), *base.shape[1:])
     for i, at in enumerate(flat):
         out[at] = values[i]
