@@ -117,7 +117,7 @@ class _Buffers:
                     for operand in operation.operands:
                         if operand not in self.chosen:
                             self.expression([operand])
-                elif operation.result in self.chosen and _pulled(operation):
+                elif _pulled(operation) and operation.result in self.chosen:
                     self.expression([operation.result])
                 return
             except NotStrided as problem:
@@ -271,15 +271,34 @@ def _only_at_same_index(value: Value, buffers: _Buffers, members: set[Value]) ->
         current = stack.pop()
         for user in current.users:
             if not user.has(Trait.ELEMENTWISE) or tensor_type(user.result).shape != shape:
-                return False
+                # Other kernels read a member's buffer as they like; a member that does computes it anew.
+                if current not in members or _leads_to(user, members, buffers):
+                    return False
+                continue
             result = user.result
-            if result in buffers.chosen:
-                if result not in members:
+            if result in buffers.chosen and result not in members:
+                if current not in members:
                     return False
             elif result not in seen:
                 seen.add(result)
                 stack.append(result)
     return True
+
+
+def _leads_to(operation: Operation, members: set[Value], buffers: _Buffers) -> bool:
+    """Whether one of the members is computed from the operation's results without a buffer in between."""
+    stack = [operation]
+    seen: set[Operation] = set()
+    while stack:
+        current = stack.pop()
+        if not _pulled(current) or current in seen:
+            continue
+        seen.add(current)
+        if current.result in members:
+            return True
+        if current.result not in buffers.chosen:
+            stack += current.result.users
+    return False
 
 
 def _rewrite(block: Block, operations: Sequence[Operation], groups: Sequence[Group], buffers: _Buffers) -> None:

@@ -144,7 +144,6 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         reshape(x, tuple([-1 if d == i else 1 for d in range(len(vectors))])).expand(shape) for i, x in enumerate(vectors)
     ]
     if turned:
-        grids = [grid.transpose(0, 1) for grid in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

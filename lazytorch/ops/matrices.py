@@ -178,6 +178,8 @@ def vdot(input: Tensor, other: Tensor) -> Tensor:
 
 def cross_product(input: Tensor, other: Tensor, dim: int) -> Tensor:
     """The cross product along a dimension of size 3."""
+    if len(input.shape) != len(other.shape):
+        raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
     shape = np.broadcast_shapes(tuple(input.shape), tuple(other.shape))
     d = dimension(dim, len(shape))
     if shape[d] != 3 or input.shape[dim if dim < 0 else d - len(shape)] != 3:
