@@ -22,8 +22,10 @@ from lazytorch.ops import (
     reductions,
     sampling,
     scans,
+    settings,
     shaping,
     sorting,
+    tensor_types,
     unary,
     writing,
 )
@@ -47,17 +49,42 @@ for _dtype in dtypes.ALL:
         if _dtype.alias:
             globals()[_dtype.alias] = _dtype
 
-strided, contiguous_format, preserve_format = "torch.strided", "torch.contiguous_format", "torch.preserve_format"
-
-_LAZY = ("nn", "optim", "utils", "inspection", "linalg")
+_LAZY = frozenset(
+    (
+        "nn",
+        "optim",
+        "utils",
+        "inspection",
+        "linalg",
+        "cuda",
+        "backends",
+        "accelerator",
+        "amp",
+        "version",
+        "compiler",
+        "jit",
+        "random",
+        "serialization",
+    )
+)
+_ELSEWHERE = {
+    "dump": "inspection",
+    "compile": "compiler",
+    "autocast": "amp",
+    "GradScaler": "amp",
+    "is_autocast_enabled": "amp",
+    "save": "serialization",
+    "load": "serialization",
+}
+"""Names of this namespace that live in a module which is loaded when one of them is first used."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load `nn`, `optim`, `utils` ... when they are first used."""
+    """Load a submodule when it, or a name of it, is first used."""
     if name in _LAZY:
         return importlib.import_module(f"lazytorch.{name}")
-    if name == "dump":
-        return getattr(importlib.import_module("lazytorch.inspection"), name)
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(f"lazytorch.{_ELSEWHERE[name]}"), name)
     raise AttributeError(f"lazytorch has no attribute {name!r} (yet)")
 
 
@@ -98,9 +125,11 @@ __all__ = [
     "set_grad_enabled",
     "set_num_threads",
     "set_printoptions",
+    "settings",
     "shaping",
     "sorting",
     "stats",
+    "tensor_types",
     "unary",
     "writing",
 ]

@@ -118,9 +118,7 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     return singular_values(A)
 
 
-def matrix_rank(
-    A: Tensor, tol: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False
-) -> Tensor:
+def matrix_rank(A: Tensor, tol: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Tensor:
     """How many singular values are above max(atol, rtol * largest)."""
     return algebra.rank(A, tol if atol is None else atol, 0.0 if tol is not None else rtol, hermitian)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class Launch:
     flops: int = 0
     bytes: int = 0
     operations: Sequence[Operation] = field(default_factory=list)
-    host: Callable[[Sequence[int]], None] | None = None
+    host: Callable[[Any], object] | None = None
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def _at_least(name: str, reshape_to: Callable[[tuple[int, ...]], tuple[int, ...]
 
 _at_least("atleast_1d", lambda shape: (1,), 1)
 _at_least("atleast_2d", lambda shape: (1, *(shape or (1,))), 2)
-_at_least("atleast_3d", lambda shape: ((1, *(shape or (1,)), 1) if len(shape) < 2 else (*shape, 1)), 3)
+_at_least("atleast_3d", lambda shape: (1, *(shape or (1,)), 1) if len(shape) < 2 else (*shape, 1), 3)
 
 
 @torch_function("hstack", method=False)
@@ -130,9 +130,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """Coordinate grids of vectors, as views; `indexing="xy"` exchanges the first two dimensions."""
     vectors = [reshape(x, (-1,)) if not x.shape else x for x in _several(tensors)]
     if indexing not in ("ij", "xy"):
-        raise RuntimeError(
-            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
-        )
+        raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
     for x in vectors:
         if len(x.shape) != 1:
             raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {x}")
@@ -166,7 +164,9 @@ def broadcast_shapes(*shapes: Any) -> Size:
 
 
 @torch_function("repeat_interleave", out=False)
-def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
+def repeat_interleave(
+    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
     """Every element several times in a row; counts in a tensor are asked for.
 
     With one tensor of counts alone: the numbers of its elements, each so often.

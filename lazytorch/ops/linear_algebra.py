@@ -61,7 +61,7 @@ def logdet(input: Tensor) -> Tensor:
 
 @torch_function("cholesky")
 def cholesky(input: Tensor, upper: bool = False) -> Tensor:
-    """The triangular factor L of L L^T (or, `upper`, its transpose). Raises LinAlgError, when computed, where there is none."""
+    """The triangular factor L of L L^T (`upper`: its transpose). Raises LinAlgError, when computed, where there is none."""
     factor = _single(linalg.cholesky, input)
     return factor.transpose(-2, -1) if upper else factor
 
@@ -215,5 +215,3 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     if out is None:
         return FUNCTIONS["clone"](FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype).expand(input.shape))
     return FUNCTIONS["clone"](out) if out is input else out
-
-

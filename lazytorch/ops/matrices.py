@@ -100,7 +100,9 @@ def block_diag(*tensors: Tensor) -> Tensor:
     columns = sum(block.shape[1] for block in blocks)
     rows, at = [], 0
     for block in blocks:
-        left, right = (FUNCTIONS["zeros"]((block.shape[0], n), dtype=block.dtype) for n in (at, columns - at - block.shape[1]))
+        left, right = (
+            FUNCTIONS["zeros"]((block.shape[0], n), dtype=block.dtype) for n in (at, columns - at - block.shape[1])
+        )
         rows.append(FUNCTIONS["cat"]([left, block, right], 1))
         at += block.shape[1]
     return FUNCTIONS["cat"](rows, 0)
@@ -152,7 +154,9 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
         elif n == 1 != m:
             a = a.sum(d, keepdim=True)
         elif m != n:
-            raise RuntimeError(f"contracted dimensions need to match, but first has size {m} in dim {d} and second has size {n} in dim {e}")
+            raise RuntimeError(
+                f"contracted dimensions need to match, but first has size {m} in dim {d} and second has size {n} in dim {e}"
+            )
     place()
     return result(_contracted(value(a), value(b), first, second, "Mm"))
 
@@ -183,7 +187,9 @@ def cross_product(input: Tensor, other: Tensor, dim: int) -> Tensor:
     shape = np.broadcast_shapes(tuple(input.shape), tuple(other.shape))
     d = dimension(dim, len(shape))
     if shape[d] != 3 or input.shape[dim if dim < 0 else d - len(shape)] != 3:
-        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}")
+        raise RuntimeError(
+            f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}"
+        )
     a, b = (FUNCTIONS["broadcast_to"](x, shape).unbind(d) for x in (input, other))
     parts = [a[(i + 1) % 3] * b[(i + 2) % 3] - a[(i + 2) % 3] * b[(i + 1) % 3] for i in range(3)]
     return FUNCTIONS["stack"](parts, d)
@@ -256,9 +262,7 @@ def matrix_chain(matrices: Sequence[Tensor]) -> Tensor:
 
 
 @torch_function("cov", out=False)
-def cov(
-    input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
-) -> Tensor:
+def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None) -> Tensor:
     """The covariance matrix of the rows of [variables, observations]."""
     x = input if len(input.shape) == 2 else input.reshape(1, -1)
     x = x if x.dtype.kind == "f" else x.to(default_dtype())
@@ -290,5 +294,3 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     powers = FUNCTIONS["arange"](count)
     powers = powers if increasing else FUNCTIONS["flip"](powers, (0,))
     return x.unsqueeze(-1) ** powers.to(x.dtype if x.dtype.kind == "f" else dtypes.int64)
-
-

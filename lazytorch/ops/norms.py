@@ -59,15 +59,11 @@ def _vector_norm(x: Node, order: float, dims: tuple[int, ...], keepdim: bool) ->
 def _floating(input: Tensor, dtype: DType | None, name: str) -> Node:
     kind = dtype or input.dtype
     if kind.kind not in "fc":
-        raise RuntimeError(
-            f"{name}: Expected a floating point or complex tensor as input. Got {title(kind)}"
-        )
+        raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {title(kind)}")
     return cast(value(input), kind)
 
 
-def vector_norm(
-    x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None
-) -> Tensor:
+def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The p-norm over all elements or over dimensions, as if they were one vector."""
     place()
     node = _floating(x, dtype, "linalg.vector_norm")
@@ -102,9 +98,7 @@ def matrix_norm(
     return result(emit(tensor.reshape, extreme, shape=tensor.reduced_shape(tuple(A.shape), (rows, columns))))
 
 
-def linalg_norm(
-    A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None
-) -> Tensor:
+def linalg_norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The vector norm over one dimension, the matrix norm over two; without `ord` the 2-norm of all elements."""
     if ord is None:
         return vector_norm(A, 2, dim, keepdim, dtype=dtype)
@@ -127,7 +121,9 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
         raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
     place()
     node = _floating(input, dtype, "linalg.vector_norm")
-    return result(_vector_norm(node, 2.0 if p in ("fro", None) else float(p), dimensions(dim, len(node.type.shape)), keepdim))
+    return result(
+        _vector_norm(node, 2.0 if p in ("fro", None) else float(p), dimensions(dim, len(node.type.shape)), keepdim)
+    )
 
 
 @torch_function("dist", out=False)
@@ -140,9 +136,7 @@ def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "") -> Tensor:
     """[..., m, n]: the p-norm distance between every row of x1 and every row of x2."""
     if x1.shape[-1] != x2.shape[-1]:
-        raise RuntimeError(
-            f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}"
-        )
+        raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}")
     return vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
 
 
@@ -153,4 +147,3 @@ def renorm(input: Tensor, p: Any, dim: int, maxnorm: Any) -> Tensor:
     rest = [i for i in range(len(input.shape)) if i != d]
     sizes = vector_norm(input, p, rest, True)
     return input * FUNCTIONS["where"](sizes > maxnorm, maxnorm / (sizes + 1e-7), FUNCTIONS["ones_like"](sizes))
-

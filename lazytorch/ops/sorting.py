@@ -259,7 +259,9 @@ def searchsorted(
     if side not in (None, "left", "right"):
         raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
     if side == "left" and right:
-        raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True")
+        raise RuntimeError(
+            "torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True"
+        )
     table = sorted_sequence if sorter is None else FUNCTIONS["gather"](sorted_sequence, -1, sorter)
     return _search(table, input, right or side == "right", out_int32)
 
@@ -325,9 +327,7 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
 
 
 @torch_function("histogram", out=False)
-def histogram(
-    input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False
-) -> Any:
+def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
     """(hist, bin_edges): the elements (or their weights) per bin; the last bin holds its upper edge too."""
     x = input.detach().reshape(-1)
     if isinstance(bins, Tensor):

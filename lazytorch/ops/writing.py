@@ -75,9 +75,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     return _rows("index_copy", input, dim, index, source)
 
 
-def _index_put_inplace(
-    self: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False
-) -> Tensor:
+def _index_put_inplace(self: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> Tensor:
     """self[indices] = values, or added there if `accumulate`."""
     key = tuple([slice(None) if index is None else index for index in indices])
     if not accumulate:
@@ -209,9 +207,7 @@ def _reduced(base: Node, at: Node, new: Node, name: str, include_self: bool) -> 
 
 
 @torch_function("scatter_reduce", inplace=True)
-def scatter_reduce(
-    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
-) -> Tensor:
+def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
     """Combine src (by "sum", "prod", "mean", "amax" or "amin") at the positions that `gather` would read.
 
     Without `include_self` the elements that are written to do not take part themselves.
@@ -236,9 +232,7 @@ def index_reduce(
 ) -> Tensor:
     """Combine rows of source (by "prod", "mean", "amax" or "amin") at positions along a dimension."""
     if reduce not in ("prod", "mean", "amax", "amin"):
-        raise RuntimeError(
-            f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}."
-        )
+        raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
     place()
     d = dimension(dim, len(input.shape))
     out = _reduced(_moved(value(input), d), _index(index, "index_reduce"), _moved(value(source), d), reduce, include_self)
@@ -252,7 +246,9 @@ def _written(input: Tensor, view: Callable[[Tensor], Tensor], src: Tensor) -> Te
     copy = FUNCTIONS["clone"](input)
     part = view(copy)
     if part.shape != src.shape:
-        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {src.shape}, slice size = {part.shape}")
+        raise RuntimeError(
+            f"expected src to have a size equal to the slice of self. src size = {src.shape}, slice size = {part.shape}"
+        )
     part.copy_(src)
     return copy
 

@@ -73,8 +73,7 @@ def test_every_order_of_letters_gives_einsums_result(equation: str) -> None:
 
 def test_a_result_that_the_epilogue_reads_turned_over_is_no_epilogue() -> None:
     a, b = torch.rand(16, 16), torch.rand(16, 16)
-    product = a @ b
-    doubled = product * 2
+    doubled = a @ b * 2
     turned = doubled.t() + 1
     assert np.array_equal(turned.numpy(), doubled.numpy().T + 1)
     np.testing.assert_allclose(doubled.numpy(), 2 * (a.numpy() @ b.numpy()), rtol=1e-5)

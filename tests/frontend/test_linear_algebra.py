@@ -74,9 +74,15 @@ CALLS = {
         t.cholesky_solve(t.rand(3, 2), t.linalg.cholesky(positive(t.rand(3, 3)))),
         t.cholesky_inverse(t.linalg.cholesky(positive(t.rand(3, 3)))),
     ),
-    "qr": lambda t: [_product_and_shapes(t, *t.linalg.qr(t.rand(*shape), mode)) for shape in ((5, 3), (3, 5), (2, 4, 4)) for mode in ("reduced", "complete")],
+    "qr": lambda t: [
+        _product_and_shapes(t, *t.linalg.qr(t.rand(*shape), mode))
+        for shape in ((5, 3), (3, 5), (2, 4, 4))
+        for mode in ("reduced", "complete")
+    ],
     "r of qr": lambda t: t.linalg.qr(t.rand(4, 3), mode="r").R.abs(),
-    "svd": lambda t: [_singular(t, *t.linalg.svd(t.rand(*shape), full)) for shape in ((5, 3), (3, 5), (2, 4, 4)) for full in (True, False)],
+    "svd": lambda t: [
+        _singular(t, *t.linalg.svd(t.rand(*shape), full)) for shape in ((5, 3), (3, 5), (2, 4, 4)) for full in (True, False)
+    ],
     "old svd and qr": lambda t: (t.svd(t.rand(3, 2)).S, (lambda q, r: q @ r)(*t.qr(t.rand(3, 2)))),
     "eigh": lambda t: (t.linalg.eigh(positive(t.rand(2, 3, 3))).eigenvalues, t.linalg.eigvalsh(t.rand(3, 3), UPLO="U")),
     "eigenvectors": lambda t: (lambda w, v: v @ t.diag(w) @ v.T)(*t.linalg.eigh(positive(t.rand(4, 4)))),
@@ -96,7 +102,10 @@ CALLS = {
     ),
     "matrix_exp": lambda t: (t.matrix_exp(t.rand(2, 3, 3) * 4), t.linalg.matrix_exp(t.zeros(2, 2))),
     "matrix_power": lambda t: [t.linalg.matrix_power(regular(t) / 4, n) for n in (0, 1, 2, 5, -2)],
-    "products": lambda t: (t.linalg.vecdot(t.rand(3, 4), t.rand(3, 4), dim=0), t.linalg.multi_dot([t.rand(4), t.rand(4, 2), t.rand(2)])),
+    "products": lambda t: (
+        t.linalg.vecdot(t.rand(3, 4), t.rand(3, 4), dim=0),
+        t.linalg.multi_dot([t.rand(4), t.rand(4, 2), t.rand(2)]),
+    ),
     "tensorsolve": lambda t: (
         t.linalg.tensorsolve(t.eye(6).reshape(2, 3, 6) * 2, t.rand(2, 3)),
         t.linalg.tensorinv(t.eye(6).reshape(2, 3, 6) * 2),
@@ -120,7 +129,9 @@ def test_the_result_is_torchs(name: str, same_as_torch: Callable[..., None]) -> 
 
 
 GRADIENTS = {
-    "norms": lambda t, x: [t.linalg.vector_norm(x, p) for p in (0.5, 1, 2, 3.5, INF, -INF)] + [t.linalg.norm(x, p) for p in ORDERS],
+    "norms": lambda t, x: (
+        [t.linalg.vector_norm(x, p) for p in (0.5, 1, 2, 3.5, INF, -INF)] + [t.linalg.norm(x, p) for p in ORDERS]
+    ),
     "norms of zeros": lambda t, x: [t.linalg.vector_norm(x * 0, p, 1) for p in (1, 2, 3)],
     "distances": lambda t, x: (t.dist(x, x.flip(0)), t.cdist(x, x[:2] * 2), t.renorm(x, 2, 1, 0.9)),
     "inverse": lambda t, x: t.linalg.inv(uneven(t, x)),

@@ -128,7 +128,9 @@ def test_every_tensor_operation_has_a_sample() -> None:
     assert names - indirect - composite <= set(SAMPLES)
 
 
-@pytest.mark.parametrize("name", ["tensor.gather", "tensor.scatter", "tensor.scatter_add", "tensor.scatter_mul", "tensor.scatter_max"])
+@pytest.mark.parametrize(
+    "name", ["tensor.gather", "tensor.scatter", "tensor.scatter_add", "tensor.scatter_mul", "tensor.scatter_max"]
+)
 def test_indirect_access_agrees_with_inference(name: str) -> None:
     base, index = TensorType(dtypes.float32, (5, 3)), TensorType(dtypes.int64, (2, 4))
     value = TensorType(dtypes.float32, (2, 4, 3))

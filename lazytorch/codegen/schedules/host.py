@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def host_launches(operation: Operation, context: ScheduleContext) -> list[Launch
     inputs = [tensor_type(value) for value in operation.operands]
     outputs = [tensor_type(value) for value in operation.results]
 
-    def call(slots: Sequence[int]) -> None:
+    def call(slots: Any) -> None:
         arrays = [_array(address, type) for address, type in zip(slots, [*inputs, *outputs], strict=True)]
         with np.errstate(all="ignore"):
             outcome = reference(attributes, *arrays[: len(inputs)])
@@ -39,5 +39,6 @@ def _array(address: int, type: TensorType) -> np.ndarray:
     """The contiguous buffer at an address as an array."""
     if type.numel == 0:
         return np.empty(type.shape, type.dtype.numpy)
-    memory = (ctypes.c_char * type.nbytes).from_address(address)
-    return np.frombuffer(memory, type.dtype.numpy).reshape(type.shape)
+    memory: Any = (ctypes.c_char * type.nbytes).from_address(address)
+    array: np.ndarray = np.ndarray(type.shape, type.dtype.numpy, buffer=memory)
+    return array

@@ -77,7 +77,7 @@ def gather_launches(operation: Operation, context: ScheduleContext) -> list[Laun
 
 
 def scatter_launches(operation: Operation, context: ScheduleContext) -> list[Launch]:
-    """One launch after the base was copied to the result: rows are combined with it (or written) in the order of the indices."""
+    """One launch after the base was copied to the result: rows are combined with it (or written) in the indices' order."""
     _, index, value = operation.operands
     result = operation.result
     count = tensor_type(index).numel

@@ -9,7 +9,7 @@ from __future__ import annotations
 from lazytorch import dtypes
 from lazytorch.codegen.expression import tensor_type
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot
 from lazytorch.codegen.schedules.map import chunks_for, symbol_of
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation, Value
@@ -187,7 +187,7 @@ def search_launches(operation: Operation, context: ScheduleContext) -> list[Laun
     key = f"search|{right}|{dtype.name}"
     symbol = symbol_of("search", key)
     steps = size.bit_length()
-    slots = [Address(table), Address(values), Address(operation.result), count, per_row, size, steps]
+    slots: list[Slot] = [Address(table), Address(values), Address(operation.result), count, per_row, size, steps]
     chunks = chunks_for(count, 8 * count * (steps + 1), context)
     return [
         Launch(key, symbol, lambda: _build_search(symbol, dtype, right), slots, chunks, count * steps, 0, [operation]),

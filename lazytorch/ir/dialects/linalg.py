@@ -124,8 +124,8 @@ def _reference_inv(attributes: Attributes, a: np.ndarray) -> np.ndarray:
         return np.linalg.inv(a)
     except np.linalg.LinAlgError:
         raise LinAlgError(
-            f"linalg.inv: The diagonal element {_singular(a) or 1} is zero, the inversion could not be completed because the "
-            "input matrix is singular."
+            f"linalg.inv: The diagonal element {_singular(a) or 1} is zero, the inversion could not be completed because "
+            "the input matrix is singular."
         ) from None
 
 
@@ -506,4 +506,3 @@ exp: Declaration = Declaration(
     gradient_name="LinalgMatrixExp",
     doc="the matrix exponential",
 )
-

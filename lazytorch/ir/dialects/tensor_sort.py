@@ -23,7 +23,8 @@ def _reference_argsort(attributes: Attributes, x: np.ndarray) -> np.ndarray:
         order = x.shape[-1] - 1 - np.argsort(x[..., ::-1], -1, kind="stable")[..., ::-1]
     else:
         order = np.argsort(x, -1, kind="stable")
-    return order if attributes.count < 0 else order[..., : attributes.count]
+    kept: np.ndarray = order if attributes.count < 0 else order[..., : attributes.count]
+    return kept
 
 
 argsort: Declaration = Declaration(

@@ -17,7 +17,7 @@ def diagonal_length(rows: int, columns: int, offset: int) -> int:
     return max(min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns), 0)
 
 
-def _diagonal_place(shape: tuple[int, ...], offset: int) -> tuple[int, int, int]:
+def _diagonal_place(shape: Any, offset: int) -> tuple[int, int, int]:
     """Where the diagonal lies in the flattened matrix: start, length, step."""
     rows, columns = shape[-2:]
     start = offset if offset >= 0 else -offset * columns
@@ -39,7 +39,13 @@ def embed_diagonal(x: Any, rows: int, columns: int, offset: int) -> Any:
 
 
 def _infer_diagonal(attributes: Attributes, x: TensorType) -> TensorType:
-    return x.with_shape((*x.shape[:-2], diagonal_length(*x.shape[-2:], attributes.offset)))
+    rows, columns = x.shape[-2:]
+    return x.with_shape((*x.shape[:-2], diagonal_length(rows, columns, attributes.offset)))
+
+
+def _diagonal_vjp(op: Any, g: Any) -> Any:
+    rows, columns = op.operands[0].type.shape[-2:]
+    return embed_diagonal(g, rows, columns, op.attributes.offset)
 
 
 diagonal: Declaration = Declaration(
@@ -47,7 +53,7 @@ diagonal: Declaration = Declaration(
     _infer_diagonal,
     attributes=("offset",),
     traits=tensor.VIEW,
-    vjp=(lambda op, g: embed_diagonal(g, *op.operands[0].type.shape[-2:], op.attributes.offset),),
+    vjp=(_diagonal_vjp,),
     reference=lambda attributes, x: np.diagonal(x, attributes.offset, -2, -1),
     gradient_name="Diagonal",
     doc="the diagonal of the matrices in the last two dimensions; `offset` > 0: to the right of the main one",
