@@ -25,6 +25,8 @@ from lazytorch.ops import (
     settings,
     shaping,
     sorting,
+    sparse_tensors,
+    statistics,
     tensor_types,
     unary,
     writing,
@@ -43,6 +45,7 @@ __version__ = "0.1.0"
 inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 
 globals().update(FUNCTIONS)
+globals().update(tensor_types.MEMORY_FORMATS, strided=tensor_types.STRIDED)
 for _dtype in dtypes.ALL:
     if _dtype is not dtypes.index:
         globals()[_dtype.torch_name] = _dtype
@@ -65,6 +68,7 @@ _LAZY = frozenset(
         "jit",
         "random",
         "serialization",
+        "sparse",
     )
 )
 _ELSEWHERE = {
@@ -128,6 +132,8 @@ __all__ = [
     "settings",
     "shaping",
     "sorting",
+    "sparse_tensors",
+    "statistics",
     "stats",
     "tensor_types",
     "unary",

@@ -23,7 +23,7 @@ from lazytorch.ir.core import Block, Operation, Value
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import tensor
 from lazytorch.ir.dialects.tensor_strided import write_through
-from lazytorch.ir.trace import STATE, Node, Trace, enter, leaf, record
+from lazytorch.ir.trace import STATE, Node, Trace, enter, is_differentiable, leaf, record
 from lazytorch.ir.types import TensorType
 from lazytorch.printing import format_size, format_tensor
 from lazytorch.runtime.buffer import Buffer
@@ -493,7 +493,7 @@ def record_node(trace: Trace, operator: Operator, operands: tuple[Node, ...], di
             if operand.history is not None:
                 history = True
                 break
-    if history and operator.declaration is tensor.detach:
+    if history and (operator.declaration is tensor.detach or not is_differentiable(signature.result_type)):
         history = None
     return record(trace, signature, operands, history)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from lazytorch.autograd import functional, graph
 from lazytorch.autograd.engine import backward, grad
 from lazytorch.autograd.function import Function
+from lazytorch.autograd.gradcheck import gradcheck, gradgradcheck
 from lazytorch.autograd.modes import (
     enable_grad,
     inference_mode,
@@ -18,7 +20,11 @@ __all__ = [
     "Variable",
     "backward",
     "enable_grad",
+    "functional",
     "grad",
+    "gradcheck",
+    "gradgradcheck",
+    "graph",
     "inference_mode",
     "is_grad_enabled",
     "no_grad",

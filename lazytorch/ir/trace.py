@@ -232,6 +232,11 @@ result: Declaration = Declaration(
 )
 
 
+def is_differentiable(type: Type) -> bool:
+    """Whether gradients can flow to a value of this type: integers and bools have none."""
+    return isinstance(type, TupleType) or type.dtype.kind in "fc"
+
+
 class Recorder:
     """The builder of recorded values: emits into this thread's trace, without history (rules and passes use it)."""
 
@@ -242,7 +247,10 @@ class Recorder:
         if signature is None:
             signature = operator.signature(*types)
         trace = STATE.trace
-        node = record(trace, signature, tuple(operands), self.history_of(trace, operands))
+        history = self.history_of(trace, operands)
+        if history and not is_differentiable(signature.result_type):
+            history = None
+        node = record(trace, signature, tuple(operands), history)
         if type(node.type) is TupleType:
             return results_of(trace, node)
         return node
@@ -278,7 +286,8 @@ def results_of(trace: Trace, node: Node) -> tuple[Node, ...]:
         count = len(node.type.types)
         signatures = _RESULTS[node.type] = [result.operator(index=i).signature(node.type) for i in range(count)]
     history = node.history
-    return tuple([record1(trace, signature, node, history) for signature in signatures])
+    kept = [history if is_differentiable(signature.result_type) else None for signature in signatures]
+    return tuple([record1(trace, s, node, own) for s, own in zip(signatures, kept, strict=True)])
 
 
 RECORDER = Recorder()

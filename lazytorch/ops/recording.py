@@ -17,6 +17,13 @@ from lazytorch.tensor import Tensor, assign, caller, default_dtype, make_view, r
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """The torch namespace: every function by name."""
 NUMBERS = (int, float, bool, complex)
+_WRITING = """
+abs acos acosh addmv arccos arccosh arcsin arcsinh arctan arctanh asin asinh atan atanh ceil clamp clamp_max clamp_min clip
+cos cosh deg2rad erf erfc exp exp2 expm1 fix floor frac gcd i0 lcm ldexp log log10 log1p log2 logit nan_to_num neg negative
+rad2deg reciprocal relu round rsqrt sigmoid sin sinc sinh sqrt square tan tanh trunc xlogy
+"""
+WRITING_FUNCTIONS = frozenset([f"{name}_" for name in _WRITING.split()])
+"""The in-place forms that torch has as functions too (`torch.relu_(x)`)."""
 
 
 def place() -> None:
@@ -115,7 +122,10 @@ def torch_function(
             if method:
                 setattr(Tensor, name, function)
             if inplace:
-                setattr(Tensor, f"{name}_", _in_place(function, name))
+                write = _in_place(function, name)
+                setattr(Tensor, f"{name}_", write)
+                if f"{name}_" in WRITING_FUNCTIONS:
+                    FUNCTIONS[f"{name}_"] = write
         return function
 
     return register

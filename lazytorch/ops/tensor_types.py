@@ -38,7 +38,7 @@ class memory_format:
 MEMORY_FORMATS = {
     name: memory_format(name) for name in ("contiguous_format", "preserve_format", "channels_last", "channels_last_3d")
 }
-FUNCTIONS.update({"layout": layout, "strided": STRIDED, "memory_format": memory_format, **MEMORY_FORMATS})
+FUNCTIONS.update({"layout": layout, "memory_format": memory_format})
 
 # -- limits of element types
 
