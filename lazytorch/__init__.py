@@ -11,6 +11,7 @@ from lazytorch.autograd.modes import enable_grad, inference_mode, is_grad_enable
 from lazytorch.dtypes import DType as dtype
 from lazytorch.ops import (
     activations,
+    compositions,
     creation,
     elementwise,
     indexing,
@@ -29,6 +30,7 @@ from lazytorch.ops import (
     statistics,
     tensor_types,
     unary,
+    windows,
     writing,
 )
 from lazytorch.ops.promotion import promote_types, result_type
@@ -68,6 +70,7 @@ _LAZY = frozenset(
         "jit",
         "random",
         "serialization",
+        "signal",
         "sparse",
     )
 )
@@ -103,6 +106,7 @@ __all__ = [
     "Tensor",
     "activations",
     "autograd",
+    "compositions",
     "creation",
     "default_generator",
     "device",
@@ -137,5 +141,6 @@ __all__ = [
     "stats",
     "tensor_types",
     "unary",
+    "windows",
     "writing",
 ]

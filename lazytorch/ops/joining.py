@@ -11,8 +11,10 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.codegen.views import contiguous
 from lazytorch.ir.dialects import arith, tensor, tensor_strided
+from lazytorch.ops.matrices import diagonal
 from lazytorch.ops.recording import FUNCTIONS, attach, dimension, place, result, torch_function, view
 from lazytorch.ops.shaping import cat, permute, reshape, sizes_of, sliced, split, unsqueeze
+from lazytorch.ops.tensor_types import construct
 from lazytorch.tensor import Size, Tensor, from_array, root_of, value
 
 
@@ -299,3 +301,45 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
 def argwhere(input: Tensor) -> Tensor:
     """The positions of elements that are not 0, one a row; asks for the values."""
     return FUNCTIONS["nonzero"](input)
+
+
+# -- small methods of tensors
+
+
+def _contains(self: Tensor, element: Any) -> bool:
+    """Whether some element equals a number."""
+    return bool(FUNCTIONS["any"](FUNCTIONS["eq"](self, element)))
+
+
+def _backwards(self: Tensor) -> Tensor:
+    """Reversed along the first dimension."""
+    return FUNCTIONS["flip"](self, (0,)) if self.shape else self
+
+
+def _new(self: Tensor, *arguments: Any) -> Tensor:
+    """As the constructor of the tensor's class: of sizes, or with data."""
+    return construct(self.dtype, arguments, strict=False)
+
+
+attach("__contains__", _contains)
+attach("__reversed__", _backwards)
+attach("ndimension", lambda self: len(self.shape))
+attach("new", _new)
+attach("retains_grad", property(lambda self: bool(getattr(self, "_retain", False))))
+
+_VIEWS = "as_strided detach expand narrow permute select split squeeze t transpose unbind unfold unsqueeze view"
+
+
+def _copying(name: str, function: Callable[..., Any]) -> None:
+    def copied(*arguments: Any, **keywords: Any) -> Any:
+        made = function(*arguments, **keywords)
+        clone = FUNCTIONS["clone"]
+        return clone(made) if isinstance(made, Tensor) else tuple([clone(piece) for piece in made])
+
+    copied.__name__, copied.__doc__ = f"{name}_copy", f"As `{name}`, but a copy instead of a view."
+    FUNCTIONS[f"{name}_copy"] = copied
+
+
+for _name in _VIEWS.split():
+    _copying(_name, getattr(Tensor, _name))
+_copying("diagonal", diagonal)

@@ -17,7 +17,7 @@ from lazytorch.ir.dialects import arith, tensor, tensor_scan, tensor_scatter
 from lazytorch.ir.trace import STATE, Node
 from lazytorch.ops.indexing import element_index
 from lazytorch.ops.recording import FUNCTIONS, attach, cast, dimension, emit, node_of, place, result, torch_function
-from lazytorch.tensor import Accumulator, Tensor, assign, caller, make_view, value
+from lazytorch.tensor import Accumulator, Tensor, assign, caller, from_array, make_view, value
 
 # -- along a dimension
 
@@ -339,3 +339,40 @@ def _reshaping(name: str, function: Callable[..., Tensor]) -> None:
 
 for _name in ("t", "transpose", "swapaxes", "swapdims", "unsqueeze", "squeeze"):
     _reshaping(_name, FUNCTIONS[_name])
+
+
+# -- functions and methods that write
+
+
+def _resize_as(self: Tensor, the_template: Tensor, *, memory_format: Any = None) -> Tensor:
+    """Give the tensor the shape of another one."""
+    return self.resize_(tuple(the_template.shape))
+
+
+def _detach_inplace(self: Tensor) -> Tensor:
+    """Cut the tensor off its history."""
+    if self._base is not None:
+        raise RuntimeError("Can't detach views in-place. Use detach() instead.")
+    self._node = self.detach()._node
+    return self
+
+
+def _apply(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
+    """Replace every element by what a Python function makes of it."""
+    array = self.detach()._array("apply_()")
+    made = np.array([callable(x) for x in array.reshape(-1).tolist()], array.dtype).reshape(array.shape)
+    return assign(self, from_array(made, self.dtype)._node)
+
+
+def _fill(input: Tensor, value: Any) -> Tensor:
+    """A copy with one number everywhere."""
+    return FUNCTIONS["clone"](input).fill_(value)
+
+
+attach("resize_as_", _resize_as)
+attach("detach_", _detach_inplace)
+attach("apply_", _apply)
+FUNCTIONS["fill"] = _fill
+for _name in ("fill_", "zero_", "detach_", "index_put_", "resize_as_"):
+    FUNCTIONS[_name] = getattr(Tensor, _name)
+FUNCTIONS["detach"] = Tensor.detach
