@@ -13,7 +13,7 @@ from lazytorch.autograd.modes import (
     no_grad,
     set_grad_enabled,
 )
-from lazytorch.tensor import Tensor as Variable
+from lazytorch.autograd.variable import Variable
 
 __all__ = [
     "Function",

@@ -24,6 +24,7 @@ ANSWERS = {
     ],
     "integers from floats": lambda t: t.LongTensor([1.5, -1.5]),
     "from a tensor": lambda t: (t.FloatTensor(t.ones(2)), t.Tensor(t.ones(2))),
+    "variables": lambda t: _variables(t),
     "classes": lambda t: [
         isinstance(x, kind)
         for x in (t.ones(1), t.ones(1).long(), 3)
@@ -104,6 +105,19 @@ ANSWERS = {
 }
 
 
+def _variables(t):
+    data = t.zeros(3)
+    made = t.autograd.Variable(data, requires_grad=True)
+    data[0] = 5
+    return (
+        made,
+        data.requires_grad,
+        isinstance(data, t.autograd.Variable),
+        t.autograd.Variable(made * 2),
+        t.autograd.Variable(),
+    )
+
+
 def _in_block(t):
     with t.device("cpu") as device:
         return t.ones(1).device == device, t.get_default_device()
@@ -141,6 +155,7 @@ WRONG = {
     "a number as data": lambda t: t.Tensor(3.5),
     "ragged data": lambda t: t.Tensor([[1, 2], [3]]),
     "a tensor of another type": lambda t: t.LongTensor(t.ones(2)),
+    "a variable of a list": lambda t: t.autograd.Variable([1, 2]),
     "a keyword": lambda t: t.Tensor(5, dtype=t.float64),
     "a cuda class": lambda t: t.cuda.FloatTensor([1]),
     "an unknown type": lambda t: t.ones(1).type("torch.NoTensor"),
