@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("record", "steps")
+NAMES = ("record", "steps", "kernels")
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ storage's present contents, and writing through one applies their inverses.
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from collections.abc import Callable
 from sys import _getframe
@@ -23,7 +24,7 @@ from lazytorch.ir.core import Block, Operation, Value
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import tensor
 from lazytorch.ir.dialects.tensor_strided import write_through
-from lazytorch.ir.trace import STATE, Node, Trace, enter, is_differentiable, leaf, record
+from lazytorch.ir.trace import STATE, Node, Trace, enter, leaf, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.printing import format_size, format_tensor
 from lazytorch.runtime.buffer import Buffer
@@ -93,12 +94,29 @@ def gradient_name(node: Node) -> str:
     return f"{name[:-1]}Backward{name[-1]}" if name[-1:].isdigit() else f"{name}Backward0"
 
 
+_package_spaces: set[int] = set()
+"""Identities of the package's own module namespaces (which live as long as the process)."""
+
+
 def caller() -> tuple[CodeType, int]:
     """The innermost place outside of the package: what an operation is recorded for."""
+    call = STATE.trace.call
+    if call is not None:
+        return call
     frame = _getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
+    while id(frame.f_globals) in _package_spaces or _is_of_package(frame.f_globals):
+        if frame.f_back is None:
+            break
         frame = frame.f_back
     return frame.f_code, frame.f_lasti
+
+
+def _is_of_package(space: dict[str, Any]) -> bool:
+    """Whether a frame's globals belong to a module of the package; notes it, so that the name is compared once."""
+    if space.get("__name__", "").partition(".")[0] != PACKAGE:
+        return False
+    _package_spaces.add(id(space))
+    return True
 
 
 class Tensor:
@@ -279,6 +297,10 @@ class Tensor:
         """The only element as a Python number. Raises RuntimeError when there are several."""
         if self._node.type.numel != 1:
             raise RuntimeError(f"a Tensor with {self._node.type.numel} elements cannot be converted to Scalar")
+        node = realize(self, "item()")
+        reader = _READERS.get(node.type.dtype)
+        if reader is not None and type(node.buffer) is Buffer:
+            return reader.from_address(node.buffer.ptr).value
         return _python(self._array("item()"), self.dtype).reshape(()).item()
 
     def tolist(self) -> Any:
@@ -330,8 +352,7 @@ class Tensor:
             raise TypeError("len() of a 0-d tensor")
         return int(self._node.type.shape[0])
 
-    def __hash__(self) -> int:
-        return id(self)
+    __hash__ = object.__hash__
 
     def __repr__(self) -> str:
         return self._text()
@@ -396,6 +417,14 @@ class Tensor:
 
 
 _NOWHERE = Block()
+_READERS: dict[DType, Any] = {
+    dtypes.float32: ctypes.c_float,
+    dtypes.float64: ctypes.c_double,
+    dtypes.int64: ctypes.c_int64,
+    dtypes.int32: ctypes.c_int32,
+    dtypes.bool_: ctypes.c_bool,
+}
+"""How `item()` reads the common element types where they lie."""
 
 
 class RemovableHandle:
@@ -479,23 +508,6 @@ def reread(self: Tensor) -> Node:
     self._node = node
     self._seen = base._version_count
     return node
-
-
-def record_node(trace: Trace, operator: Operator, operands: tuple[Node, ...], differentiable: bool = True) -> Node:
-    """Record an operation of one result (or several: then the node of the whole operation)."""
-    types = tuple([operand.type for operand in operands])
-    signature = operator.by_many.get(types)
-    if signature is None:
-        signature = operator.signature(*types)
-    history = None
-    if differentiable and trace.grad_enabled:
-        for operand in operands:
-            if operand.history is not None:
-                history = True
-                break
-    if history and (operator.declaration is tensor.detach or not is_differentiable(signature.result_type)):
-        history = None
-    return record(trace, signature, operands, history)
 
 
 def wrap(trace: Trace, node: Node) -> Tensor:
@@ -608,6 +620,24 @@ def assign(self: Tensor, node: Node) -> Tensor:
     self._node = node
     self._seen = root._version_count
     return self
+
+
+def assign_fresh(trace: Trace, self: Tensor, node: Node) -> None:
+    """`assign` under no_grad of a value that was just recorded and that no other tensor has: nothing needs an alias."""
+    old = self._node
+    buffer = old.buffer
+    if self._base is not None or (buffer is not None and (type(buffer) is not Buffer or buffer.shared)):
+        assign(self, node)
+        return
+    history = old.history
+    if type(history) is Accumulator:
+        node.history = history
+    if buffer is not None:
+        trace.updates.setdefault(self, old)
+    elif old.epoch is not trace.epoch:
+        trace.live.append(self)
+    self._node = node
+    self._version_count += 1
 
 
 def _detached(self: Tensor) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lazytorch.dtypes import DType
 from lazytorch.ir.backward import backward as walk
+from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import RECORDER, STATE, Node
 from lazytorch.ir.types import TensorType
@@ -15,9 +17,16 @@ from lazytorch.tensor import HOOKED, Accumulator, Tensor, assign, caller, value,
 
 def _one(like: Node) -> Node:
     """The cotangent of a scalar result."""
-    number = 1.0 if like.type.dtype.kind == "f" else 1
-    node: Node = RECORDER.emit(arith.constant.operator(value=number, type=TensorType(like.type.dtype, ())), ())
+    dtype = like.type.dtype
+    operator = _ONES.get(dtype)
+    if operator is None:
+        number = 1.0 if dtype.kind == "f" else 1
+        operator = _ONES[dtype] = arith.constant.operator(value=number, type=TensorType(dtype, ()))
+    node: Node = RECORDER.emit(operator, ())
     return node
+
+
+_ONES: dict[DType, Operator] = {}
 
 
 def _seed(output: Tensor, gradient: Tensor | None) -> Node:
@@ -118,9 +127,14 @@ def backward(
     )
     wanted = None if inputs is None else {id(x) for x in ([inputs] if isinstance(inputs, Tensor) else inputs)}
     for node, gradient in arrived.items():
-        if isinstance(node.history, Accumulator):
-            owner = node.history.tensor()
-            if owner is not None and (wanted is None or id(owner) in wanted):
+        history = node.history
+        if type(history) is Accumulator:
+            owner = history.tensor()
+            if owner is None or (wanted is not None and id(owner) not in wanted):
+                continue
+            if owner.grad is None:
+                owner.grad = wrap(trace, gradient)
+            else:
                 _deposit(owner, gradient, create_graph)
 
 

@@ -7,7 +7,7 @@ and what the schedules emit, as scalars or as vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Container, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,20 @@ class Expression:
     entries: list[tuple[Any, ...]] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     operations: int = 0
+
+    def below(self, wanted: Sequence[int], given: Container[int] = ()) -> list[int]:
+        """The entries that `wanted` are computed from, themselves included, operands first; stops at `given` ones."""
+        found: set[int] = set()
+        stack = [number for number in wanted if number not in given]
+        while stack:
+            number = stack.pop()
+            if number in found:
+                continue
+            found.add(number)
+            entry = self.entries[number]
+            if entry[0] == "op":
+                stack += [operand for operand in entry[2] if operand not in given]
+        return sorted(found)
 
     def dtype(self, entry: int) -> DType:
         """The element type of an entry."""

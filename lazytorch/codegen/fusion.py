@@ -8,11 +8,14 @@ Without fusion every elementwise operation gets a buffer and a kernel of its own
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import networkx as nx
 
 from lazytorch.codegen.expression import NotStrided, pull, tensor_type
+from lazytorch.codegen.group import Group
+from lazytorch.codegen.row_fusion import RowFusion, positions
 from lazytorch.codegen.schedules.reduce import Reduction
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Block, IRBuilder, Operation, Region, Value
@@ -21,6 +24,11 @@ from lazytorch.ir.dialects import arith, fused, tensor, tensor_scan, tensor_scat
 
 LONGEST = 96
 """Elementwise operations after which a chain gets a buffer."""
+
+CHEAP = 6
+"""Elementwise operations up to which a value is computed again for every repetition by a broadcast."""
+HOISTED = 16
+"""Elements of a row from which on what is constant along it is computed once, outside of the inner loop."""
 
 WHOLE: dict[Declaration, str] = {
     tensor.gather: "gather",
@@ -43,21 +51,12 @@ WHOLE: dict[Declaration, str] = {
 """Operations whose operands must lie in buffers as they are, and the schedule of each."""
 
 
-class Group:
-    """Buffers that one kernel writes."""
-
-    def __init__(self, schedule: str, shape: tuple[int, ...]) -> None:
-        self.schedule = schedule
-        self.shape = shape
-        self.values: list[Value] = []
-
-
 def fuse(func: Operation, enabled: bool = True) -> None:
     """Rewrite the function in place: afterwards it holds fused.kernel operations, reshapes of buffers and the return."""
     block = func.region.block
     operations = [operation for operation in block if operation is not block.terminator]
     buffers = _Buffers(block, operations, enabled)
-    groups = _grouped(operations, buffers, enabled)
+    groups = _grouped(operations, buffers, set(block.terminator.operands), enabled)
     _rewrite(block, operations, groups, buffers)
 
 
@@ -74,6 +73,16 @@ def _pulled(operation: Operation) -> bool:
     )
 
 
+def _repeated(operation: Operation, operand: Value) -> bool:
+    """Whether the operation broadcasts an operand in such a way that a kernel would compute each element several times."""
+    shape, wanted = tensor_type(operand).shape, tensor_type(operation.result).shape
+    if operation.has(Trait.VIEW) and operation.declaration is not tensor.expand:
+        return False
+    if math.prod(shape) == math.prod(wanted):
+        return False
+    return not (wanted[-1] >= HOISTED and (not shape or shape[-1] == 1))
+
+
 class _Buffers:
     """Which values get a buffer: `values`, in order of definition."""
 
@@ -84,6 +93,8 @@ class _Buffers:
         size: dict[Value, int] = {}
         for operation in operations:
             if _pulled(operation):
+                if enabled:
+                    self.chosen.update(x for x in operation.operands if size.get(x, 0) > CHEAP and _repeated(operation, x))
                 total = int(operation.has(Trait.ELEMENTWISE))
                 total += max([0, *[size.get(x, 0) for x in operation.operands if x not in self.chosen]])
                 total += sum(size.get(x, 0) > 8 for x in operation.operands)
@@ -157,15 +168,18 @@ def _probe_reduction(operation: Operation, buffers: _Buffers) -> None:
         Reduction(operation, frozenset(buffers.chosen))
 
 
-def _grouped(operations: Sequence[Operation], buffers: _Buffers, enabled: bool) -> list[Group]:
+def _grouped(operations: Sequence[Operation], buffers: _Buffers, returned: set[Value], enabled: bool) -> list[Group]:
     """Kernels in an order in which they can run."""
     graph: nx.DiGraph = nx.DiGraph()
     group_of: dict[Value, Group] = {}
     groups: list[Group] = []
+    readers: dict[Value, list[Value]] = {}
     for operation in operations:
         for value in operation.results:
             if value not in buffers.chosen or value in group_of:
                 continue
+            for read in _reads(operation, buffers):
+                readers.setdefault(read, []).append(value)
             reads = [group_of[read] for read in _reads(operation, buffers) if read in group_of]
             group = _home(operation, groups, reads, graph, buffers) if enabled else None
             if group is None:
@@ -180,6 +194,7 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, enabled: bool) 
                     graph.add_edge(read_group, group)
     if enabled:
         _attach_epilogues(operations, buffers, group_of, graph)
+        RowFusion(graph, group_of, readers, buffers.chosen, returned).run(positions(operations))
     order = {group: number for number, group in enumerate(groups)}
     return list(nx.lexicographical_topological_sort(graph, key=order.__getitem__))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from lazytorch.ir.dialects import arith
@@ -67,61 +67,80 @@ def backward(
     for root in roots:
         if root.history is FREED:
             raise RuntimeError(AGAIN)
-    order = postorder([root for root in roots if root.history is True])
+    order = _reverse_order(trace, roots)
     grad_enabled, trace.grad_enabled = trace.grad_enabled, create_graph
     place = trace.place
     kept = set(map(id, stops))
     arrived: dict[Node, Node] = {}
     touched: list[Node] = []
+    passed: list[Node] = []
     try:
         for root, cotangent in zip(roots, cotangents, strict=True):
             _add(root, cotangent, touched)
-        for node in reversed(order):
+        for node in order:
             cotangent = node.cotangent
-            if cotangent is None:
-                continue
+            if cotangent is None or node.history is not True:
+                continue  # not on the way, or a leaf of the graph
             trace.place = node.place
-            if hook is not None and not isinstance(cotangent, list):
+            if hook is not None and type(cotangent) is not list:
                 cotangent = hook(node, cotangent)
             if id(node) in kept:
                 arrived[node] = cotangent
-            _propagate(node, cotangent, touched)
+            passed.append(node)
+            rules = node.signature.vjp  # type: ignore[union-attr]
+            operands = node.operands
+            if type(rules) is tuple and rules is not result.vjp:
+                for operand, rule in zip(operands, rules, strict=True):
+                    if operand.history is not None and rule is not None:
+                        _add(operand, rule(node, cotangent), touched)
+            else:
+                _propagate_jointly(node, cotangent, touched)
         for node in touched:
-            if node.history is not True and node.history is not None and node.cotangent is not None:
+            if node.history is not True and node.cotangent is not None:
                 arrived[node] = hook(node, node.cotangent) if hook is not None else node.cotangent
     finally:
         for node in touched:
             node.cotangent = None
         trace.grad_enabled, trace.place = grad_enabled, place
     if not retain_graph:
-        for node in order:
+        for node in passed:
             node.history = FREED
     return arrived
 
 
-def _propagate(node: Node, cotangent: Any, touched: list[Node]) -> None:
-    """Apply the node's rule, and add what it gives to the operands' cotangents."""
-    signature = node.signature
-    assert signature is not None
-    if signature.operator.declaration is result:
-        (operation,) = node.operands
-        if operation.cotangent is None:
-            operation.cotangent = [None] * len(operation.type.types)
-            touched.append(operation)
-        operation.cotangent[node.attributes.index] = cotangent
+def _reverse_order(trace: Trace, roots: Sequence[Node]) -> Iterable[Node]:
+    """Nodes with users before operands. As long as the whole history is in the trace, that is the trace read backwards;
+    what does not lead to the roots gets no cotangent and is passed over."""
+    recorded = [root for root in roots if root.history is True]
+    epoch = trace.epoch
+    if not trace.mixed and all(root.epoch is epoch and root.buffer is None for root in recorded):
+        last = max([root.number for root in recorded], default=-1)
+        return trace.nodes[last::-1] if last >= 0 else ()
+    return reversed(postorder(recorded))
+
+
+def _propagate_jointly(node: Node, cotangent: Any, touched: list[Node]) -> None:
+    """Apply a rule that gives all operands' contributions at once."""
+    assert node.signature is not None
+    rules = node.signature.vjp
+    if rules is result.vjp:
+        _collect(node, cotangent, touched)
         return
-    rules = signature.vjp
-    if rules is None:
-        name = signature.operator.declaration.name
+    if not callable(rules):
+        name = node.signature.operator.declaration.name
         raise NotImplementedError(f"derivative for {name} is not implemented")
-    if callable(rules):
-        for operand, contribution in zip(node.operands, rules(node, cotangent), strict=True):
-            if contribution is not None and operand.history is not None:
-                _add(operand, contribution, touched)
-        return
-    for operand, rule in zip(node.operands, rules, strict=True):
-        if rule is not None and operand.history is not None:
-            _add(operand, rule(node, cotangent), touched)
+    for operand, contribution in zip(node.operands, rules(node, cotangent), strict=True):
+        if contribution is not None and operand.history is not None:
+            _add(operand, contribution, touched)
+
+
+def _collect(node: Node, cotangent: Any, touched: list[Node]) -> None:
+    """The cotangent of one of several results waits at their operation."""
+    (operation,) = node.operands
+    if operation.cotangent is None:
+        operation.cotangent = [None] * len(operation.type.types)
+        touched.append(operation)
+    operation.cotangent[node.attributes.index] = cotangent
 
 
 def _add(node: Node, cotangent: Node, touched: list[Node]) -> None:
@@ -129,6 +148,8 @@ def _add(node: Node, cotangent: Node, touched: list[Node]) -> None:
         cotangent = conform(cotangent, node.type)
     before = node.cotangent
     if before is None:
+        if node.history is FREED:
+            raise RuntimeError(AGAIN)
         node.cotangent = cotangent
         touched.append(node)
     else:

@@ -33,6 +33,7 @@ class Trait(enum.Enum):
     TERMINATOR = "terminator"
     EXPENSIVE = "expensive"  # never worth computing twice
     HOST = "host"  # no schedule: the program calls the NumPy meaning as a step of its own
+    DETACHED = "detached"  # a recorded result has no history: no gradient flows through
 
 
 class Builder(Protocol):
@@ -240,16 +241,22 @@ class Operator:
         return f"<operator {self.declaration.name} {self.attributes}>"
 
 
+def is_differentiable(type: Type) -> bool:
+    """Whether gradients can flow to a value of this type: integers and bools have none."""
+    return isinstance(type, TupleType) or type.dtype.kind in "fc"
+
+
 class Signature:
     """An operator with its operand types. `id` is its number in program keys."""
 
-    __slots__ = ("id", "operand_types", "operator", "result_type", "vjp")
+    __slots__ = ("detached", "id", "operand_types", "operator", "result_type", "vjp")
 
     def __init__(self, operator: Operator, operand_types: tuple[Type, ...], result_type: Type) -> None:
         self.operator = operator
         self.operand_types = operand_types
         self.result_type = result_type
         self.vjp = operator.declaration.vjp
+        self.detached = operator.declaration.has(Trait.DETACHED) or not is_differentiable(result_type)
         self.id = len(_SIGNATURES)
         _SIGNATURES.append(self)
 

@@ -261,6 +261,10 @@ def _mask(frame: _Frame, operation: Operation, operands: list[Any]) -> Sequence[
     return [np.arange(operation.attributes.lanes) < operands[0]]
 
 
+def _any(frame: _Frame, operation: Operation, operands: list[Any]) -> Sequence[Any]:
+    return [np.any(operands[0])]
+
+
 def _prefetch(frame: _Frame, operation: Operation, operands: list[Any]) -> Sequence[Any]:
     return ()
 
@@ -297,6 +301,7 @@ _STEPS: dict[Declaration, Step] = {
     loop.extract: _extract,
     loop.shuffle: _shuffle,
     loop.mask: _mask,
+    loop.any_: _any,
     loop.prefetch: _prefetch,
     loop.fail: _fail,
     loop.chunk_id: _chunk_id,

@@ -98,8 +98,8 @@ def _gather_load(operation: Operation, types: list[Type]) -> str | None:
     buffer, index, mask = types
     if not isinstance(buffer, BufferType) or len(buffer.strides) != 1:
         return f"expected a buffer of rank 1 but got {buffer}"
-    if not isinstance(index, VectorType) or index.dtype is not dtypes.int64:
-        return f"positions should be a vector of i64 but are {index}"
+    if not isinstance(index, VectorType) or index.dtype not in (dtypes.int32, dtypes.int64):
+        return f"positions should be a vector of i32 or i64 but are {index}"
     return _mask(mask, index.lanes)
 
 
@@ -144,6 +144,11 @@ def _mask_of(operation: Operation, types: list[Type]) -> str | None:
     return None if types[0] is INDEX else f"expected an index but got {types[0]}"
 
 
+def _any(operation: Operation, types: list[Type]) -> str | None:
+    flags = isinstance(types[0], VectorType) and types[0].dtype is dtypes.bool_
+    return None if flags else f"expected a vector of i1 but got {types[0]}"
+
+
 def _fail(operation: Operation, types: list[Type]) -> str | None:
     if len(types) != 4 or not isinstance(types[0], BufferType) or types[0].dtype is not dtypes.int64:
         return "expected a buffer of i64 and three numbers"
@@ -166,5 +171,6 @@ _CHECKS: dict[Declaration, Check] = {
     loop.extract: _extract,
     loop.shuffle: _shuffle,
     loop.mask: _mask_of,
+    loop.any_: _any,
     loop.fail: _fail,
 }

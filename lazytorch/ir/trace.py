@@ -68,13 +68,15 @@ class Trace:
     live: every tensor object made since then (whether the user still holds it is found out at the sync).
     updates: storages that already hold data and have a new value pending.
     limit: so many operations are recorded at most before the trace is run (0: eagerly, every one by itself).
+    call: where the user called the library's module (an nn.Sequential, say) that is at work; None outside of such calls.
     mixed: some value with a history older than this trace is in it, so tape order is no topological order of histories.
     """
 
-    __slots__ = ("epoch", "grad_enabled", "key", "leaves", "limit", "live", "mixed", "nodes", "place", "updates")
+    __slots__ = ("call", "epoch", "grad_enabled", "key", "leaves", "limit", "live", "mixed", "nodes", "place", "updates")
 
     def __init__(self) -> None:
         self.grad_enabled = True
+        self.call: Place | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -101,22 +103,21 @@ STATE = _ThreadState()
 def enter(trace: Trace, node: Node) -> None:
     """Bring a node of the past into the trace: with data it becomes a leaf, without it is recorded again."""
     epoch = trace.epoch
+    if node.buffer is not None:
+        _enter_leaf(trace, node)
+        return
     stack = [node]
     while stack:
         current = stack[-1]
         if current.epoch is epoch:
             stack.pop()
             continue
-        if current.history is True:
-            trace.mixed = True
         if current.buffer is not None:
-            current.epoch = epoch
-            current.number = ~len(trace.leaves)
-            trace.leaves.append(current)
-            kind = 2 * (type(current.buffer) in _NUMBERS) + (current.history is not None)
-            trace.key.append(~(4 * current.type.id + kind))
+            _enter_leaf(trace, current)
             stack.pop()
             continue
+        if current.history is True:
+            trace.mixed = True
         missing = [operand for operand in current.operands if operand.epoch is not epoch]
         if missing:
             stack += missing
@@ -128,6 +129,23 @@ def enter(trace: Trace, node: Node) -> None:
         current.number = len(trace.nodes)
         trace.nodes.append(current)
         stack.pop()
+
+
+def _enter_leaf(trace: Trace, node: Node) -> None:
+    """The rows of leaves in the key: their type, whether it is a number, whether it has a history."""
+    history = node.history
+    kind = 0
+    if history is not None:
+        kind = 1
+        if history is True:
+            trace.mixed = True
+    if type(node.buffer) in _NUMBERS:
+        kind += 2
+    leaves = trace.leaves
+    node.epoch = trace.epoch
+    node.number = ~len(leaves)
+    leaves.append(node)
+    trace.key.append(~(4 * node.type.id + kind))
 
 
 def record1(trace: Trace, signature: Signature, a: Node, history: Any) -> Node:
@@ -197,6 +215,73 @@ def record(trace: Trace, signature: Signature, operands: tuple[Node, ...], histo
     return node
 
 
+def record3(trace: Trace, signature: Signature, operands: tuple[Node, Node, Node], history: Any) -> Node:
+    """Record an operation of three operands."""
+    epoch = trace.epoch
+    a, b, c = operands
+    if a.epoch is not epoch:
+        enter(trace, a)
+    if b.epoch is not epoch:
+        enter(trace, b)
+    if c.epoch is not epoch:
+        enter(trace, c)
+    node = _new(Node)
+    node.signature = signature
+    node.operands = operands
+    node.type = signature.result_type
+    node.buffer = None
+    node.history = history
+    node.epoch = epoch
+    node.cotangent = None
+    node.place = trace.place
+    nodes = trace.nodes
+    node.number = len(nodes)
+    trace.key += (signature.id, a.number, b.number, c.number)
+    nodes.append(node)
+    return node
+
+
+def record_node(trace: Trace, operator: Operator, operands: tuple[Node, ...], differentiable: bool = True) -> Node:
+    """Record an operation with the history that its operands give it. Of an operation of several results, the node of the
+    whole operation (see `results_of`). Infers the type on first use, and raises the user's error there."""
+    recording = differentiable and trace.grad_enabled
+    count = len(operands)
+    if count == 1:
+        (a,) = operands
+        signature = operator.by_one.get(a.type)
+        if signature is None:
+            signature = operator.signature(a.type)
+        history = True if recording and a.history is not None and not signature.detached else None
+        return record1(trace, signature, a, history)
+    if count == 2:
+        a, b = operands
+        try:
+            signature = operator.by_two[a.type][b.type]
+        except KeyError:
+            signature = operator.signature(a.type, b.type)
+        some = a.history is not None or b.history is not None
+        history = True if recording and some and not signature.detached else None
+        return record2(trace, signature, a, b, history)
+    if count == 3:
+        a, b, c = operands
+        signature = operator.by_many.get((a.type, b.type, c.type))
+        if signature is None:
+            signature = operator.signature(a.type, b.type, c.type)
+        some = a.history is not None or b.history is not None or c.history is not None
+        return record3(trace, signature, operands, True if some and recording and not signature.detached else None)  # type: ignore[arg-type]
+    types = tuple([operand.type for operand in operands])
+    signature = operator.by_many.get(types)
+    if signature is None:
+        signature = operator.signature(*types)
+    history = None
+    if recording and not signature.detached:
+        for operand in operands:
+            if operand.history is not None:
+                history = True
+                break
+    return record(trace, signature, operands, history)
+
+
 def leaf(type: TensorType, buffer: Any, history: Any = None) -> Node:
     """A value that holds data: memory, or a Python number that is a run-time argument (never part of the key)."""
     node = _new(Node)
@@ -232,37 +317,16 @@ result: Declaration = Declaration(
 )
 
 
-def is_differentiable(type: Type) -> bool:
-    """Whether gradients can flow to a value of this type: integers and bools have none."""
-    return isinstance(type, TupleType) or type.dtype.kind in "fc"
-
-
 class Recorder:
     """The builder of recorded values: emits into this thread's trace, without history (rules and passes use it)."""
 
     def emit(self, operator: Operator, operands: Sequence[Node]) -> Any:
         """Record; the node, or a tuple of result nodes for an operation of several results."""
-        types = tuple([operand.type for operand in operands])
-        signature = operator.by_many.get(types)
-        if signature is None:
-            signature = operator.signature(*types)
         trace = STATE.trace
-        history = self.history_of(trace, operands)
-        if history and not is_differentiable(signature.result_type):
-            history = None
-        node = record(trace, signature, tuple(operands), history)
+        node = record_node(trace, operator, tuple(operands))
         if type(node.type) is TupleType:
             return results_of(trace, node)
         return node
-
-    @staticmethod
-    def history_of(trace: Trace, operands: Sequence[Node]) -> Any:
-        """True when gradients are recorded and some operand has a history."""
-        if trace.grad_enabled:
-            for operand in operands:
-                if operand.history:
-                    return True
-        return None
 
     def constant(self, value: Any, like: Node) -> Node:
         """A rank-0 constant of `like`'s element type: part of the structure, unlike a scalar leaf."""
@@ -285,9 +349,25 @@ def results_of(trace: Trace, node: Node) -> tuple[Node, ...]:
     if signatures is None:
         count = len(node.type.types)
         signatures = _RESULTS[node.type] = [result.operator(index=i).signature(node.type) for i in range(count)]
-    history = node.history
-    kept = [history if is_differentiable(signature.result_type) else None for signature in signatures]
-    return tuple([record1(trace, s, node, own) for s, own in zip(signatures, kept, strict=True)])
+    history, operands, epoch, place = node.history, (node,), trace.epoch, trace.place
+    number = node.number
+    key, nodes = trace.key, trace.nodes
+    made = []
+    for signature in signatures:
+        one = _new(Node)
+        one.signature = signature
+        one.operands = operands
+        one.type = signature.result_type
+        one.buffer = None
+        one.history = None if signature.detached else history
+        one.epoch = epoch
+        one.cotangent = None
+        one.place = place
+        one.number = len(nodes)
+        key += (signature.id, number)
+        nodes.append(one)
+        made.append(one)
+    return tuple(made)
 
 
 RECORDER = Recorder()

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 from lazytorch import dtypes
+from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import arith, nn_loss, nn_normalization, nn_pooling, tensor
 from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects.conv import conv as convolution
-from lazytorch.ir.trace import STATE
+from lazytorch.ir.trace import STATE, record_node
 from lazytorch.ops.activations import log_softmax, softmax
 from lazytorch.ops.creation import one_hot
 from lazytorch.ops.recording import FUNCTIONS, apply, place, result
 from lazytorch.ops.sampling import dropout_mask
 from lazytorch.ops.unary import clamp
-from lazytorch.tensor import Tensor, from_array, record_node, value, wrap
+from lazytorch.tensor import Tensor, from_array, value, wrap
 
 __all__ = ["clamp", "log_softmax", "one_hot", "softmax"]
 
@@ -95,13 +97,17 @@ def cross_entropy(
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """log_softmax and negative log-likelihood of class numbers, or of class probabilities."""
+    x, y = value(input), value(target)
     kind = _reduction(size_average, reduce, reduction)
-    operands = [value(input), value(target)] + ([value(weight)] if weight is not None else [])
-    if target.dtype.kind == "f":
-        operator = nn_loss.cross_entropy_probabilities.operator(reduction=kind, label_smoothing=label_smoothing)
-    else:
-        operator = nn_loss.cross_entropy.operator(reduction=kind, ignore_index=ignore_index, label_smoothing=label_smoothing)
-    return apply(operator, *operands)
+    operator = _cross_entropy(y.type.dtype.kind == "f", kind, ignore_index, float(label_smoothing))
+    return apply(operator, x, y) if weight is None else apply(operator, x, y, value(weight))
+
+
+@cache
+def _cross_entropy(probabilities: bool, reduction: str, ignore_index: int, label_smoothing: float) -> Operator:
+    if probabilities:
+        return nn_loss.cross_entropy_probabilities.operator(reduction=reduction, label_smoothing=label_smoothing)
+    return nn_loss.cross_entropy.operator(reduction=reduction, ignore_index=ignore_index, label_smoothing=label_smoothing)
 
 
 def nll_loss(

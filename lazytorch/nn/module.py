@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lazytorch.dtypes import DType
 from lazytorch.ir.trace import STATE
 from lazytorch.printing import format_parameter
-from lazytorch.tensor import Accumulator, RemovableHandle, Tensor, default_dtype, own_node, realize
+from lazytorch.tensor import PACKAGE, Accumulator, RemovableHandle, Tensor, caller, default_dtype, own_node, realize
 
 
 class Parameter(Tensor):
@@ -65,6 +65,12 @@ class Module:
     """A part of a network: parameters, buffers, submodules and a forward function."""
 
     training: bool
+    _is_own = True
+    """Whether `forward` is the library's: then what it records belongs to the line that called the module."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls._is_own = getattr(cls.forward, "__module__", "").partition(".")[0] == PACKAGE
 
     if TYPE_CHECKING:
         # Parameters, buffers and submodules are attributes too.
@@ -86,16 +92,32 @@ class Module:
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         if not self._forward_hooks and not self._forward_pre_hooks:
-            return self.forward(*arguments, **keywords)
-        for pre in list(self._forward_pre_hooks.values()):
-            changed = pre(self, arguments)
-            if changed is not None:
-                arguments = changed if isinstance(changed, tuple) else (changed,)
-        out = self.forward(*arguments, **keywords)
-        for hook in list(self._forward_hooks.values()):
-            changed = hook(self, arguments, out)
-            out = out if changed is None else changed
-        return out
+            trace = STATE.trace
+            call = trace.call
+            if self._is_own is (call is not None):
+                return self.forward(*arguments, **keywords)
+            trace.call = caller() if call is None else None
+            try:
+                return self.forward(*arguments, **keywords)
+            finally:
+                trace.call = call
+        return self._call_with_hooks(arguments, keywords)
+
+    def _call_with_hooks(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        trace = STATE.trace
+        call, trace.call = trace.call, None  # hooks are the user's code
+        try:
+            for pre in list(self._forward_pre_hooks.values()):
+                changed = pre(self, arguments)
+                if changed is not None:
+                    arguments = changed if isinstance(changed, tuple) else (changed,)
+            out = self.forward(*arguments, **keywords)
+            for hook in list(self._forward_hooks.values()):
+                changed = hook(self, arguments, out)
+                out = out if changed is None else changed
+            return out
+        finally:
+            trace.call = call
 
     def __setattr__(self, name: str, entry: Any) -> None:
         attributes = self.__dict__

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import nn as ops
-from lazytorch.ir.trace import STATE
+from lazytorch.ir.trace import STATE, record_node
 from lazytorch.ops.recording import cast, dimension, place, result, torch_function
-from lazytorch.tensor import Tensor, record_node, value
+from lazytorch.tensor import Tensor, value
 
 
 @torch_function("softmax", out=False)

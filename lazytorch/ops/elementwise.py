@@ -10,7 +10,7 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, math
-from lazytorch.ir.trace import STATE, Node, record2
+from lazytorch.ir.trace import STATE, Node, record2, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import python_dtype, result_type
 from lazytorch.ops.recording import (
@@ -28,7 +28,7 @@ from lazytorch.ops.recording import (
     torch_function,
     write_into,
 )
-from lazytorch.tensor import Tensor, default_dtype, record_node, reread, value, wrap
+from lazytorch.tensor import Tensor, default_dtype, reread, value, wrap
 
 TENSOR_TYPES: set[type] = {Tensor}
 """Tensor and its subclasses: what the operators take the fast way for."""
@@ -45,7 +45,7 @@ class Binary:
     """A binary elementwise function: its operation, and how its operands' element types are promoted.
 
     rule: "promote" (common type), "true" (true division: integers become floating), "compare" (common type, result bool),
-    "bits" (no floating types).
+    "bits" (no floating types), "real" (only floating types).
     """
 
     def __init__(self, name: str, declaration: Declaration, rule: str = "promote", **attributes: Any) -> None:
@@ -60,6 +60,8 @@ class Binary:
         dtype = result_type(a.dtype, rank_a, b.dtype, rank_b)
         if self.rule == "true" and dtype.kind not in "fc":
             dtype = default_dtype()
+        if self.rule == "real" and dtype.kind != "f":
+            raise NotImplementedError(f"\"{self.name}_cpu\" not implemented for '{title(dtype)}'")
         if self.rule == "bits" and dtype.kind in "fc":
             raise RuntimeError(f"\"{self.name}_cpu\" not implemented for '{title(dtype)}'")
         if self.rule == "subtract" and a.dtype is dtypes.bool_ and b.dtype is dtypes.bool_:
@@ -192,6 +194,7 @@ AND, OR, XOR = (
 COMPARISONS = {name: Binary(name, arith.compare, "compare", predicate=name) for name in ("eq", "ne", "lt", "le", "gt", "ge")}
 MAXIMUM, MINIMUM = Binary("maximum", arith.maximum), Binary("minimum", arith.minimum)
 FMOD = Binary("fmod", arith.remainder)
+ATAN2, HYPOT = Binary("atan2", math.atan2, "true"), Binary("hypot", math.hypot, "real")
 
 for _name, _binary, _differentiable in (
     ("add", ADD, True),
@@ -208,11 +211,7 @@ for _name, _binary in COMPARISONS.items():
     define_operator(f"__{_name}__", _binary, False)
 
 
-def _hash(self: Tensor) -> int:
-    return id(self)
-
-
-attach("__hash__", _hash)
+attach("__hash__", object.__hash__)  # by identity: `==` compares elements
 
 
 def _scaled(other: Any, alpha: Any) -> Any:
@@ -374,6 +373,25 @@ def _binary_function(name: str, binary: Binary, *aliases: str, inplace: bool = T
 _binary_function("maximum", MAXIMUM, inplace=False)
 _binary_function("minimum", MINIMUM, inplace=False)
 _binary_function("fmod", FMOD)
+
+
+def _function_of_tensors(binary: Binary, *aliases: str) -> None:
+    """A binary function that takes no Python numbers."""
+    name = binary.name
+
+    def function(input: Tensor, other: Tensor) -> Tensor:
+        for position, (parameter, given) in enumerate((("input", input), ("other", other)), 1):
+            if not isinstance(given, Tensor):
+                kind = type(given).__name__
+                raise TypeError(f"{name}(): argument '{parameter}' (position {position}) must be Tensor, not {kind}")
+        return binary.call(input, other)
+
+    function.__name__, function.__doc__ = name, f"Elementwise: {binary.operator.declaration.documentation}."
+    torch_function(name, *aliases, inplace=True)(function)
+
+
+_function_of_tensors(ATAN2, "arctan2")
+_function_of_tensors(HYPOT)
 for _name, _binary in COMPARISONS.items():
     _binary_function(
         _name,

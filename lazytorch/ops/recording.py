@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration, Operator
 from lazytorch.ir.dialects import arith, tensor
-from lazytorch.ir.trace import STATE, Node, leaf
+from lazytorch.ir.trace import STATE, Node, leaf, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import python_dtype
-from lazytorch.tensor import Tensor, assign, caller, default_dtype, make_view, record_node, value, wrap
+from lazytorch.tensor import Tensor, assign, caller, default_dtype, make_view, value, wrap
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """The torch namespace: every function by name."""
@@ -34,7 +35,13 @@ def place() -> None:
 def number_leaf(number: Any, dtype: DType) -> Node:
     """A Python number as a run-time argument."""
     kind = dtype.kind
-    return leaf(TensorType(dtype, ()), float(number) if kind == "f" else bool(number) if kind == "b" else number)
+    return leaf(scalar_type(dtype), float(number) if kind == "f" else bool(number) if kind == "b" else number)
+
+
+@cache
+def scalar_type(dtype: DType) -> TensorType:
+    """The type of one number."""
+    return TensorType(dtype, ())
 
 
 def node_of(x: Any, dtype: DType | None = None) -> Node:
@@ -61,7 +68,7 @@ def emit(declaration: Declaration, *operands: Node, label: str = "", **attribute
 def apply(operator: Operator, *operands: Node) -> Tensor:
     """Record one operation for the user's line; its tensor."""
     trace = STATE.trace
-    trace.place = caller()
+    trace.place = trace.call or caller()
     return wrap(trace, record_node(trace, operator, operands))
 
 
@@ -122,7 +129,7 @@ def torch_function(
             if method:
                 setattr(Tensor, name, function)
             if inplace:
-                write = _in_place(function, name)
+                write = in_place(function, name)
                 setattr(Tensor, f"{name}_", write)
                 if f"{name}_" in WRITING_FUNCTIONS:
                     FUNCTIONS[f"{name}_"] = write
@@ -136,7 +143,9 @@ def attach(name: str, member: Any) -> None:
     setattr(Tensor, name, member)
 
 
-def _in_place(function: Callable[..., Any], name: str) -> Callable[..., Tensor]:
+def in_place(function: Callable[..., Any], name: str) -> Callable[..., Tensor]:
+    """The method `name_` of a function whose first parameter is the tensor."""
+
     def write(self: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
         return write_into(self, function(self, *arguments, **keywords), name)
 

@@ -9,7 +9,7 @@ from typing import Any
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Declaration, Trait
 from lazytorch.ir.dialects import arith, math, nn
-from lazytorch.ir.trace import STATE
+from lazytorch.ir.trace import STATE, record_node
 from lazytorch.ops.elementwise import ADD
 from lazytorch.ops.recording import (
     FUNCTIONS,
@@ -18,12 +18,13 @@ from lazytorch.ops.recording import (
     cast,
     emit,
     floating,
+    in_place,
     node_of,
     place,
     result,
     torch_function,
 )
-from lazytorch.tensor import Tensor, caller, record_node, value, wrap
+from lazytorch.tensor import Tensor, caller, value, wrap
 
 
 def _real_function(declaration: Declaration, *names: str, label: str = "") -> None:
@@ -54,12 +55,41 @@ for _declaration, _names in (
     (math.sin, ("sin",)),
     (math.cos, ("cos",)),
     (math.tan, ("tan",)),
+    (math.asin, ("asin", "arcsin")),
+    (math.acos, ("acos", "arccos")),
+    (math.atan, ("atan", "arctan")),
+    (math.sinh, ("sinh",)),
+    (math.cosh, ("cosh",)),
     (math.tanh, ("tanh",)),
+    (math.asinh, ("asinh", "arcsinh")),
+    (math.acosh, ("acosh", "arccosh")),
+    (math.atanh, ("atanh", "arctanh")),
     (math.erf, ("erf",)),
+    (math.erfc, ("erfc",)),
+    (math.lgamma, ("lgamma",)),
+    (math.digamma, ("digamma",)),
     (math.sigmoid, ("sigmoid",)),
     (arith.sqrt, ("sqrt",)),
 ):
     _real_function(_declaration, *_names)
+
+
+@torch_function("polygamma", method=False)
+def polygamma(n: int, input: Tensor) -> Tensor:
+    """The n-th derivative of digamma. Raises RuntimeError for negative n."""
+    if n < 0:
+        raise RuntimeError("polygamma(n, x) does not support negative n.")
+    if n == 0:
+        return FUNCTIONS["digamma"](input)
+    return apply(math.polygamma.operator(n=n), cast(value(input), floating(input)))
+
+
+def _polygamma_method(self: Tensor, n: int) -> Tensor:
+    return polygamma(n, self)
+
+
+attach("polygamma", _polygamma_method)
+attach("polygamma_", in_place(_polygamma_method, "polygamma"))
 
 
 def _whole_function(declaration: Declaration, *names: str) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import cache, lru_cache
+from math import copysign
 from typing import Any
 
 from lazytorch.autograd.modes import enable_grad
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import optim
-from lazytorch.ir.trace import STATE, Node, record, results_of
+from lazytorch.ir.trace import STATE, Node, record_node, results_of
 from lazytorch.ops.recording import FUNCTIONS, number_leaf, place
-from lazytorch.tensor import Tensor, assign, value, wrap
+from lazytorch.tensor import Tensor, assign_fresh, value, wrap
 
 
 class Optimizer:
@@ -65,16 +67,18 @@ class Optimizer:
         try:
             for group in self.param_groups:
                 ready = [p for p in group["params"] if p.grad is not None]
-                by_kind: dict[tuple[DType, bool], list[Tensor]] = {}
-                for parameter in ready:
-                    by_kind.setdefault((parameter.dtype, parameter in self.state), []).append(parameter)
-                for (dtype, started), members in by_kind.items():
+                kinds = {(p._node.type.dtype, p in self.state) for p in ready}
+                for dtype, started in kinds:
+                    members = ready
+                    if len(kinds) > 1:
+                        members = [p for p in ready if (p._node.type.dtype, p in self.state) == (dtype, started)]
                     self._update(group, members, dtype, started)
         finally:
             trace.grad_enabled = before
         return loss
 
     def _update(self, group: dict[str, Any], members: list[Tensor], dtype: DType, started: bool) -> None:
+        """Record one step of parameters of one element type, all of them with a state or all without."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -105,12 +109,27 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def _record(operator: Operator, scalars: list[float], dtype: DType, lists: list[list[Node]]) -> tuple[Node, ...]:
+def _record(operator: Operator, scalars: list[float], dtype: DType, operands: list[Node]) -> tuple[Node, ...]:
     """Record one step over all parameters; its results."""
     trace = STATE.trace
-    operands = tuple([number_leaf(x, dtype) for x in scalars] + [node for nodes in lists for node in nodes])
-    signature = operator.signature(*[operand.type for operand in operands])
-    return results_of(trace, record(trace, signature, operands, None))
+    return results_of(
+        trace, record_node(trace, operator, (*[_number(x, copysign(1.0, x), dtype) for x in scalars], *operands))
+    )
+
+
+@lru_cache(64)
+def _number(x: float, sign: float, dtype: DType) -> Node:
+    """A run-time argument, the same one as long as its value (0.0 or -0.0, too) stays: most of them never change."""
+    return number_leaf(x, dtype)
+
+
+def _values(tensors: Iterable[Tensor]) -> list[Node]:
+    """The tensors' present values."""
+    return [t._node if t._base is None else value(t) for t in tensors]
+
+
+def _gradients(members: list[Tensor]) -> list[Node]:
+    return _values([p.grad for p in members if p.grad is not None])
 
 
 class SGD(Optimizer):
@@ -142,24 +161,28 @@ class SGD(Optimizer):
     def _update(self, group: dict[str, Any], members: list[Tensor], dtype: DType, started: bool) -> None:
         momentum, decay = float(group["momentum"]), float(group["weight_decay"])
         scalars = [-float(group["lr"]), momentum, 1.0 - float(group["dampening"]), decay]
-        count = len(members)
-        parameters = [value(p) for p in members]
-        gradients = [value(p.grad) for p in members if p.grad is not None]
-        common = {"count": count, "nesterov": group["nesterov"], "decay": decay != 0, "maximize": group["maximize"]}
-        if momentum and not started:
-            made = _record(optim.sgd_first.operator(**common), scalars, dtype, [parameters, gradients])
-            for p, node in zip(members, made[count:], strict=True):
-                self.state[p] = {"momentum_buffer": wrap(STATE.trace, node)}
-        elif momentum:
+        count, trace = len(members), STATE.trace
+        first = bool(momentum) and not started
+        operator = _sgd(first, count, bool(group["nesterov"]), bool(momentum), decay != 0, bool(group["maximize"]))
+        operands = _values(members) + _gradients(members)
+        buffers: list[Tensor] = []
+        if momentum and started:
             buffers = [self.state[p]["momentum_buffer"] for p in members]
-            operator = optim.sgd.operator(momentum=True, **common)
-            made = _record(operator, scalars, dtype, [parameters, gradients, [value(b) for b in buffers]])
-            for buffer, node in zip(buffers, made[count:], strict=True):
-                assign(buffer, node)
-        else:
-            made = _record(optim.sgd.operator(momentum=False, **common), scalars, dtype, [parameters, gradients])
+            operands += _values(buffers)
+        made = _record(operator, scalars, dtype, operands)
         for p, node in zip(members, made, strict=False):
-            assign(p, node)
+            assign_fresh(trace, p, node)
+        for buffer, node in zip(buffers, made[count:], strict=True) if buffers else ():
+            assign_fresh(trace, buffer, node)
+        if first:
+            for p, node in zip(members, made[count:], strict=True):
+                self.state[p] = {"momentum_buffer": wrap(trace, node)}
+
+
+@cache
+def _sgd(first: bool, count: int, nesterov: bool, momentum: bool, decay: bool, maximize: bool) -> Operator:
+    common: dict[str, Any] = {"count": count, "nesterov": nesterov, "decay": decay, "maximize": maximize}
+    return optim.sgd_first.operator(**common) if first else optim.sgd.operator(momentum=momentum, **common)
 
 
 class Adam(Optimizer):
@@ -210,16 +233,17 @@ class Adam(Optimizer):
         shrink = 1 - lr * decay if self.decoupled else decay
         scalars = [1 - beta1, beta2, 1 - beta2, -size, root, float(group["eps"]), shrink]
         kind = ("decoupled" if self.decoupled else "gradient") if decay else ""
-        count = len(members)
-        operator = optim.adam.operator(count=count, decay=kind, amsgrad=group["amsgrad"], maximize=group["maximize"])
-        states = [[self.state[p][name] for p in members] for name in names]
-        lists = [[value(p) for p in members], [value(p.grad) for p in members if p.grad is not None]]
-        made = _record(operator, scalars, dtype, lists + [[value(s) for s in kept] for kept in states])
-        for p, node in zip(members, made, strict=False):
-            assign(p, node)
-        for number, kept in enumerate(states, 1):
-            for state, node in zip(kept, made[number * count :], strict=False):
-                assign(state, node)
+        operator = _adam(len(members), kind, bool(group["amsgrad"]), bool(group["maximize"]))
+        states = [self.state[p][name] for name in names for p in members]
+        made = _record(operator, scalars, dtype, _values(members) + _gradients(members) + _values(states))
+        trace = STATE.trace
+        for tensor, node in zip([*members, *states], made, strict=True):
+            assign_fresh(trace, tensor, node)
+
+
+@cache
+def _adam(count: int, decay: str, amsgrad: bool, maximize: bool) -> Operator:
+    return optim.adam.operator(count=count, decay=decay, amsgrad=amsgrad, maximize=maximize)
 
 
 class AdamW(Adam):

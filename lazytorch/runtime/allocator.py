@@ -22,7 +22,8 @@ ALIGNMENT = 64
 
 _SMALLEST_SHIFT = 6  # sizes are multiples of 1 << 6 = ALIGNMENT
 _PAGE = 4096
-_PAGE_ALIGNED_FROM = 16 * _PAGE
+LARGE = 16 * _PAGE
+"""Bytes from which blocks are counted one by one, begin at a page, and may go back to the system."""
 _MOST_REQUESTS = 4096
 _HUGE_PAGE = 2 * 1024 * 1024
 _MADV_HUGEPAGE = 14
@@ -30,18 +31,12 @@ _MADV_HUGEPAGE = 14
 
 @dataclass(frozen=True)
 class AllocatorStatistics:
-    """Bytes in use, bytes held (in use or idle), the most that was in use, and how requests were served."""
+    """Bytes in use, bytes held (in use or idle), the most that was held, and how many blocks came from the system."""
 
     allocated_bytes: int
     reserved_bytes: int
-    peak_allocated_bytes: int
-    hits: int
+    peak_reserved_bytes: int
     misses: int
-
-    @property
-    def requests(self) -> int:
-        """All allocations so far."""
-        return self.hits + self.misses
 
 
 class Allocator:
@@ -49,16 +44,15 @@ class Allocator:
 
     __slots__ = (
         "_aligned_alloc",
-        "_allocated",
         "_free",
         "_free_lists",
-        "_hits",
+        "_idle_large",
         "_idle_limit",
         "_madvise",
         "_misses",
         "_peak",
-        "_requests",
         "_reserved",
+        "small",
     )
 
     def __init__(self, idle_limit: int) -> None:
@@ -73,41 +67,38 @@ class Allocator:
         self._madvise = library.madvise
         self._madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
         self._free_lists: dict[int, list[int]] = {}
-        self._requests: dict[int, tuple[int, list[int]]] = {}
+        self.small: dict[int, list[int]] = {}
+        """Idle blocks by requested size, for sizes below LARGE: who finds one here may take it (runtime.Buffer does, many
+        times per step), and must bring it back here or to `release`."""
         self._idle_limit = idle_limit
-        self._allocated = self._reserved = self._peak = self._hits = self._misses = 0
+        self._reserved = self._idle_large = self._peak = self._misses = 0
 
     def allocate(self, nbytes: int) -> int:
         """The address of a block of at least `nbytes` bytes, whose contents are undefined.
 
         Raises OutOfMemoryError, with torch's message, when the system has no memory for it.
         """
-        try:
-            size, free = self._requests[nbytes]
-        except KeyError:
-            size, free = self._request(nbytes)
+        size = block_size(nbytes)
+        free = self._list(size, nbytes)
         try:
             address = free.pop()
-            self._hits += 1
         except IndexError:
-            address = self._reserve(size, nbytes)
-        self._allocated += size
-        if self._allocated > self._peak:
-            self._peak = self._allocated
+            return self._reserve(size, nbytes)
+        if size >= LARGE:
+            self._idle_large -= size
         return address
 
     def release(self, address: int, nbytes: int) -> None:
         """Take back the block that `allocate(nbytes)` returned."""
-        try:
-            size, free = self._requests[nbytes]
-        except KeyError:
-            size, free = self._request(nbytes)
-        self._allocated -= size
-        if size >= _PAGE_ALIGNED_FROM and self._reserved - self._allocated > self._idle_limit:
+        size = block_size(nbytes)
+        if size < LARGE:
+            self._list(size, nbytes).append(address)
+        elif self._idle_large + size > self._idle_limit:
             self._reserved -= size
             self._free(address)
         else:
-            free.append(address)
+            self._idle_large += size
+            self._list(size, nbytes).append(address)
 
     def empty_cache(self) -> None:
         """Give all idle blocks back to the system."""
@@ -118,29 +109,33 @@ class Allocator:
                 except IndexError:  # another thread took the last one
                     break
                 self._reserved -= size
+                if size >= LARGE:
+                    self._idle_large -= size
                 self._free(address)
 
     def statistics(self) -> AllocatorStatistics:
         """The counts up to now."""
-        return AllocatorStatistics(self._allocated, self._reserved, self._peak, self._hits, self._misses)
+        idle = sum(size * len(addresses) for size, addresses in list(self._free_lists.items()))
+        return AllocatorStatistics(self._reserved - idle, self._reserved, self._peak, self._misses)
 
     def reset_peak(self) -> None:
-        """Count `peak_allocated_bytes` from what is in use now."""
-        self._peak = self._allocated
+        """Count `peak_reserved_bytes` from what is held now."""
+        self._peak = self._reserved
 
-    def _request(self, nbytes: int) -> tuple[int, list[int]]:
-        """The block size for a request and that size's free list, remembered: programs ask for the same sizes again."""
-        if len(self._requests) >= _MOST_REQUESTS:
-            self._requests.clear()
-        size = block_size(nbytes)
-        request = self._requests[nbytes] = (size, self._free_lists.setdefault(size, []))
-        return request
+    def _list(self, size: int, nbytes: int) -> list[int]:
+        """The idle blocks of a size, remembered by request where it is small: programs ask for the same sizes again."""
+        free = self._free_lists.setdefault(size, [])
+        if size < LARGE:
+            if len(self.small) >= _MOST_REQUESTS:
+                self.small.clear()
+            self.small[nbytes] = free
+        return free
 
     def _reserve(self, size: int, nbytes: int) -> int:
         """A block of `size` bytes from the system; `nbytes`, what was asked for, is for the message."""
         if size >= _HUGE_PAGE:
             alignment = _HUGE_PAGE
-        elif size >= _PAGE_ALIGNED_FROM:
+        elif size >= LARGE:
             alignment = _PAGE
         else:
             alignment = ALIGNMENT
@@ -157,6 +152,7 @@ class Allocator:
             self._madvise(address, size, _MADV_HUGEPAGE)  # advice: nothing is lost where the system does not take it
         self._misses += 1
         self._reserved += size
+        self._peak = max(self._peak, self._reserved)
         return address
 
     def _system_block(self, alignment: int, size: int) -> int | None:

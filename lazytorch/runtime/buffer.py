@@ -23,20 +23,28 @@ class Buffer:
 
     __slots__ = ("__weakref__", "nbytes", "owner", "ptr", "shared")
 
-    def __init__(self, nbytes: int) -> None:
+    def __init__(self, nbytes: int, _small: dict[int, list[int]] = ALLOCATOR.small) -> None:
         self.owner: object = self  # nothing to give back yet, should the allocation fail
-        self.ptr = ALLOCATOR.allocate(nbytes)
+        try:
+            self.ptr = _small[nbytes].pop()
+        except (KeyError, IndexError):
+            self.ptr = ALLOCATOR.allocate(nbytes)
         self.nbytes = nbytes
         self.owner = None
         self.shared = False
 
     def __del__(
         self,
+        _small: dict[int, list[int]] = ALLOCATOR.small,
         _release: Callable[[int, int], None] = ALLOCATOR.release,
         _finalizing: Callable[[], bool] = sys.is_finalizing,
     ) -> None:
-        if self.owner is None and not _finalizing():
-            _release(self.ptr, self.nbytes)
+        if self.owner is None:
+            free = _small.get(self.nbytes)
+            if free is not None:
+                free.append(self.ptr)
+            elif not _finalizing():
+                _release(self.ptr, self.nbytes)
 
     @classmethod
     def from_numpy(cls, array: npt.NDArray[Any]) -> Self:

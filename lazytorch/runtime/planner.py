@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from lazytorch.codegen.expression import pull, tensor_type
 from lazytorch.codegen.fusion import fuse
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Status, Table
 from lazytorch.codegen.schedules import schedule
 from lazytorch.codegen.target import Target, current_target
+from lazytorch.codegen.views import contiguous
 from lazytorch.config import config
 from lazytorch.errors import CompileError
 from lazytorch.ir.capture import capture
@@ -25,7 +27,7 @@ from lazytorch.ir.types import TensorType
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.kernels import kernel_address, kernel_text
 from lazytorch.runtime.memory_plan import Lifetime, plan_arena
-from lazytorch.runtime.program import Program, Stages
+from lazytorch.runtime.program import Donation, Program, Stages
 from lazytorch.runtime.runner import STATUS, BindingAddress, HostFunction, NativeProgram, Patch, Step
 from lazytorch.runtime.statistics import STATISTICS
 from lazytorch.runtime.thread_count import get_num_threads
@@ -43,7 +45,7 @@ def plan(nodes: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[int], 
     recorded = print_ir(func, locations=True) if config.dump else ""
     PassManager(PIPELINE).run_on_func(func)
     simplified = print_ir(func, locations=True) if config.dump else ""
-    layout = _Layout(func, leaves)
+    layout = _Layout(func, nodes, leaves)
     fuse(func, config.fuse)
     context = ScheduleContext(current_target(), get_num_threads())
     launches: list[Launch] = []
@@ -91,8 +93,9 @@ def _entry(launch: Launch, target: Target) -> tuple[int | HostFunction, object]:
 class _Layout:
     """Decides for every value of a function where it lives: leaf, result buffer, or arena offset."""
 
-    def __init__(self, func: Operation, leaves: Sequence[Node]) -> None:
+    def __init__(self, func: Operation, nodes: Sequence[Node], leaves: Sequence[Node]) -> None:
         block = func.region.block
+        self.nodes = nodes
         self.func = func
         self.leaves = leaves
         self.roots: dict[Value, Value] = {}
@@ -178,6 +181,7 @@ class _Layout:
         native = NativeProgram(steps, formats, constants, keep) if steps else None
         return Program(
             native=native,
+            donations=self._donations(),
             results=self._results(),
             sizes=[max(_nbytes(value), 1) for value in self.new],
             arena_bytes=self.arena_bytes,
@@ -236,6 +240,43 @@ class _Layout:
         patches.append(Patch(position, binding, slot.offset))
         return 0
 
+    def _donations(self) -> list[Donation]:
+        """Results that may be written over the leaf they replace: one kernel reads the leaf last, element by element where
+        it writes the result, so each element is read before it is overwritten."""
+        uses = self._recorded_uses()
+        out = []
+        taken: set[int] = set()
+        for kernel in self.func.region.block:
+            if kernel.declaration is not fused.kernel or kernel.attributes.schedule != "map":
+                continue
+            for value in kernel.results:
+                position = self.binding.get(value, -1) - len(self.leaf_numbers)
+                if not 0 <= position < len(self.new):
+                    continue
+                for operand in kernel.operands:
+                    number = self.argument_of.get(operand)
+                    if number is None or number in taken or number in self.returned or operand.type is not value.type:
+                        continue
+                    if (
+                        self._holds_memory(number)
+                        and self.last[operand] == self.first[value]
+                        and _read_in_place(kernel, operand)
+                    ):
+                        taken.add(number)
+                        out.append(Donation(number, position, uses[number], self.first[value]))
+                        break
+        return out
+
+    def _recorded_uses(self) -> list[int]:
+        """How often each leaf is an operand of the recorded operations."""
+        uses = [0] * len(self.leaves)
+        numbers = {id(leaf): number for number, leaf in enumerate(self.leaves)}
+        for operands in {id(node.operands): node.operands for node in self.nodes}.values():
+            for operand in operands:
+                if id(operand) in numbers:
+                    uses[numbers[id(operand)]] += 1
+        return uses
+
     def _results(self) -> list[tuple[str, int]]:
         out: list[tuple[str, int]] = []
         produced = iter(self.func.region.block.terminator.operands)
@@ -250,6 +291,16 @@ class _Layout:
             else:
                 out.append(("new", self.binding[root] - base))
         return out
+
+
+def _read_in_place(kernel: Operation, operand: Value) -> bool:
+    """Whether a map kernel reads an operand at the very element that it computes, and nowhere else."""
+    block = kernel.region.block
+    yielded = list(dict.fromkeys(block.terminator.operands))
+    shape = tensor_type(yielded[0]).shape
+    inside = [argument for argument, value in zip(block.arguments, kernel.operands, strict=True) if value is operand]
+    leaves = [leaf for leaf in pull(yielded, shape).leaves if leaf.value in inside]
+    return all(leaf.access == contiguous(shape) for leaf in leaves)
 
 
 def _nbytes(value: Value) -> int:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from sys import getrefcount
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lazytorch.codegen.launch import Launch
+from lazytorch.dtypes import float32
 from lazytorch.ir.core import Operation
 from lazytorch.ir.location import Location
-from lazytorch.ir.trace import Node
+from lazytorch.ir.trace import Node, leaf
+from lazytorch.ir.types import TensorType
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.runner import NativeProgram
 from lazytorch.runtime.statistics import STATISTICS
@@ -27,7 +30,17 @@ class Stages:
     launches: Sequence[Launch] = ()
 
 
-@dataclass
+class Donation(NamedTuple):
+    """The result buffer `position` may be the memory of leaf `leaf`, if only `uses` recorded operands refer to it; step
+    `step` writes it."""
+
+    leaf: int
+    position: int
+    uses: int
+    step: int
+
+
+@dataclass(eq=False)
 class Program:
     """What a key of the program cache leads to.
 
@@ -45,12 +58,21 @@ class Program:
     leaf_numbers: Sequence[int]
     saved: Sequence[int] = ()
     locations: Sequence[Location] = ()
+    donations: Sequence[Donation] = ()
     flops: int = 0
     stages: Stages = field(default_factory=Stages)
 
-    def run(self, leaves: Sequence[Node], outputs: Sequence[Node]) -> None:
-        """Compute, and give every output its buffer. Raises IndexError for an index found out of range."""
-        buffers = [Buffer(size) for size in self.sizes]
+    def run(self, leaves: Sequence[Node], outputs: Sequence[Node], replaced: Sequence[Node] = ()) -> None:
+        """Compute, and give every output its buffer. Raises IndexError for an index found out of range.
+
+        replaced: leaves whose tensors get a new value by this run. Where nobody else refers to one, its memory becomes the
+        new value's, and the leaf has none any more.
+        """
+        donated = self._donated(leaves, replaced) if replaced and self.donations else {}
+        if donated:
+            buffers = [donated.get(position) or Buffer(size) for position, size in enumerate(self.sizes)]
+        else:
+            buffers = [Buffer(size) for size in self.sizes]
         native = self.native
         if native is not None:
             values = []
@@ -62,15 +84,35 @@ class Program:
                 arena = Buffer(self.arena_bytes)
                 values.append(arena.ptr)
             if native.run(*values):
-                self._raise()
+                self._raise(leaves, outputs, donated)
             STATISTICS.flops += self.flops
         for node, (kind, number) in zip(outputs, self.results, strict=True):
             node.buffer = buffers[number] if kind == "new" else _leaf_buffer(leaves[number])
+        if donated:
+            for donation in self.donations:
+                if donation.position in donated:
+                    leaves[donation.leaf].buffer = None
 
-    def _raise(self) -> None:
+    def _donated(self, leaves: Sequence[Node], replaced: Sequence[Node]) -> dict[int, Buffer]:
+        """By position, the leaves' buffers that results of this run may overwrite."""
+        old = set(map(id, replaced))
+        given = {}
+        for number, position, uses, _ in self.donations:
+            node = leaves[number]
+            unheld = id(node) in old and _references(leaves, number) == (_OWN_LEAF + uses + 1, _OWN_BUFFER)
+            if unheld and not node.buffer.shared:
+                given[position] = node.buffer
+        return given
+
+    def _raise(self, leaves: Sequence[Node], outputs: Sequence[Node], donated: dict[int, Buffer]) -> None:
         assert self.native is not None
         failure = self.native.failure
         assert failure is not None
+        for donation in self.donations:
+            if donation.position in donated and donation.step <= failure.step:
+                # Already written: the old value is gone, the new one is there.
+                outputs[self.results.index(("new", donation.position))].buffer = donated[donation.position]
+                leaves[donation.leaf].buffer = None
         location = self.locations[failure.step]
         raise IndexError(
             f"index {failure.first} is out of bounds for dimension 0 with size {failure.second}"
@@ -78,13 +120,33 @@ class Program:
         )
 
 
-def _leaf_buffer(leaf: Node) -> Any:
-    """The memory of a leaf that is itself a result: shared, unless somebody else may write to it."""
+def _references(leaves: Sequence[Any], number: int) -> tuple[int, int]:
+    """How many references there are to a leaf and to its buffer, the ones of this function included."""
+    leaf = leaves[number]
     buffer = leaf.buffer
+    return getrefcount(leaf), getrefcount(buffer)
+
+
+def _calibrate() -> tuple[int, int]:
+    """The references to a leaf that only the trace's leaves and updates and the list of replaced leaves hold, and to its
+    buffer, in this interpreter."""
+    leaves = [leaf(TensorType(float32, ()), object())]
+    holders = {None: leaves[0]}, [leaves[0]]
+    counts = _references(leaves, 0)
+    del holders
+    return counts
+
+
+_OWN_LEAF, _OWN_BUFFER = _calibrate()
+
+
+def _leaf_buffer(node: Node) -> Any:
+    """The memory of a leaf that is itself a result: shared, unless somebody else may write to it."""
+    buffer = node.buffer
     if type(buffer) is Buffer and not buffer.shared:
         return buffer
-    dtype, shape = leaf.type.dtype.numpy, leaf.type.shape
-    copy = Buffer(max(leaf.type.nbytes, 1))
+    dtype, shape = node.type.dtype.numpy, node.type.shape
+    copy = Buffer(max(node.type.nbytes, 1))
     source = buffer.numpy(dtype, shape) if type(buffer) is Buffer else np.asarray(buffer, dtype)
     copy.numpy(dtype, shape)[...] = source
     return copy

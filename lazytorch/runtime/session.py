@@ -66,9 +66,11 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
     outputs += held_outputs(trace)
     outputs = [node for node in dict.fromkeys(outputs) if node.buffer is None]
     try:
-        _run(trace, outputs, cause)
+        # A history that is kept needs the old values later.
+        kept = any(node.history is True for node in outputs)
+        _run(trace, outputs, [] if kept else list(updates.values()), cause)
         for tensor, old in updates.items():
-            if old.buffer.shared:
+            if old.buffer is not None and old.buffer.shared:
                 _write_back(old, tensor._node)
         for node in outputs:
             if node.history is not True:
@@ -84,7 +86,7 @@ def _write_back(old: Node, new: Node) -> None:
     new.buffer = old.buffer
 
 
-def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
+def _run(trace: Trace, outputs: list[Node], replaced: list[Node], cause: str) -> None:
     epoch = trace.epoch
     for node in outputs:
         if node.epoch is not epoch:
@@ -116,7 +118,7 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
         program.run(trace.leaves, outputs)
         check(trace, outputs, expected)
     else:
-        program.run(trace.leaves, outputs)
+        program.run(trace.leaves, outputs, replaced)
 
 
 def _report(trace: Trace, cause: str, planned: bool) -> None:

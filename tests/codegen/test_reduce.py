@@ -45,3 +45,8 @@ def test_a_value_that_reads_its_sibling_through_views_is_not_computed_with_it() 
     want = np.arange(16.0).reshape(4, 4).T + 1
     assert both[0] == want.tolist()
     assert both[1] == (want.reshape(-1)[::-1].reshape(4, 4).T * 2).tolist()
+
+
+def test_dimensions_of_size_one_may_lie_anywhere_among_the_reduced_ones() -> None:
+    x = np.arange(120.0, dtype=np.float32).reshape(1, 4, 5, 6)
+    assert torch.tensor(x).sum((0, 2, 3)).tolist() == x.sum((0, 2, 3)).tolist()

@@ -71,3 +71,36 @@ def test_dump_shows_the_users_line_at_every_stage() -> None:
     assert "vfmadd" in torch.dump(y, stage="asm")
     with pytest.raises(ValueError, match="graph, tensor"):
         torch.dump(y, stage="nonsense")
+
+
+def test_an_update_of_storage_that_nobody_else_holds_happens_in_place() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(8, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    addresses = set()
+    for _ in range(5):
+        optimizer.zero_grad()
+        model(torch.ones(3, 8)).square().sum().backward()
+        optimizer.step()
+        model.weight.realize()
+        addresses.add(model.weight.data_ptr())
+    assert len(addresses) == 1
+
+
+def test_memory_that_somebody_else_holds_is_not_overwritten() -> None:
+    x = torch.ones(4)
+    same_memory = torch.nn.Parameter(x, requires_grad=False)
+    y = torch.ones(4).realize()
+    before = y + 10  # recorded before the write: sees the old elements
+    x += 1
+    y += 1
+    assert (x + y).tolist() == [4.0] * 4
+    assert before.tolist() == [11.0] * 4
+    kept = torch.ones(4, requires_grad=True)
+    weight = torch.full((4,), 3.0)
+    product = kept * weight
+    weight += 1
+    weight.realize()
+    product.sum().backward()
+    assert kept.grad.tolist() == [3.0] * 4
+    assert same_memory.shape == (4,)

@@ -130,9 +130,8 @@ def _strided_load(f: FunctionEmitter, op: Operation) -> None:
 @lowering(loop.gather_load)
 def _gather_load(f: FunctionEmitter, op: Operation) -> None:
     buffer, index, mask = op.operands
-    lanes = lanes_of(index.type)
     element = memory_element(buffer.type.dtype)
-    places = f.op(f"getelementptr {element}, ptr {f[buffer]}, <{lanes} x i64> {f[index]}")
+    places = f.op(f"getelementptr {element}, ptr {f[buffer]}, {f.typed(index)}")
     _gather(f, op, places, mask)
 
 
@@ -231,6 +230,13 @@ def _mask(f: FunctionEmitter, op: Operation) -> None:
     lanes = op.attributes.lanes
     limit = _splat(f, f.op(f"trunc i64 {_clamped(f, f[op.operands[0]], lanes)} to i32"), "i32", lanes)
     f.set(op, f"icmp slt <{lanes} x i32> {_lane_numbers(lanes, 'i32')}, {limit}")
+
+
+@lowering(loop.any_)
+def _any(f: FunctionEmitter, op: Operation) -> None:
+    flags = op.operands[0]
+    text = llvm_type(flags.type)
+    f.names[op.result] = f.intrinsic(f"llvm.vector.reduce.or.v{lanes_of(flags.type)}i1", "i1", [(text, f[flags])])
 
 
 def _clamped(f: FunctionEmitter, name: str, lanes: int) -> str:

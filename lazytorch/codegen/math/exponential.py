@@ -1,7 +1,7 @@
-"""exp, expm1, exp2, log, log1p, log2, log10, pow.
+"""exp, exp2, expm1 and what is made of them: sigmoid, tanh, sinh, cosh.
 
-float32 exp: Cody-Waite reduction and a degree 6 polynomial (shared notes of the project, 0.84 ULP). float64: reduction and
-the Taylor polynomial of degree 13; logarithms after fdlibm (e_log.c, Sun Microsystems 1993).
+x = n ln 2 + r with |r| <= ln(2) / 2 (Cody and Waite), and exp(r) = 1 + r + r² P(r). The polynomials of this package are
+minimax fits (Remez) of the remaining factor to relative accuracy, rounded to the element type.
 """
 
 from __future__ import annotations
@@ -9,176 +9,199 @@ from __future__ import annotations
 import math as python_math
 
 from lazytorch import dtypes
-from lazytorch.codegen.math.expansion import expansion, like, polynomial, power_of_two, scaled
+from lazytorch.codegen.math.expansion import (
+    clamped,
+    expansion,
+    like,
+    nearest,
+    polynomial,
+    power_of_two,
+    scaled,
+    where,
+)
+from lazytorch.codegen.math.pairs import Pair, fast_two_sum, quotient, two_sum
 from lazytorch.ir.core import Value
 from lazytorch.ir.dialects import arith, math
 
 F32, F64 = dtypes.float32, dtypes.float64
-INFINITY = float("inf")
-NAN = float("nan")
-LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
-TAYLOR = [1.0 / python_math.factorial(n) for n in range(13, 1, -1)]
+LN2 = {
+    F32: (0.693145752, 1.42860677e-6),
+    F64: (6.93147180369123816490e-01, 1.90821492927058770002e-10),
+}
+"""ln 2 as a high part with trailing zero bits, so that n times it is exact, and the rest."""
+EXP = {
+    F32: [0.0013814651, 0.008368717, 0.041668385, 0.16666521, 0.49999994],
+    F64: [
+        2.0875334942250435e-09,
+        2.5108978678249592e-08,
+        2.7557402612367366e-07,
+        2.7557244374758383e-06,
+        2.480158717259394e-05,
+        1.9841269885965303e-04,
+        1.3888888888962331e-03,
+        8.333333333321691e-03,
+        4.166666666666651e-02,
+        0.16666666666666677,
+        0.5,
+    ],
+}
+"""(exp(r) - 1 - r) / r²"""
+EXP2_F32 = [0.00015353374, 0.0013398874, 0.009618437, 0.055503324, 0.24022648, 0.6931472]
+"""(2**r - 1) / r for |r| <= 1/2"""
+SMALLEST = {F32: -104.5, F64: -746.0}
+"""Below, exp is 0."""
+LARGEST = {F32: 90.0, F64: 712.0}
+"""Above, exp and half of it are infinite."""
 
 
-def _clamped(x: Value, low: float, high: float) -> Value:
-    """x in [low, high]; a nan stays."""
-    x = arith.select(arith.compare(x, high, predicate="gt"), like(x, high), x)
-    value: Value = arith.select(arith.compare(x, low, predicate="lt"), like(x, low), x)
+def _reduced(x: Value) -> tuple[Value, Value, Value]:
+    """The integer n, r with x = n ln 2 + r, and r² P(r)."""
+    dtype = x.type.dtype
+    high, low = LN2[dtype]
+    n, whole = nearest(x, 1.0 / python_math.log(2.0))
+    minus = arith.neg(n)
+    r = arith.fma(minus, like(x, high), x)
+    r = arith.fma(minus, like(x, low), r)
+    return whole, r, arith.mul(arith.mul(r, r), polynomial(r, EXP[dtype]))
+
+
+def exp_within(x: Value) -> Value:
+    """e**x of a number whose result is known to be normal (or nan)."""
+    whole, r, tail = _reduced(x)
+    value: Value = arith.mul(arith.add(arith.add(tail, r), 1.0), power_of_two(whole, x.type.dtype))
     return value
 
 
-@expansion(math.exp, F32)
-def exp_f32(x: Value) -> Value:
+def _exp(x: Value, halvings: int = 0) -> Value:
+    """exp(x) / 2**halvings"""
+    dtype = x.type.dtype
+    whole, r, tail = _reduced(clamped(x, SMALLEST[dtype], LARGEST[dtype]))
+    whole = arith.sub(whole, halvings) if halvings else whole
+    return scaled(arith.add(arith.add(tail, r), 1.0), whole)
+
+
+@expansion(math.exp, F32, F64)
+def exp(x: Value) -> Value:
     """e**x; overflow gives inf, underflow goes through the subnormals."""
-    inside = _clamped(x, -104.5, 89.0)
-    n = arith.round_even(arith.mul(inside, 1.44269504))
-    r = arith.fma(n, like(x, -0.693145752), inside)
-    r = arith.fma(n, like(x, -1.42860677e-6), r)
-    p = polynomial(r, [1.37805939e-3, 8.37312452e-3, 4.16695364e-2, 1.66664720e-1, 4.99999851e-1, 1.0, 1.0])
-    return scaled(p, _whole(n))
+    return _exp(x)
 
 
-def _whole(n: Value) -> Value:
-    """n, or 0 where it is nan: an exponent has to be a number."""
-    value: Value = arith.select(arith.compare(n, n, predicate="eq"), n, like(n, 0.0))
+def exp_of_pair(x: Pair) -> Value:
+    """e**(high + low) of float64 within 0.6 ULP; the low part counts only while the high one is in range."""
+    high, low = x
+    low = where(arith.abs_(high), "lt", 1000.0, low, 0.0)
+    high = clamped(high, SMALLEST[F64], LARGEST[F64])
+    n, whole = nearest(high, 1.0 / python_math.log(2.0))
+    minus = arith.neg(n)
+    first = arith.fma(minus, like(high, LN2[F64][0]), high)
+    r, r_low = two_sum(first, arith.fma(minus, like(high, LN2[F64][1]), low))
+    tail = arith.fma(arith.mul(r, r), polynomial(r, EXP[F64]), r_low)
+    p, p_low = fast_two_sum(like(high, 1.0), r)
+    return scaled(arith.add(p, arith.add(p_low, tail)), whole)
+
+
+@expansion(math.exp2, F32, F64)
+def exp2(x: Value) -> Value:
+    """2**x, exact for whole x"""
+    single = x.type.dtype is F32
+    inside = clamped(x, -151.0, 129.0) if single else clamped(x, -1076.0, 1025.0)
+    n, whole = nearest(inside, 1.0)
+    r = arith.sub(inside, n)
+    if single:
+        return scaled(arith.fma(r, polynomial(r, EXP2_F32), like(x, 1.0)), whole)
+    r = arith.mul(r, python_math.log(2.0))
+    tail = arith.mul(arith.mul(r, r), polynomial(r, EXP[F64]))
+    return scaled(arith.add(arith.add(tail, r), 1.0), whole)
+
+
+@expansion(math.expm1, F32, F64)
+def expm1(x: Value) -> Value:
+    """e**x - 1 = 2**n ((1 - 2**-n) + r + r² P(r))"""
+    single = x.type.dtype is F32
+    inside = clamped(x, -20.0, 89.0) if single else clamped(x, -40.0, 710.0)
+    whole, r, tail = _reduced(inside)
+    # From n = 60 on 1 - 2**-n is 1 in either type; 2**-n would underflow for the largest.
+    inverse = power_of_two(arith.neg(arith.minimum(whole, 60)), x.type.dtype)
+    near = arith.add(arith.add(arith.sub(1.0, inverse), r), tail)
+    # 2**n itself would overflow for the largest x.
+    half = power_of_two(arith.sub(whole, 1), x.type.dtype)
+    value: Value = arith.copysign(arith.mul(arith.mul(near, half), 2.0), x)
     return value
 
 
-def _reduced(x: Value) -> tuple[Value, Value]:
-    """n and r with x = n ln 2 + r."""
-    n = arith.round_even(arith.mul(x, 1.4426950408889634))
-    r = arith.fma(arith.neg(n), like(x, LN2_HIGH), x)
-    return n, arith.fma(arith.neg(n), like(x, LN2_LOW), r)
+@expansion(math.sigmoid, F32, F64)
+def sigmoid(x: Value) -> Value:
+    """With e = exp(-|x|): 1 / (1 + e), or e / (1 + e) for negative x, so that nothing overflows."""
+    e = _exp(arith.neg(arith.abs_(x)))
+    below = arith.add(e, 1.0)
+    rest = arith.sub(e, arith.sub(below, 1.0))
+    return quotient(where(x, "lt", 0.0, e, 1.0), (below, rest))
 
 
-def _expm1_near_zero(r: Value) -> Value:
-    """exp(r) - 1 for |r| <= ln(2) / 2."""
-    value: Value = arith.fma(arith.mul(r, r), polynomial(r, TAYLOR), r)
+TANH = {
+    F32: [-0.0057049994, 0.0206391, -0.05373972, 0.13331442, -0.3333328],
+    F64: [
+        6.042468876194405e-06,
+        -3.0187221686129598e-05,
+        9.155841284602269e-05,
+        -2.3701173068712587e-04,
+        5.894517991058245e-04,
+        -1.455725948098138e-03,
+        3.592113999880512e-03,
+        -8.863234312578924e-03,
+        2.1869488468715368e-02,
+        -5.396825396605889e-02,
+        0.13333333333329742,
+        -0.33333333333333315,
+    ],
+}
+"""(tanh x - x) / x³ in x², for |x| <= 0.625"""
+SINH = {
+    F32: [0.00020372194, 0.008330284, 0.16666716],
+    F64: [
+        7.75874811227943e-13,
+        1.605725979165501e-10,
+        2.5052123136426714e-08,
+        2.755731915707376e-06,
+        1.9841269841431867e-04,
+        8.333333333333148e-03,
+        0.16666666666666669,
+    ],
+}
+"""(sinh x - x) / x³ in x², for |x| <= 1"""
+
+
+def odd_polynomial(x: Value, coefficients: list[float]) -> Value:
+    """x + x³ P(x²)"""
+    square = arith.mul(x, x)
+    value: Value = arith.fma(arith.mul(square, x), polynomial(square, coefficients), x)
     return value
 
 
-@expansion(math.exp, F64)
-def exp_f64(x: Value) -> Value:
-    """e**x"""
-    inside = _clamped(x, -746.0, 710.0)
-    n, r = _reduced(inside)
-    return scaled(arith.add(_expm1_near_zero(r), 1.0), _whole(n))
-
-
-@expansion(math.exp2, F64)
-def exp2_f64(x: Value) -> Value:
-    """2**x"""
-    inside = _clamped(x, -1080.0, 1025.0)
-    n = arith.round_even(inside)
-    r = arith.mul(arith.sub(inside, n), python_math.log(2.0))
-    return scaled(arith.add(_expm1_near_zero(r), 1.0), _whole(n))
-
-
-@expansion(math.expm1, F64)
-def expm1_f64(x: Value) -> Value:
-    """e**x - 1 = 2**n p + (2**n - 1), where p = e**r - 1 keeps its accuracy near 0."""
-    inside = _clamped(x, -40.0, 40.0)
-    n, r = _reduced(inside)
-    scale = power_of_two(_whole(n))
-    near = arith.fma(scale, _expm1_near_zero(r), arith.sub(scale, 1.0))
-    near = arith.select(arith.compare(x, 0.0, predicate="eq"), x, near)
-    value: Value = arith.select(arith.compare(x, 40.0, predicate="gt"), exp_f64(x), near)
-    return value
-
-
-LOG = [
-    1.479819860511658591e-01,
-    1.531383769920937332e-01,
-    1.818357216161805012e-01,
-    2.222219843214978396e-01,
-    2.857142874366239149e-01,
-    3.999999999940941908e-01,
-    6.666666666666735130e-01,
-]
-
-
-def _log_parts(x: Value) -> tuple[Value, Value]:
-    """Exponent e and mantissa m in [sqrt(1/2), sqrt(2)) of a positive x, subnormal or not."""
-    tiny = arith.compare(x, 2.2250738585072014e-308, predicate="lt")
-    y = arith.select(tiny, arith.mul(x, 2.0**54), x)
-    bits = arith.bitcast(y, dtype=dtypes.int64)
-    # Subtracting the bits of sqrt(1/2) makes the exponent step at it.
-    shifted = arith.sub(bits, 0x3FE6A09E667F3BCD)
-    exponent = arith.shift_right(shifted, 52)
-    m = arith.bitcast(arith.sub(bits, arith.shift_left(exponent, 52)), dtype=F64)
-    e = arith.cast(exponent, dtype=F64)
-    return arith.select(tiny, arith.sub(e, 54.0), e), m
-
-
-def _log_of(e: Value, m: Value) -> Value:
-    """e ln 2 + log m"""
-    f = arith.sub(m, 1.0)
-    s = arith.div(f, arith.add(f, 2.0))
-    z = arith.mul(s, s)
-    r = arith.mul(z, polynomial(z, LOG))
-    half = arith.mul(arith.mul(f, f), 0.5)
-    inner = arith.fma(s, arith.add(half, r), arith.mul(e, LN2_LOW))
-    value: Value = arith.fma(e, like(e, LN2_HIGH), arith.sub(f, arith.sub(half, inner)))
-    return value
-
-
-@expansion(math.log, F64)
-def log_f64(x: Value) -> Value:
-    """Natural logarithm; -inf at 0, nan below."""
-    e, m = _log_parts(x)
-    return _log_edges(x, _log_of(e, m))
-
-
-def _log_edges(x: Value, inside: Value) -> Value:
-    out = arith.select(arith.compare(x, INFINITY, predicate="lt"), inside, x)
-    out = arith.select(arith.compare(x, 0.0, predicate="eq"), like(x, -INFINITY), out)
-    value: Value = arith.select(arith.compare(x, 0.0, predicate="lt"), like(x, NAN), out)
-    return value
-
-
-@expansion(math.log2, F64)
-def log2_f64(x: Value) -> Value:
-    """Logarithm to base 2; exact at powers of two."""
-    e, m = _log_parts(x)
-    mantissa = _log_of(like(x, 0.0), m)
-    return _log_edges(x, arith.fma(mantissa, like(x, 1.0 / python_math.log(2.0)), e))
-
-
-@expansion(math.log10, F64)
-def log10_f64(x: Value) -> Value:
-    """Logarithm to base 10."""
-    value: Value = arith.mul(log_f64(x), 1.0 / python_math.log(10.0))
-    return value
-
-
-@expansion(math.log1p, F64)
-def log1p_f64(x: Value) -> Value:
-    """log(u) + (x - (u - 1)) / u with u = 1 + x: the second term is what rounding took from u."""
-    u = arith.add(x, 1.0)
-    correction = arith.div(arith.sub(x, arith.sub(u, 1.0)), u)
-    small = arith.compare(arith.abs_(x), 1e-300, predicate="lt")
-    usual = arith.compare(arith.abs_(x), 1e300, predicate="lt")
-    positive = arith.compare(u, 0.0, predicate="gt")
-    safe = arith.select(arith.bit_and(usual, positive), correction, like(x, 0.0))
-    value: Value = arith.select(small, x, arith.add(log_f64(u), safe))
-    return value
-
-
-@expansion(math.pow_, F64)
-def pow_f64(x: Value, y: Value) -> Value:
-    """|x|**y = exp(y log |x|), with C99's edge cases. Accurate to float32; in float64 the error grows with |y log x|."""
+@expansion(math.tanh, F32, F64)
+def tanh(x: Value) -> Value:
+    """1 - 2 / (e**2|x| + 1) with the sign of x; near 0 a polynomial."""
     size = arith.abs_(x)
-    plain = exp_f64(arith.mul(y, log_f64(size)))
-    plain = arith.select(arith.compare(size, 1.0, predicate="eq"), like(x, 1.0), plain)
-    whole = arith.compare(arith.trunc(y), y, predicate="eq")
-    half = arith.mul(y, 0.5)
-    odd = arith.bit_and(whole, arith.compare(arith.trunc(half), half, predicate="ne"))
-    negative = arith.compare(arith.copysign(like(x, 1.0), x), 0.0, predicate="lt")
-    signed = arith.select(arith.bit_and(odd, negative), arith.neg(plain), plain)
-    below = arith.bit_and(arith.compare(x, 0.0, predicate="lt"), arith.compare(size, INFINITY, predicate="lt"))
-    undefined = arith.bit_and(below, arith.bit_not(whole))
-    out = arith.select(undefined, like(x, NAN), signed)
-    out = arith.select(arith.compare(y, y, predicate="ne"), y, out)
-    out = arith.select(arith.compare(x, 1.0, predicate="eq"), like(x, 1.0), out)
-    value: Value = arith.select(arith.compare(y, 0.0, predicate="eq"), like(x, 1.0), out)
+    limited = where(size, "gt", 20.0, 20.0, size)
+    far = arith.sub(1.0, arith.div(2.0, arith.add(exp_within(arith.add(limited, limited)), 1.0)))
+    value: Value = arith.copysign(where(size, "lt", 0.625, odd_polynomial(x, TANH[x.type.dtype]), far), x)
+    return value
+
+
+@expansion(math.sinh, F32, F64)
+def sinh(x: Value) -> Value:
+    """h - 1 / 4h with h = e**|x| / 2 and the sign of x; below 1 a polynomial."""
+    size = arith.abs_(x)
+    h = _exp(size, halvings=1)
+    far = arith.sub(h, arith.div(0.25, h))
+    near = odd_polynomial(x, SINH[x.type.dtype])
+    value: Value = arith.copysign(where(size, "lt", 1.0, near, far), x)
+    return value
+
+
+@expansion(math.cosh, F32, F64)
+def cosh(x: Value) -> Value:
+    """h + 1 / 4h with h = e**|x| / 2"""
+    h = _exp(arith.abs_(x), halvings=1)
+    value: Value = arith.add(h, arith.div(0.25, h))
     return value

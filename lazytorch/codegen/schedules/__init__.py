@@ -13,6 +13,7 @@ from lazytorch.codegen.schedules.indirect import gather_launches, scatter_launch
 from lazytorch.codegen.schedules.map import Output, map_launch
 from lazytorch.codegen.schedules.placement import concat_launches, copy_launch, insert_launches, pad_launches
 from lazytorch.codegen.schedules.reduce import reduce_launches
+from lazytorch.codegen.schedules.row import row_launches
 from lazytorch.codegen.schedules.scan import scan_launches
 from lazytorch.codegen.schedules.sort import search_launches, sort_launches
 from lazytorch.codegen.views import contiguous
@@ -77,6 +78,7 @@ def _schedule_scatter(kernel: Operation, context: ScheduleContext) -> list[Launc
 _SCHEDULES: dict[str, Callable[[Operation, ScheduleContext], list[Launch]]] = {
     "map": _schedule_map,
     "reduce": lambda kernel, context: reduce_launches(_root(kernel), context),
+    "row": row_launches,
     "contract": contract_launches,
     "gather": lambda kernel, context: gather_launches(_root(kernel), context),
     "scatter": _schedule_scatter,

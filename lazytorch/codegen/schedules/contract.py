@@ -5,22 +5,24 @@ order. Tiles, packing, vectors and threads change which elements are computed to
 
 The design follows BLIS (Van Zee and van de Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS Functionality", 2015):
 a block of the left operand and a panel of the right one are packed into thread-local memory, a microkernel keeps a tile of
-the result in registers. Letters that have no common stride are read through offset tables made while planning, so a
-convolution is a product over sliding windows and nothing is materialised.
+the result in registers. Letters that have no common stride are read through tables made while planning, so a convolution is
+a product over sliding windows and nothing is materialised.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lazytorch.codegen.expression import Expression, collapse, pull, tensor_type
+from lazytorch.codegen.expression import Expression, Leaf, collapse, pull, tensor_type
 from lazytorch.codegen.kernel_builder import KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Table
-from lazytorch.codegen.schedules.contract_kernel import ContractShape, build_contract
+from lazytorch.codegen.schedules.contract_kernel import build_contract
+from lazytorch.codegen.schedules.contract_packing import ContractShape, OperandShape, segment_tables
 from lazytorch.codegen.schedules.map import chunks_for, symbol_of
 from lazytorch.codegen.schedules.nest import Nest
 from lazytorch.codegen.views import contiguous
@@ -30,31 +32,28 @@ from lazytorch.ir.declaration import Trait
 
 PANELS = 12
 """Row panels of the left operand that are packed at a time."""
+MOST_SEGMENTS = 8
+"""Pieces of a vector up to which it is put together by masked loads; more are copied element by element."""
 
 
 @dataclass
 class Side:
-    """One operand: its buffer, the strides of its batch letters, and how its own letters (rows) and K are addressed.
+    """One operand: its buffer, the strides of the letters it is looped over, and how its rows and its depth are addressed.
 
-    kind: "k" K has stride 1 and rows one stride; "row" rows have stride 1 and K one stride; "table" anything else.
+    `slots`: what follows the address: a run-time stride, or tables (see contract_packing).
     """
 
     value: Value
     offset: int
+    shape: OperandShape
+    slots: list[Slot]
     batch: tuple[int, ...]
-    kind: str
-    row: int
-    k: int
-    row_table: np.ndarray | None = None
-    k_table: np.ndarray | None = None
+    outer: tuple[int, ...]
 
-    def slots(self) -> list[Slot]:
-        """Buffer address, its run-time strides or tables, then batch strides."""
+    def all_slots(self) -> list[Slot]:
+        """In the order in which contract_packing.Operand declares its arguments."""
         address = Address(self.value, self.offset * self.value.type.dtype.itemsize)
-        if self.kind == "table":
-            assert self.row_table is not None and self.k_table is not None
-            return [address, Table(self.row_table), Table(self.k_table), *self.batch]
-        return [address, self.row if self.kind == "k" else self.k, *self.batch]
+        return [address, *self.slots, *self.batch, *self.outer]
 
 
 def contract_launches(kernel: Operation, context: ScheduleContext) -> list[Launch]:
@@ -71,11 +70,16 @@ def contract_launches(kernel: Operation, context: ScheduleContext) -> list[Launc
 
 
 class _Plan:
-    """How the letters of one contraction are divided into batch, M, N and K."""
+    """How the letters of one contraction are divided into batch, rows (M), columns (N) and depth (K).
+
+    Columns are the trailing letters of the result. Letters of the right operand that have no common stride with them are
+    `outer`: loops over whole vectors of columns that share the packed left operand.
+    """
 
     def __init__(self, contraction: Operation, expression: Expression, context: ScheduleContext) -> None:
         self.contraction = contraction
         self.expression = expression
+        self.lanes = context.target.lanes(contraction.result.type.dtype.itemsize)
         self.context = context
         a = contraction.attributes
         self.out = a.out
@@ -89,16 +93,18 @@ class _Plan:
         last = a.out[-1:] or ""
         swap = last in a.lhs and last not in a.rhs
         left, right = ((a.rhs, rhs), (a.lhs, lhs)) if swap else ((a.lhs, lhs), (a.rhs, rhs))
-        self.k_letters = "".join(x for x in left[0] if x in right[0] and x not in a.out)
-        own_m = {x for x in left[0] if x not in right[0]}
-        own_n = {x for x in right[0] if x not in left[0]}
-        self._divide(own_m, own_n)
-        self.left = self._side(*left, self.m_letters)
-        self.right = self._side(*right, self.n_letters)
+        self.k_letters = "".join(x for x in a.lhs if x in a.rhs and x not in a.out)
+        self.leaves = [_leaf(value) for value in (left[1], right[1])]
+        self.strides = [
+            dict(zip(letters, leaf.access.strides, strict=True))
+            for letters, leaf in zip((left[0], right[0]), self.leaves, strict=True)
+        ]
+        self._divide({x for x in left[0] if x not in right[0]}, {x for x in right[0] if x not in left[0]})
+        self.left = self._side(0, self.m_letters)
+        self.right = self._side(1, self.n_letters)
 
     def _divide(self, own_m: set[str], own_n: set[str]) -> None:
-        """N: the trailing letters of the result that are the right operand's and have one stride everywhere in the
-        epilogue; M: such a run of the left operand's letters; what is left over is batch."""
+        """Runs of letters that have one stride in the result and everywhere in the epilogue, as M, N, batch and outer."""
         shape = [self.sizes[x] for x in self.out]
         strides = [contiguous(tuple(shape)).strides, *[leaf.access.strides for leaf in self.expression.leaves]]
         groups = collapse(shape, strides, frozenset(self._borders(own_m, own_n)))
@@ -106,9 +112,10 @@ class _Plan:
         self.n_letters = names.pop() if names and names[-1][0] in own_n else ""
         runs = [name for name in names if name[0] in own_m]
         self.m_letters = max(runs, key=self._size, default="")
-        names = [name for name in names if name != self.m_letters]
-        # Batch letters that an operand holds in another order have no common stride: each is a loop of its own.
-        self.batch_groups = [part for name in names for part in ([name] if self._together(name) else name)]
+        # Letters that an operand holds in another order have no common stride: each is a loop of its own.
+        rest = [part for name in names if name != self.m_letters for part in ([name] if self._together(name) else name)]
+        self.outer_groups = [name for name in rest if name[0] in own_n]
+        self.batch_groups = [name for name in rest if name[0] not in own_n]
 
     def _borders(self, own_m: set[str], own_n: set[str]) -> list[int]:
         kinds = [0 if x in own_m else 1 if x in own_n else 2 for x in self.out]
@@ -116,42 +123,37 @@ class _Plan:
 
     def _together(self, letters: str) -> bool:
         """Whether consecutive letters have one stride in both operands."""
-        a = self.contraction.attributes
-        for names, value in zip((a.lhs, a.rhs), self.contraction.operands, strict=True):
-            leaf = pull([value], tensor_type(value).shape).leaves[0]
-            if self._single(letters, dict(zip(names, leaf.access.strides, strict=True))) is None:
-                return False
-        return True
+        return all(self._single(letters, stride) is not None for stride in self.strides)
 
     def _size(self, letters: str) -> int:
-        size = 1
-        for letter in letters:
-            size *= self.sizes[letter]
-        return size
+        return math.prod([self.sizes[letter] for letter in letters])
 
-    def _side(self, letters: str, value: Value, rows: str) -> Side:
-        shape = tensor_type(value).shape
-        one = pull([value], shape)
-        if len(one.entries) != 1 or one.entries[0][0] != "leaf" or one.leaves[0].value is None:
-            raise CompileError("contract: an operand is no view of a buffer", stage="schedule")
-        leaf = one.leaves[0]
-        stride = dict(zip(letters, leaf.access.strides, strict=True))
+    def _side(self, number: int, rows: str) -> Side:
+        leaf, stride = self.leaves[number], self.strides[number]
         assert leaf.value is not None
+        shape, slots = self._addressing(number, rows, stride)
         batch = tuple([stride.get(group[-1], 0) for group in self.batch_groups])
-        for group in self.batch_groups:
-            if self._single(group, stride) is None:
-                raise CompileError("contract: batch letters without a common stride", stage="schedule")
+        outer = tuple([stride[group[-1]] for group in self.outer_groups]) if number == 1 else ()
+        return Side(leaf.value, leaf.access.offset, shape, slots, batch, outer)
+
+    def _addressing(self, number: int, rows: str, stride: dict[str, int]) -> tuple[OperandShape, list[Slot]]:
+        """The kind of an operand, and the slots that go with it."""
         row, k = self._single(rows, stride), self._single(self.k_letters, stride)
-        side = Side(leaf.value, leaf.access.offset, batch, "table", row or 0, k or 0)
         if row is not None and k is not None and min(row, k) >= 0:
             if k == 1 or self._size(self.k_letters) == 1:
-                side.kind, side.k = "k", 1
-            elif row == 1 or self._size(rows) == 1:
-                side.kind, side.row = "row", 1
-        if side.kind == "table":
-            side.row_table = self._table(rows, stride)
-            side.k_table = self._table(self.k_letters, stride)
-        return side
+                return OperandShape("k"), [row]
+            if row == 1 or self._size(rows) == 1:
+                return OperandShape("row"), [k]
+        row_table, k_table = self._table(rows, stride), self._table(self.k_letters, stride)
+        if number == 0 and row is not None and row >= 0:
+            parts = segment_tables(k_table, self.lanes)
+            if parts[0].shape[1] <= MOST_SEGMENTS:
+                return OperandShape("k", parts[0].shape[1]), [row, *[Table(part) for part in parts]]
+        if number == 1:
+            parts = segment_tables(row_table, self.lanes)
+            if parts[0].shape[1] <= MOST_SEGMENTS:
+                return OperandShape("row", parts[0].shape[1]), [Table(k_table), *[Table(part) for part in parts]]
+        return OperandShape("table"), [Table(row_table), Table(k_table)]
 
     def _single(self, letters: str, stride: dict[str, int]) -> int | None:
         """The one stride of consecutive letters, or None."""
@@ -174,25 +176,26 @@ class _Plan:
         """Sizes, strides and tables as slots; everything else as the key."""
         m, n, k = self._size(self.m_letters), self._size(self.n_letters), self._size(self.k_letters)
         dims = {letter: d for d, letter in enumerate(self.out)}
-        groups = [[dims[x] for x in group] for group in [*self.batch_groups, self.m_letters, self.n_letters]]
+        loops = [*self.batch_groups, *self.outer_groups]
+        groups = [[dims[x] for x in group] for group in [*loops, self.m_letters, self.n_letters]]
         nest = Nest(self.expression, [self.sizes[x] for x in self.out], groups)
         dtype = self.contraction.result.type.dtype
-        shape = self._shape(nest, yielded, m, n)
+        columns = self._columns(n)
+        shape = self._shape(yielded, m, columns)
         key = f"contract|{shape.text()}|{nest.key()}|{[value.type.dtype.name for value in yielded]}"
         symbol = symbol_of("contract", key)
         out_strides = nest.group_strides(contiguous(tensor_type(self.contraction.result).shape).strides)
         same = [value for value in yielded if value.type.dtype is dtype]
         partial: Slot = Address(same[0]) if same else Scratch(0, tensor_type(self.contraction.result).nbytes)
-        rows, columns = self._split(shape, m, n)
-        batch = [nest.sizes[i] for i in range(len(self.batch_groups))]
-        items = -(-m // rows) * -(-n // columns)
-        for size in batch:
-            items *= size
+        block_rows, block_columns = self._split(shape, m, columns)
+        batch = [self._size(group) for group in self.batch_groups]
+        outer = [self._size(group) for group in self.outer_groups]
+        items = -(-m // block_rows) * -(-columns // block_columns) * math.prod(batch)
         total = tensor_type(self.contraction.result).numel
-        slots: list[Slot] = [*nest.slots(), *self.left.slots(), *self.right.slots(), partial]
+        slots: list[Slot] = [*nest.slots(), *self.left.all_slots(), *self.right.all_slots(), partial]
         for value in yielded:
             slots.append(Address(value))
-        slots += [*out_strides[:-1], m, n, k, rows, columns, *batch]
+        slots += [*out_strides[:-1], m, n, k, block_rows, block_columns, *batch, *outer]
         return Launch(
             key=key,
             symbol=symbol,
@@ -204,22 +207,25 @@ class _Plan:
             operations=[self.contraction, *[op for op in kernel.region.block if op is not self.contraction]],
         )
 
-    def _shape(self, nest: Nest, yielded: Sequence[Value], m: int, n: int) -> ContractShape:
-        dtype = self.contraction.result.type.dtype
-        lanes = self.context.target.lanes(dtype.itemsize)
+    def _columns(self, n: int) -> int:
+        """Columns over all outer indices; each outer index begins with a new vector."""
+        if not self.outer_groups:
+            return n
+        return -(-n // self.lanes) * self.lanes * math.prod([self._size(group) for group in self.outer_groups])
+
+    def _shape(self, yielded: Sequence[Value], m: int, columns: int) -> ContractShape:
         tile = self.context.target.contract_tile()
-        vectors = 1 if n <= lanes else tile.vectors
-        rows = next((r for r in (1, 2, 4, 8) if m <= r < tile.rows), tile.rows)
         given = [i for i, entry in enumerate(self.expression.entries) if entry[0] == "given"]
         return ContractShape(
-            dtype=dtype,
-            lanes=lanes,
-            rows=rows,
-            vectors=vectors,
+            dtype=self.contraction.result.type.dtype,
+            lanes=self.lanes,
+            rows=_tile_rows(m, tile.rows),
+            vectors=1 if columns <= self.lanes else tile.vectors,
             panels=PANELS,
-            left=self.left.kind,
-            right=self.right.kind,
+            left=self.left.shape,
+            right=self.right.shape,
             batch=len(self.batch_groups),
+            outer=len(self.outer_groups),
             given=given[0] if given else -1,
             outputs=tuple([value.type.dtype for value in yielded]),
         )
@@ -227,13 +233,28 @@ class _Plan:
     def _split(self, shape: ContractShape, m: int, n: int) -> tuple[int, int]:
         """Rows and columns of the result that one parallel iteration computes."""
         rows = min(shape.rows * PANELS, -(-m // shape.rows) * shape.rows)
-        width = shape.lanes * shape.vectors
-        panels = -(-n // width)
-        blocks = -(-m // rows)
-        for group in self.batch_groups:
-            blocks *= self._size(group)
+        panels = -(-n // shape.width)
+        blocks = -(-m // rows) * math.prod([self._size(group) for group in self.batch_groups])
         pieces = min(panels, max(1, -(-self.context.threads // blocks)))
         if blocks > 1 and blocks % self.context.threads:
             pieces = min(panels, self.context.threads)
-        columns = -(-panels // pieces) * width
+        columns = -(-panels // pieces) * shape.width
         return max(rows, 1), max(columns, 1)
+
+
+def _leaf(value: Value) -> Leaf:
+    """The strided read that an operand is."""
+    one = pull([value], tensor_type(value).shape)
+    if len(one.entries) != 1 or one.entries[0][0] != "leaf" or one.leaves[0].value is None:
+        raise CompileError("contract: an operand is no view of a buffer", stage="schedule")
+    return one.leaves[0]
+
+
+def _tile_rows(m: int, most: int) -> int:
+    """Rows of the register tile: few where there are few, 8 where the last panel of `most` rows would be nearly empty."""
+    for rows in (1, 2, 4, 8):
+        if m <= rows < most:
+            return rows
+    if most > 8 and -(-m // 8) * 8 < 0.9 * (-(-m // most) * most):
+        return 8
+    return most

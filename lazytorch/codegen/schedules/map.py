@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from lazytorch.codegen.expression import Expression, collapse
@@ -15,6 +17,12 @@ from lazytorch.ir.core import Operation, Value
 
 BLOCK = 4096
 """Elements per parallel iteration of a one-dimensional map."""
+SHORT = 4
+"""Vectors below which an inner loop is joined with the one around it."""
+LONGEST_TABLE = 4096
+"""Offsets that a table holds at most."""
+ENOUGH_ROWS = 64
+"""Iterations of the parallel loop that are enough to divide; further outer dimensions are loops inside."""
 SERIAL_WORK = 16_384
 """Elements times operations below which one thread does it all: waking another costs several microseconds."""
 
@@ -48,13 +56,16 @@ def map_launch(
         return None
     strides = [leaf.access.strides for leaf in expression.leaves] + [output.access.strides for output in outputs]
     groups = collapse(sizes, strides) or [[]]
+    written = [output.value.type.dtype for output in outputs]
+    groups = _flattened(groups, sizes, expression, outputs, Nest(expression, sizes, groups).lanes(context.target, written))
     nest = Nest(expression, sizes, groups)
     inner = nest.sizes[-1]
-    lanes = 1 if inner == 1 else nest.lanes(context.target, [output.value.type.dtype for output in outputs])
+    lanes = 1 if inner == 1 else nest.lanes(context.target, written)
     flat = len(groups) == 1
+    parallel = _parallel_groups(nest.sizes)
     out_strides = [nest.group_strides(output.access.strides) for output in outputs]
     patterns = [nest.pattern(strides) for strides in out_strides]
-    key = f"map|{lanes}|{nest.key()}|{patterns}"
+    key = f"map|{lanes}|{parallel}|{nest.key()}|{patterns}"
     symbol = symbol_of("map", key)
     slots: list[Slot] = nest.slots()
     for output, own in zip(outputs, out_strides, strict=True):
@@ -64,22 +75,57 @@ def map_launch(
     count = 1
     for size in sizes:
         count *= size
-    rows = -(-count // BLOCK) if flat else count // inner
-    written = sum(output.value.type.dtype.itemsize for output in outputs) * count
+    rows = -(-count // BLOCK) if flat else math.prod(nest.sizes[:parallel])
     return Launch(
         key=key,
         symbol=symbol,
-        build=lambda: _build(symbol, nest, outputs, patterns, lanes),
+        build=lambda: _build(symbol, nest, outputs, patterns, lanes, parallel),
         slots=slots,
         chunks=chunks_for(rows, count * (2 + expression.operations), context),
         flops=count * expression.operations,
-        bytes=nest.bytes_read() + written,
+        bytes=nest.bytes_read() + count * sum(dtype.itemsize for dtype in written),
         operations=operations,
     )
 
 
+def _flattened(
+    groups: list[list[int]], sizes: Sequence[int], expression: Expression, outputs: Sequence[Output], lanes: int
+) -> list[list[int]]:
+    """The groups with trailing short ones made one inner loop, so that vectors are full and rows are worth their start.
+
+    What has no common stride then is read through a table of offsets; results must have one.
+    """
+    flattened = list(groups)
+    while len(flattened) > 1:
+        inner = math.prod([sizes[d] for d in flattened[-1]])
+        merged = flattened[-2] + flattened[-1]
+        extent = math.prod([sizes[d] for d in merged])
+        if inner >= SHORT * lanes or extent > LONGEST_TABLE:
+            break
+        kept = [d for d in merged if sizes[d] != 1]
+        steps = [[output.access.strides[d] for d in kept] for output in outputs]
+        reach = [sum((sizes[d] - 1) * abs(leaf.access.strides[d]) for d in kept) for leaf in expression.leaves]
+        if len(collapse([sizes[d] for d in kept], steps)) > 1 or max(reach, default=0) >= 1 << 31:
+            break
+        flattened[-2:] = [merged]
+    return flattened
+
+
+def _parallel_groups(sizes: Sequence[int]) -> int:
+    """How many outer groups are divided among threads; the others are loops of each thread."""
+    for count in range(1, len(sizes)):
+        if math.prod(sizes[:count]) >= ENOUGH_ROWS:
+            return count
+    return len(sizes) - 1
+
+
 def _build(
-    symbol: str, nest: Nest, outputs: Sequence[Output], patterns: Sequence[tuple[int | None, ...]], lanes: int
+    symbol: str,
+    nest: Nest,
+    outputs: Sequence[Output],
+    patterns: Sequence[tuple[int | None, ...]],
+    lanes: int,
+    parallel: int,
 ) -> Operation:
     k = KernelBuilder(symbol)
     emitter = NestEmitter(k, nest, lanes)
@@ -96,10 +142,12 @@ def _build(
             _inner(k, emitter, buffers, (), low, k.min(k.add(low, BLOCK), inner), lanes)
     else:
         rows: Index = sizes[0]
-        for size in sizes[1:-1]:
+        for size in sizes[1:parallel]:
             rows = k.mul(rows, size)
-        with k.parallel(0, rows) as row:
-            outer = split_rows(k, row, sizes[:-1])
+        with ExitStack() as loops:
+            row = loops.enter_context(k.parallel(0, rows))
+            own = [loops.enter_context(k.loop(0, size)) for size in sizes[parallel:-1]]
+            outer = (*split_rows(k, row, sizes[:parallel]), *own)
             emitter.at(*outer)
             _inner(k, emitter, buffers, outer, 0, inner, lanes)
     return k.finish()

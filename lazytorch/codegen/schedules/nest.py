@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
+import numpy as np
+
 from lazytorch import dtypes
-from lazytorch.codegen.expression import Expression, Leaf, describe
+from lazytorch.codegen.expression import Expression, Leaf, collapse, describe
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.launch import Address, Slot
+from lazytorch.codegen.launch import Address, Slot, Table
 from lazytorch.codegen.target import Target
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Value
@@ -19,14 +21,29 @@ from lazytorch.ir.types import VectorType
 class Nest:
     """An expression over collapsed dimensions. The last group is the inner loop, which vectors run along.
 
-    `groups` are lists of dimension numbers of the iteration space; [] stands for a single point.
+    `groups` are lists of dimension numbers of the iteration space; [] stands for a single point. Dimensions of the last
+    group need not have a common stride: leaves for which they have none are read through a table of offsets (`tables`).
+    Leaves in `internal` are numbers that the kernel itself computes per row (NestEmitter.supply).
     """
 
-    def __init__(self, expression: Expression, sizes: Sequence[int], groups: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self,
+        expression: Expression,
+        sizes: Sequence[int],
+        groups: Sequence[Sequence[int]],
+        internal: Set[int] = frozenset(),
+    ) -> None:
         self.expression = expression
+        self.internal = internal
         self.groups = [list(group) for group in groups]
         self.sizes = [_product([sizes[d] for d in group]) for group in groups]
         self.strides = [self.group_strides(leaf.access.strides) for leaf in expression.leaves]
+        inner = self.groups[-1] if self.groups else []
+        self.tables: dict[int, np.ndarray] = {}
+        for number, leaf in enumerate(expression.leaves):
+            if len(collapse([sizes[d] for d in inner], [[leaf.access.strides[d] for d in inner]])) > 1:
+                self.tables[number] = _offsets([(sizes[d], leaf.access.strides[d]) for d in inner])
+                self.strides[number] = (*self.strides[number][:-1], 1)
         self.varying = self._varying()
 
     def group_strides(self, strides: Sequence[int]) -> tuple[int, ...]:
@@ -63,29 +80,46 @@ class Nest:
     def key(self) -> str:
         """Canonical text of the expression with its leaves' patterns."""
         leaves = [
-            f"{'iota' if leaf.value is None else 'buffer'}{leaf.dtype.name}{self.pattern(strides)}"
-            for leaf, strides in zip(self.expression.leaves, self.strides, strict=True)
+            f"internal{leaf.dtype.name}"
+            if number in self.internal
+            else f"{'iota' if leaf.value is None else 'buffer'}{leaf.dtype.name}{self.pattern(strides)}"
+            f"{'table' if number in self.tables else ''}"
+            for number, (leaf, strides) in enumerate(zip(self.expression.leaves, self.strides, strict=True))
         ]
         return f"{len(self.groups)}|{'/'.join(leaves)}|{describe(self.expression)}"
 
     def slots(self) -> list[Slot]:
         """The slots of the leaves, in the order in which `arguments` declares them."""
         out: list[Slot] = []
-        for leaf, strides in zip(self.expression.leaves, self.strides, strict=True):
+        for number, (leaf, strides) in enumerate(zip(self.expression.leaves, self.strides, strict=True)):
+            if number in self.internal:
+                continue
             if leaf.value is None:
                 out += [leaf.access.offset, *strides]
             else:
                 out.append(Address(leaf.value, leaf.access.offset * leaf.dtype.itemsize))
                 out += [stride for stride in strides if stride not in (0, 1)]
+            if number in self.tables:
+                out.append(Table(self.tables[number]))
         return out
 
     def bytes_read(self) -> int:
         """Bytes of the distinct elements that the leaves read."""
         total = 0
-        for leaf, strides in zip(self.expression.leaves, self.strides, strict=True):
+        for number, (leaf, strides) in enumerate(zip(self.expression.leaves, self.strides, strict=True)):
+            if number in self.internal:
+                continue
             count = _product([size for size, stride in zip(self.sizes, strides, strict=True) if stride])
             total += count * leaf.dtype.itemsize
         return total
+
+
+def _offsets(dims: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The offsets of all indices of dimensions given as (size, stride), in row-major order."""
+    table = np.zeros((), np.int64)
+    for size, stride in dims:
+        table = table[..., None] + np.arange(size) * stride
+    return table.reshape(-1).astype(np.int32)
 
 
 def _product(sizes: Sequence[int]) -> int:
@@ -110,23 +144,48 @@ class NestEmitter:
         self.vectors: dict[int, Value] = {}
 
     def _declare(self, number: int, leaf: Leaf, strides: tuple[int, ...]) -> tuple[Value, ...]:
+        k = self.k
+        if number in self.nest.internal:
+            return ()
         if leaf.value is None:
             names = ["offset", *[f"stride{g}_" for g in range(len(strides))]]
-            return tuple([self.k.index_argument(f"iota{number}_{name}") for name in names])
-        return (self.k.buffer(leaf.dtype, self.nest.pattern(strides), f"in{number}"),)
+            arguments = [k.index_argument(f"iota{number}_{name}") for name in names]
+        else:
+            arguments = [k.buffer(leaf.dtype, self.nest.pattern(strides), f"in{number}")]
+        if number in self.nest.tables:
+            arguments.append(k.buffer(dtypes.int32, (1,), f"offsets{number}"))
+        return tuple(arguments)
 
     def at(self, *outer: Index) -> None:
         """Fix the outer indices, and compute what depends on nothing else, as scalars and broadcast to vectors."""
         self.outer_index = outer
         self.outer = {}
         self.vectors = {}
+        self._compute_invariants()
+
+    def supply(self, scalars: dict[int, Value]) -> None:
+        """Give internal leaves (by number) their values of this row, and compute what follows from them alone."""
+        for number, entry in enumerate(self.nest.expression.entries):
+            if entry[0] == "leaf" and entry[1] in scalars:
+                self.outer[number] = scalars[entry[1]]
+        self._compute_invariants()
+
+    def _compute_invariants(self) -> None:
         expression = self.nest.expression
         for number, entry in enumerate(expression.entries):
-            if not self.nest.varying[number] and entry[0] in ("leaf", "op"):
+            if not self.nest.varying[number] and number not in self.outer and self._is_available(entry):
                 self.outer[number] = self._scalar(number, entry)
         if self.lanes > 1:
             for number in self._crossing():
-                self.vectors[number] = self.k.broadcast(self.outer[number], self.lanes)
+                if number not in self.vectors:
+                    self.vectors[number] = self.k.broadcast(self.outer[number], self.lanes)
+
+    def _is_available(self, entry: tuple[Any, ...]) -> bool:
+        """Whether an invariant entry can be computed now (internal leaves come row by row)."""
+        if entry[0] == "leaf":
+            return entry[1] not in self.nest.internal
+        entries = self.nest.expression.entries
+        return entry[0] == "op" and all(x in self.outer or entries[x][0] == "constant" for x in entry[2])
 
     def _crossing(self) -> list[int]:
         """Invariant entries that varying ones (or the outputs) read."""
@@ -151,32 +210,41 @@ class NestEmitter:
         return self.outer[number]
 
     def values(
-        self, inner: Index, lanes: int, mask: Value | None = None, given: dict[int, Value] | None = None
+        self,
+        inner: Index,
+        lanes: int,
+        mask: Value | None = None,
+        given: dict[int, Value] | None = None,
+        wanted: Sequence[int] | None = None,
     ) -> list[Value]:
-        """The outputs at inner index `inner` (and the following, for lanes > 1; lanes whose mask is false hold junk)."""
+        """The entries `wanted` (by default the outputs) at inner index `inner` (and the following, for lanes > 1; lanes
+        whose mask is false hold junk). Nothing below the entries that are `given` is computed; computed ones are added."""
         expression = self.nest.expression
-        values: dict[int, Value] = dict(given or {})
-        for number, entry in enumerate(expression.entries):
-            if number in values:
-                continue
+        values: dict[int, Value] = given if given is not None else {}
+        if wanted is None:
+            wanted = expression.outputs
+        for number in expression.below(wanted, values):
+            entry = expression.entries[number]
             if not self.nest.varying[number]:
                 if entry[0] == "constant":
                     values[number] = self.k.splat(entry[1], entry[2], lanes)
                 elif lanes == 1:
                     values[number] = self.outer[number]
-                elif number in self.vectors:
+                elif number in self.vectors:  # else only other invariants read it
                     values[number] = self.vectors[number]
             elif entry[0] == "leaf":
                 values[number] = self._read(entry[1], inner, lanes, mask)
             else:
                 operands = [values[operand] for operand in entry[2]]
                 values[number] = operands[0].builder.emit(entry[1], operands)
-        return [values[number] for number in expression.outputs]
+        return [values[number] for number in wanted]
 
     def _read(self, number: int, inner: Index, lanes: int, mask: Value | None) -> Value:
         leaf = self.nest.expression.leaves[number]
         if leaf.value is None:
-            return self._iota(number, leaf, inner, lanes)
+            return self._iota(number, leaf, inner, lanes, mask)
+        if number in self.nest.tables:
+            return self._read_through_table(number, inner, lanes, mask)
         (buffer,) = self.arguments[number]
         strides = self.nest.strides[number]
         index = (*self.outer_index, *([inner] if len(self.outer_index) < len(strides) else []))
@@ -190,14 +258,35 @@ class NestEmitter:
         value: Value = loop.strided_load(buffer, *[self.k.value(i) for i in index], some, lanes=lanes)
         return value
 
-    def _iota(self, number: int, leaf: Leaf, inner: Index, lanes: int) -> Value:
+    def _read_through_table(self, number: int, inner: Index, lanes: int, mask: Value | None) -> Value:
+        """Elements whose offsets from the outer index are in a table."""
+        k = self.k
+        buffer, table = self.arguments[number]
+        source = loop.flatten(k.offset(buffer, *self.outer_index, 0))
+        offsets = self._table_vector(table, inner, lanes, mask)
+        if lanes == 1:
+            return k.load(source, arith.cast(offsets, dtype=dtypes.index))
+        some = mask if mask is not None else k.splat(True, dtypes.bool_, lanes)
+        value: Value = loop.gather_load(source, offsets, some)
+        return value
+
+    def _table_vector(self, table: Value, inner: Index, lanes: int, mask: Value | None) -> Value:
+        if mask is None:
+            return self.k.load(table, inner, lanes=lanes)
+        return self.k.masked_load(table, inner, mask=mask, other=self.k.splat(0, dtypes.int32, lanes))
+
+    def _iota(self, number: int, leaf: Leaf, inner: Index, lanes: int, mask: Value | None) -> Value:
         offset, *strides = self.arguments[number]
+        table = strides.pop() if number in self.nest.tables else None
         total: Index = offset
-        index = (*self.outer_index, *([inner] if len(self.outer_index) < len(strides) else []))
-        for position, stride in zip(index, strides, strict=True):
+        index = (*self.outer_index, *([inner] if len(self.outer_index) < len(strides) and table is None else []))
+        for position, stride in zip(index, strides, strict=table is None):
             total = self.k.add(total, self.k.mul(position, stride))
         start: Value = arith.cast(self.k.value(total), dtype=dtypes.int64)
-        if lanes > 1:
+        if table is not None:
+            steps = arith.cast(self._table_vector(table, inner, lanes, mask), dtype=dtypes.int64)
+            start = arith.add(self.k.broadcast(start, lanes), steps)
+        elif lanes > 1:
             step: Value = arith.cast(strides[-1], dtype=dtypes.int64)
             ramp = arith.mul(self.k.lane_ids(lanes), self.k.broadcast(step, lanes))
             start = arith.add(self.k.broadcast(start, lanes), ramp)
@@ -221,7 +310,9 @@ def write(k: KernelBuilder, value: Value, buffer: Value, index: Sequence[Index],
     loop.strided_store(value, some, buffer, *[k.value(i) for i in index])
 
 
-def vector_loop(k: KernelBuilder, low: Index, high: Index, lanes: int, body: Callable[[Index, Value | None], None]) -> None:
+def vector_loop(
+    k: KernelBuilder, low: Index, high: Index, lanes: int, body: Callable[[Index, Value | None], object]
+) -> None:
     """`body(index, mask)` for whole vectors of [low, high) with mask None, then for one masked vector of what is left."""
     main = k.add(low, k.round_down(k.sub(high, low), lanes))
     with k.loop(low, main, lanes) as index:

@@ -7,6 +7,7 @@ size change no bit.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,11 @@ class Reduction:
         shape = tensor_type(self.operand).shape
         a = operation.attributes
         dims = tuple(a.dims) if hasattr(a, "dims") else (a.dim,)
+        # Dimensions of size 1 separate nothing and may lie anywhere.
+        dims = tuple([d for d in dims if shape[d] != 1]) or dims[:1]
         start, stop = dims[0], dims[-1] + 1
-        assert dims == tuple(range(start, stop)), "decompose splits reductions into adjacent dimensions"
+        between = [d for d in range(start, stop) if shape[d] != 1 and d not in dims]
+        assert not between, "decompose splits reductions into adjacent dimensions"
         self.expression = pull([self.operand], shape, boundary=boundary)
         strides = [leaf.access.strides for leaf in self.expression.leaves]
         groups = collapse(shape, strides, frozenset((start, stop)))
@@ -172,26 +176,46 @@ class _Second(Reduction):
         self.work = self.rows * self.count
 
 
+Point = Callable[[Index, "Value | None"], Sequence[Value]]
+"""Vectors of the operands of several reductions at an index and the following ones; lanes masked off hold junk."""
+
+
 def lane_sums(
-    k: KernelBuilder, combine: Declaration, initial: Any, dtype: DType, lanes: int, low: Index, high: Index, at: Any
-) -> Value:
-    """Reduce [low, high) in 64 lanes, folded in halves; `at(index, mask)` gives a vector of `lanes` elements."""
+    k: KernelBuilder,
+    combines: Sequence[Declaration],
+    initial: Sequence[Any],
+    dtypes: Sequence[DType],
+    lanes: int,
+    low: Index,
+    high: Index,
+    at: Point,
+) -> list[Value]:
+    """Reduce [low, high) in 64 lanes, folded in halves; several reductions in one loop."""
     vectors = LANES // lanes
-    start = [k.splat(initial, dtype, lanes)] * vectors
+    start = [k.splat(x, dtype, lanes) for x, dtype in zip(initial, dtypes, strict=True) for _ in range(vectors)]
     main = k.add(low, k.round_down(k.sub(high, low), LANES))
     with k.carry(low, main, LANES, start) as state:
-        state.next(*[combine(acc, at(k.add(state.index, u * lanes), None)) for u, acc in enumerate(state.carried)])
+        following = list(state.carried)
+        for u in range(vectors):
+            for number, value in enumerate(at(k.add(state.index, u * lanes), None)):
+                place = number * vectors + u
+                following[place] = combines[number](following[place], value)
+        state.next(*following)
+    totals = list(state.results)
+    for u in range(vectors):
+        # Vectors without any element are skipped: rows shorter than 64 elements are common.
+        index = k.add(main, u * lanes)
 
-    def rest() -> list[Value]:
-        out = []
-        for u, acc in enumerate(state.results):
-            index = k.add(main, u * lanes)
+        def rest(index: Index = index, u: int = u, totals: Sequence[Value] = totals) -> list[Value]:
             mask = k.mask(k.sub(high, index), lanes)
-            out.append(arith.select(mask, combine(acc, at(index, mask)), acc))
-        return out
+            out = list(totals)
+            for number, value in enumerate(at(index, mask)):
+                place = number * vectors + u
+                out[place] = arith.select(mask, combines[number](out[place], value), out[place])
+            return out
 
-    totals = k.choose(k.compare("lt", main, high), rest, lambda: list(state.results))
-    return fold(combine, list(totals), lanes)
+        totals = list(k.choose(k.compare("lt", index, high), rest, partial(list, totals)))
+    return [fold(combine, totals[n * vectors : (n + 1) * vectors], lanes) for n, combine in enumerate(combines)]
 
 
 def fold(combine: Declaration, vectors: list[Value], lanes: int) -> Value:
@@ -219,16 +243,18 @@ def _rows(k: KernelBuilder, reduction: Reduction, sizes: Sequence[Value]) -> Ind
 def _sum_of(k: KernelBuilder, reduction: Reduction, emitter: NestEmitter, low: Index, high: Index, lanes: int) -> Value:
     declaration = reduction.operation.declaration
     dtype = reduction.operation.result.type.dtype
-    return lane_sums(
+    start = identity(declaration, dtype)
+    (total,) = lane_sums(
         k,
-        COMBINE[declaration],
-        identity(declaration, dtype),
-        dtype,
+        [COMBINE[declaration]],
+        [start],
+        [dtype],
         lanes,
         low,
         high,
-        lambda index, mask: emitter.values(index, lanes, mask)[0],
+        lambda index, mask: emitter.values(index, lanes, mask),
     )
+    return total
 
 
 def _build_single(

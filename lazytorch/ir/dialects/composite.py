@@ -202,21 +202,20 @@ def composite(
     """
     extra = (Trait.ELEMENTWISE,) if elementwise else ()
     backward = _declare_backward(name, decompose, gradient, attributes, defaults, extra)
-    operators: dict[tuple[Attributes, int], Operator] = {}
+    operators: dict[Attributes, tuple[tuple[int, Operator], ...]] = {}
 
     def vjp(operation: Any, cotangent: Any) -> tuple[Any, ...]:
         """The backward operation for every differentiable operand; recorded operands without history have none."""
-        out: list[Any] = []
-        for position, operand in enumerate(operation.operands):
-            if position not in differentiable or getattr(operand, "history", True) is None:
-                out.append(None)
-                continue
-            key = (operation.attributes, position)
-            operator = operators.get(key)
-            if operator is None:
-                operator = backward.operator(**operation.attributes.as_dict(), operand=position)
-                operators[key] = operator
-            out.append(cotangent.builder.emit(operator, (cotangent, *operation.operands)))
+        attributes, operands = operation.attributes, operation.operands
+        own = operators.get(attributes)
+        if own is None:
+            options = attributes.as_dict()
+            own = tuple([(position, backward.operator(**options, operand=position)) for position in differentiable])
+            operators[attributes] = own
+        out: list[Any] = [None] * len(operands)
+        for position, operator in own:
+            if position < len(operands) and getattr(operands[position], "history", True) is not None:
+                out[position] = cotangent.builder.emit(operator, (cotangent, *operands))
         return tuple(out)
 
     return Declaration(

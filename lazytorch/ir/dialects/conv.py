@@ -47,16 +47,53 @@ def _decompose(op: Any) -> Any:
     if any(a.padding):
         sides = (0, 0, *a.padding)
         x = tensor.pad(x, low=sides, high=sides, interior=(0,) * len(sides), value=0.0)
-    windows = tensor.window(x, sizes=tuple(w.type.shape[2:]), strides=a.strides, dilations=a.dilations)
+    return _correlate(x, w, a.strides, a.dilations, a.groups, f"oc{_WINDOW[:spatial]}", "c", "o")
+
+
+def _correlate(
+    x: Any, w: Any, strides: tuple[int, ...], dilations: tuple[int, ...], groups: int, letters: str, summed: str, kept: str
+) -> Any:
+    """Windows of x times weights, whose two leading dimensions are `letters`: channels `summed` of x give `kept`."""
+    spatial = len(w.type.shape) - 2
+    windows = tensor.window(x, sizes=tuple(w.type.shape[2:]), strides=strides, dilations=dilations)
     space, inside = _SPACE[:spatial], _WINDOW[:spatial]
-    if a.groups == 1:
-        return tensor.contract(windows, w, lhs=f"nc{space}{inside}", rhs=f"oc{inside}", out=f"no{space}")
-    count, channels = w.type.shape[:2]
+    if groups == 1:
+        return tensor.contract(windows, w, lhs=f"n{summed}{space}{inside}", rhs=letters, out=f"n{kept}{space}")
     shape = windows.type.shape
-    grouped = tensor.reshape(windows, shape=(shape[0], a.groups, channels, *shape[2:]))
-    weights = tensor.reshape(w, shape=(a.groups, count // a.groups, *w.type.shape[1:]))
-    out = tensor.contract(grouped, weights, lhs=f"ngc{space}{inside}", rhs=f"goc{inside}", out=f"ngo{space}")
-    return tensor.reshape(out, shape=(shape[0], count, *out.type.shape[3:]))
+    grouped = tensor.reshape(windows, shape=(shape[0], groups, shape[1] // groups, *shape[2:]))
+    weights = tensor.reshape(w, shape=(groups, w.type.shape[0] // groups, *w.type.shape[1:]))
+    out = tensor.contract(grouped, weights, lhs=f"ng{summed}{space}{inside}", rhs=f"g{letters}", out=f"ng{kept}{space}")
+    n, g, channels, *rest = out.type.shape
+    return tensor.reshape(out, shape=(n, g * channels, *rest))
+
+
+def _gradient(op: Any, g: Any, operand: int) -> Any:
+    """The input's cotangent is a convolution itself: of the cotangent, spread out by the strides and surrounded by zeros,
+    with the weights turned by 180 degrees (Dumoulin and Visin, "A guide to convolution arithmetic", 2016).
+
+    The weights' cotangent is the derivative of the decomposition: the input's windows times the cotangent.
+    """
+    if operand != 0:
+        return NotImplemented
+    x, w = op.operands
+    a = op.attributes
+    spatial = len(w.type.shape) - 2
+    low, high, crop = [0, 0], [0, 0], [0, 0]
+    for axis in range(spatial):
+        reach = a.dilations[axis] * (w.type.shape[2 + axis] - 1)
+        spread = (g.type.shape[2 + axis] - 1) * a.strides[axis] + 1
+        before = reach - a.padding[axis]
+        low.append(max(before, 0))
+        crop.append(max(-before, 0))
+        high.append(max(x.type.shape[2 + axis] + reach - before - spread, 0))
+    interior = (0, 0, *[stride - 1 for stride in a.strides])
+    g = tensor.pad(g, low=tuple(low), high=tuple(high), interior=interior, value=0.0)
+    wanted = tuple([x.type.shape[2 + i] + a.dilations[i] * (w.type.shape[2 + i] - 1) for i in range(spatial)])
+    if g.type.shape[2:] != wanted:
+        sizes = (*g.type.shape[:2], *wanted)
+        g = tensor.slice_(g, starts=tuple(crop), sizes=sizes, steps=(1,) * len(sizes))
+    turned = tensor.flip(w, dims=tuple(range(2, 2 + spatial)))
+    return _correlate(g, turned, (1,) * spatial, a.dilations, a.groups, f"oc{_WINDOW[:spatial]}", "o", "c")
 
 
 conv: Declaration = composite(
@@ -64,6 +101,7 @@ conv: Declaration = composite(
     _infer,
     _decompose,
     differentiable=(0, 1),
+    gradient=_gradient,
     attributes=("strides", "padding", "dilations", "groups"),
     gradient_name="Convolution",
     doc="x [N, C, ...] with weights [O, C / groups, ...]: cross-correlation, `padding` zeros on both sides",

@@ -111,7 +111,8 @@ gather_load: Declaration = Declaration(
     "loop.gather_load",
     lambda attributes, buffer, index, mask: VectorType(buffer.dtype, index.lanes),
     traits=(),
-    doc="rank-1 buffer, vector of i64 element positions, mask: lane i reads position index[i]; masked-off lanes are 0",
+    doc="rank-1 buffer of stride 1, vector of i32 or i64 element positions, mask: lane i reads position index[i]; "
+    "masked-off lanes are 0",
 )
 offset: Declaration = Declaration(
     "loop.offset",
@@ -166,6 +167,12 @@ mask: Declaration = Declaration(
     attributes=("lanes",),
     traits=(Trait.PURE,),
     doc="lane < remaining (an index)",
+)
+any_: Declaration = Declaration(
+    "loop.any",
+    lambda attributes, flags: ScalarType(dtypes.bool_),
+    traits=(Trait.PURE,),
+    doc="whether a vector of i1 is true in some lane, as a scalar",
 )
 prefetch: Declaration = Declaration(
     "loop.prefetch", _none, attributes=("write",), defaults={"write": False}, traits=(), doc="buffer, indices: a hint"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math as python_math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects.arith import (
+    ELEMENTWISE,
     FLOATING,
     NUMBERS,
     add,
@@ -20,19 +22,33 @@ from lazytorch.ir.dialects.arith import (
     mul,
     neg,
     select,
+    sqrt,
     sub,
     type_of_constant,
 )
 
-_erf = np.vectorize(python_math.erf, otypes=[np.float64])
 
+def _by_element(function: Callable[[float], float]) -> Callable[[np.ndarray], np.ndarray]:
+    """A NumPy function of one of Python's."""
+    vectorized = np.vectorize(function, otypes=[np.float64])
 
-def _reference_erf(x: np.ndarray) -> np.ndarray:
-    return np.asarray(_erf(x.astype(np.float64)) if x.size else x).astype(x.dtype)
+    def reference(x: np.ndarray) -> np.ndarray:
+        return np.asarray(vectorized(x.astype(np.float64)) if x.size else x).astype(x.dtype)
+
+    return reference
 
 
 def _square(x: Any) -> Any:
     return mul(x, x)
+
+
+def _inverse_root(x: Any) -> Any:
+    return div(1.0, sqrt(x))
+
+
+def _gaussian(x: Any) -> Any:
+    """2 / sqrt(pi) exp(-x²), the derivative of erf."""
+    return mul(exp(neg(_square(x))), 2.0 / python_math.sqrt(python_math.pi))
 
 
 exp: Declaration = elementwise(
@@ -118,13 +134,195 @@ tanh: Declaration = elementwise(
     kinds=FLOATING,
     doc="hyperbolic tangent",
 )
+sinh: Declaration = elementwise(
+    "math.sinh",
+    np.sinh,
+    vjp=(lambda op, g: mul(g, cosh(op.operands[0])),),
+    gradient_name="Sinh",
+    kinds=FLOATING,
+    doc="hyperbolic sine",
+)
+cosh: Declaration = elementwise(
+    "math.cosh",
+    np.cosh,
+    vjp=(lambda op, g: mul(g, sinh(op.operands[0])),),
+    gradient_name="Cosh",
+    kinds=FLOATING,
+    doc="hyperbolic cosine",
+)
+asin: Declaration = elementwise(
+    "math.asin",
+    np.arcsin,
+    vjp=(lambda op, g: mul(g, _inverse_root(sub(1.0, _square(op.operands[0])))),),
+    gradient_name="Asin",
+    kinds=FLOATING,
+    doc="inverse sine, in [-pi/2, pi/2]",
+)
+acos: Declaration = elementwise(
+    "math.acos",
+    np.arccos,
+    vjp=(lambda op, g: mul(g, neg(_inverse_root(sub(1.0, _square(op.operands[0]))))),),
+    gradient_name="Acos",
+    kinds=FLOATING,
+    doc="inverse cosine, in [0, pi]",
+)
+atan: Declaration = elementwise(
+    "math.atan",
+    np.arctan,
+    vjp=(lambda op, g: div(g, add(_square(op.operands[0]), 1.0)),),
+    gradient_name="Atan",
+    kinds=FLOATING,
+    doc="inverse tangent, in [-pi/2, pi/2]",
+)
+
+
+def _inverse_square_sum(op: Any) -> Any:
+    """1 / (a² + b²), and 0 at the origin, as torch."""
+    total = add(_square(op.operands[0]), _square(op.operands[1]))
+    return select(compare(total, 0.0, predicate="eq"), total, div(1.0, total))
+
+
+atan2: Declaration = elementwise(
+    "math.atan2",
+    np.arctan2,
+    vjp=(
+        lambda op, g: mul(mul(g, op.operands[1]), _inverse_square_sum(op)),
+        lambda op, g: mul(mul(g, neg(op.operands[0])), _inverse_square_sum(op)),
+    ),
+    gradient_name="Atan2",
+    kinds=FLOATING,
+    doc="the angle of the point (b, a), in [-pi, pi]",
+)
+hypot: Declaration = elementwise(
+    "math.hypot",
+    np.hypot,
+    vjp=(
+        lambda op, g: mul(g, div(op.operands[0], op.result)),
+        lambda op, g: mul(g, div(op.operands[1], op.result)),
+    ),
+    gradient_name="Hypot",
+    kinds=FLOATING,
+    doc="sqrt(a² + b²) without overflow",
+)
+asinh: Declaration = elementwise(
+    "math.asinh",
+    np.arcsinh,
+    vjp=(lambda op, g: mul(g, _inverse_root(add(_square(op.operands[0]), 1.0))),),
+    gradient_name="Asinh",
+    kinds=FLOATING,
+    doc="inverse hyperbolic sine",
+)
+acosh: Declaration = elementwise(
+    "math.acosh",
+    np.arccosh,
+    vjp=(lambda op, g: mul(g, _inverse_root(sub(_square(op.operands[0]), 1.0))),),
+    gradient_name="Acosh",
+    kinds=FLOATING,
+    doc="inverse hyperbolic cosine",
+)
+atanh: Declaration = elementwise(
+    "math.atanh",
+    np.arctanh,
+    vjp=(lambda op, g: mul(g, div(1.0, sub(1.0, _square(op.operands[0])))),),
+    gradient_name="Atanh",
+    kinds=FLOATING,
+    doc="inverse hyperbolic tangent",
+)
 erf: Declaration = elementwise(
     "math.erf",
-    _reference_erf,
-    vjp=(lambda op, g: mul(g, mul(exp(neg(_square(op.operands[0]))), 2.0 / python_math.sqrt(python_math.pi))),),
+    _by_element(python_math.erf),
+    vjp=(lambda op, g: mul(g, _gaussian(op.operands[0])),),
     gradient_name="Erf",
     kinds=FLOATING,
     doc="error function",
+)
+erfc: Declaration = elementwise(
+    "math.erfc",
+    _by_element(python_math.erfc),
+    vjp=(lambda op, g: mul(neg(_gaussian(op.operands[0])), g),),
+    gradient_name="Erfc",
+    kinds=FLOATING,
+    doc="1 - erf(x), accurate for large x",
+)
+
+
+def _reference_lgamma(x: float) -> float:
+    return python_math.inf if x <= 0 and x == python_math.floor(x) else python_math.lgamma(x)
+
+
+lgamma: Declaration = elementwise(
+    "math.lgamma",
+    _by_element(_reference_lgamma),
+    vjp=(lambda op, g: mul(g, digamma(op.operands[0])),),
+    gradient_name="Lgamma",
+    kinds=FLOATING,
+    doc="log |gamma(x)|",
+)
+
+
+def cotangent_derivative(n: int) -> list[int]:
+    """The n-th derivative of cot as a polynomial in cot, the highest power first."""
+    lowest_first = [0, 1]
+    for _ in range(n):
+        slope = [power * c for power, c in enumerate(lowest_first)][1:]
+        lowest_first = [-(a + b) for a, b in zip([*slope, 0, 0], [0, 0, *slope], strict=True)]
+    return lowest_first[::-1]
+
+
+def _reflected(n: int, x: np.ndarray, positive: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """polygamma of any x by what it is for positive numbers."""
+    with np.errstate(all="ignore"):
+        wide = x.astype(np.float64)
+        cotangent = 1 / np.tan(np.pi * (wide - np.rint(wide)))
+        slope = np.pi ** (n + 1) * np.polyval(cotangent_derivative(n), cotangent)
+        return np.where(wide < 0, (-1.0) ** n * positive(1 - wide) - slope, positive(np.abs(wide))).astype(x.dtype)
+
+
+def _reference_polygamma(n: int, x: np.ndarray) -> np.ndarray:
+    """Thirty terms of the sum, and the Euler-Maclaurin sum of the rest."""
+    s = n + 1
+
+    def positive(x: np.ndarray) -> np.ndarray:
+        y = x + 30.0
+        rest = 1 / (s - 1) + 0.5 / y + s / (12 * y**2) - s * (s + 1) * (s + 2) / (720 * y**4)
+        zeta = sum((x + k) ** -float(s) for k in range(30)) + y ** (1.0 - s) * rest
+        return np.asarray((-1.0) ** s * python_math.factorial(n) * zeta)
+
+    return _reflected(n, x, positive)
+
+
+polygamma: Declaration = Declaration(
+    "math.polygamma",
+    lambda attributes, x: digamma.infer(attributes, x),
+    attributes=("n",),
+    traits=ELEMENTWISE,
+    vjp=(lambda op, g: mul(g, polygamma(op.operands[0], n=op.attributes.n + 1)),),
+    reference=lambda attributes, x: _reference_polygamma(attributes.n, x),
+    gradient_name="Polygamma",
+    doc="the n-th derivative of digamma, n >= 1",
+)
+
+
+def _reference_digamma(x: np.ndarray) -> np.ndarray:
+    """Shifted beyond 30, where Stirling's series does."""
+
+    def positive(x: np.ndarray) -> np.ndarray:
+        y = x + 30.0
+        value = np.log(y) - 0.5 / y - 1 / (12 * y**2) + 1 / (120 * y**4) - 1 / (252 * y**6)
+        return np.asarray(value - sum(1 / (x + k) for k in range(30)))
+
+    value = _reflected(0, x, positive)
+    value = np.where((x < 0) & (x == np.floor(x)), np.nan, value)
+    return np.where(x == 0, np.copysign(np.inf, -x), value).astype(x.dtype)
+
+
+digamma: Declaration = elementwise(
+    "math.digamma",
+    _reference_digamma,
+    vjp=(lambda op, g: mul(g, polygamma(op.operands[0], n=1)),),
+    gradient_name="Digamma",
+    kinds=FLOATING,
+    doc="the derivative of lgamma",
 )
 
 

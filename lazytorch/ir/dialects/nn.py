@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math as python_math
+from functools import cache
 from typing import Any
 
 from lazytorch import dtypes
@@ -311,8 +312,14 @@ def _decompose_linear(op: Any) -> Any:
 
 
 def _linear_bias_vjp(op: Any, g: Any) -> Any:
-    lead = tuple(range(len(g.type.shape) - 1))
-    return tensor.reduce_sum(g, dims=lead) if lead else g
+    rank = len(g.type.shape)
+    return g.builder.emit(_sum_to_last(rank), (g,)) if rank > 1 else g
+
+
+@cache
+def _sum_to_last(rank: int) -> Operator:
+    """The sum over all dimensions but the last."""
+    return tensor.reduce_sum.operator(dims=tuple(range(rank - 1)))
 
 
 linear: Declaration = Declaration(

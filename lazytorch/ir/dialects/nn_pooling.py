@@ -164,11 +164,11 @@ def _largest(windows: _Windows) -> tuple[Any, Any]:
 
 
 class _integer_like:
-    """Stands for an int64 value beside `like`, for `filled`."""
+    """Stands for an i32 value beside `like`, for `filled`: offsets in a window are small, and as wide as a float."""
 
     def __init__(self, like: Any) -> None:
         self.builder = like.builder
-        self.type = TensorType(dtypes.int64, ())
+        self.type = TensorType(dtypes.int32, ())
 
 
 def _max_pool(op: Any) -> Any:
@@ -205,7 +205,7 @@ def _max_pool_gradient(op: Any, g: Any, operand: int) -> Any:
         return windows.scatter(parts)
     code: Any = None
     for axis, size in enumerate(windows.sizes):
-        steps = tensor.iota.build(x.builder, size=size, dtype=dtypes.int64)
+        steps = tensor.iota.build(x.builder, size=size, dtype=dtypes.int32)
         following = windows.spatial - 1 - axis
         steps = tensor.reshape(steps, shape=(size,) + (1,) * (2 * following))
         code = steps if code is None else arith.add(arith.mul(code, number(size, code)), steps)
@@ -233,6 +233,7 @@ def _max_pool_index(op: Any) -> Any:
     """Offset number in the window -> flat index in the input's spatial dimensions."""
     windows = _Windows(op, op.operands[0], -python_math.inf)
     _, offset = _largest(windows)
+    offset = arith.cast(offset, dtype=dtypes.int64)
     flat: Any = None
     remaining = offset
     parts: list[Any] = []

@@ -134,7 +134,7 @@ alias: Declaration = Declaration(
 detach: Declaration = Declaration(
     "tensor.detach",
     lambda attributes, x: x,
-    traits=VIEW,
+    traits=(*VIEW, Trait.DETACHED),
     vjp=(None,),
     reference=lambda attributes, x: x,
     doc="the same value, through which no gradient flows",

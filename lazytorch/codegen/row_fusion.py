@@ -1,0 +1,126 @@
+"""Merging reductions along rows with the maps around them into clusters for the row schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import networkx as nx
+
+from lazytorch.codegen.expression import NotStrided, tensor_type
+from lazytorch.codegen.group import Group
+from lazytorch.codegen.schedules.row import RowPlan, row_split
+from lazytorch.errors import CompileError
+from lazytorch.ir.core import Operation, Value
+from lazytorch.ir.declaration import Trait
+
+SMALL = 32_768
+"""Elements up to which it does not matter how many rows there are to divide among threads, or how short they are."""
+ENOUGH_ROWS = 16
+ENOUGH_COLUMNS = 8
+MOST_VALUES = 24
+
+
+class RowFusion:
+    """Grows a row cluster around every reduction along rows, as far as neighbours in the graph of kernels fit.
+
+    readers: for every buffer the values whose kernels read it. chosen: the values that have buffers; what becomes internal
+    to a cluster is taken out.
+    """
+
+    def __init__(
+        self,
+        graph: nx.DiGraph,
+        group_of: dict[Value, Group],
+        readers: dict[Value, list[Value]],
+        chosen: set[Value],
+        returned: set[Value],
+    ) -> None:
+        self.graph, self.group_of, self.readers = graph, group_of, readers
+        self.chosen, self.returned = chosen, returned
+
+    def run(self, order: dict[Operation, int]) -> None:
+        """Merge. `order`: the operations' positions in the function."""
+        self.order = order
+        for seed in [group for group in self.graph if self._rows_of(group) is not None]:
+            if seed in self.graph:
+                while self._grow(seed):
+                    pass
+
+    def _grow(self, seed: Group) -> bool:
+        """Merge one neighbour into the cluster; whether there was one."""
+        neighbours = dict.fromkeys([*self.graph.predecessors(seed), *self.graph.successors(seed)])
+        for other in neighbours:
+            if self._fits(seed, other) and not self._would_cycle(seed, other) and self._is_one_kernel(seed, other):
+                self._merge(seed, other)
+                return True
+        return False
+
+    def _rows_of(self, group: Group) -> tuple[int, int] | None:
+        """Rows and columns of a reduction along rows, or of a cluster."""
+        if group.schedule not in ("reduce", "row"):
+            return None
+        for value in group.values:
+            operation = value.defining_op()
+            split = row_split(operation) if operation is not None and operation.has(Trait.REDUCTION) else None
+            if split is not None and operation is not None:
+                shape = tensor_type(operation.operands[0]).shape
+                return math.prod(shape[:split]), math.prod(shape[split:])
+        return None
+
+    def _fits(self, seed: Group, other: Group) -> bool:
+        found = self._rows_of(seed)
+        assert found is not None
+        rows, columns = found
+        elements = rows * columns
+        if len(seed.values) + len(other.values) > MOST_VALUES or not (rows >= ENOUGH_ROWS or elements <= SMALL):
+            return False
+        if other.schedule in ("reduce", "row"):
+            return self._rows_of(other) == (rows, columns)
+        if other.schedule != "map":
+            return False
+        size = math.prod(other.shape)
+        return size == rows or (size == elements and (columns >= ENOUGH_COLUMNS or elements <= SMALL))
+
+    def _would_cycle(self, seed: Group, other: Group) -> bool:
+        """Whether a third kernel must run between the two."""
+        first, second = (seed, other) if self.graph.has_edge(seed, other) else (other, seed)
+        return any(x is not second and nx.has_path(self.graph, x, second) for x in self.graph.successors(first))
+
+    def _is_one_kernel(self, seed: Group, other: Group) -> bool:
+        values = [*seed.values, *other.values]
+        members = {seed, other}
+        written = [value for value in values if value in self.chosen and not self._is_internal(value, members)]
+        reductions = {value.defining_op(): None for value in values}
+        in_order = sorted(
+            [op for op in reductions if op is not None and op.has(Trait.REDUCTION)], key=self.order.__getitem__
+        )
+        try:
+            RowPlan(in_order, written, frozenset(self.chosen.difference(values)))
+        except (NotStrided, CompileError):
+            return False
+        return True
+
+    def _is_internal(self, value: Value, members: set[Group]) -> bool:
+        """Whether only these kernels read a value."""
+        return value not in self.returned and all(self.group_of[reader] in members for reader in self.readers.get(value, ()))
+
+    def _merge(self, seed: Group, other: Group) -> None:
+        seed.schedule = "row"
+        seed.values += other.values
+        for value in other.values:
+            self.group_of[value] = seed
+        for before in self.graph.predecessors(other):
+            if before is not seed:
+                self.graph.add_edge(before, seed)
+        for after in self.graph.successors(other):
+            if after is not seed:
+                self.graph.add_edge(seed, after)
+        self.graph.remove_node(other)
+        internal = [value for value in seed.values if value in self.chosen and self._is_internal(value, {seed})]
+        self.chosen.difference_update(internal)
+
+
+def positions(operations: Sequence[Operation]) -> dict[Operation, int]:
+    """The operations' places in their block."""
+    return {operation: number for number, operation in enumerate(operations)}

@@ -1,0 +1,330 @@
+"""The operands of a contraction kernel: how they are addressed, and how blocks of them are packed.
+
+An operand has rows (its own letters) and a depth (the summed letters). Its `kind` says which of them has stride 1: "k"
+the depth, "row" the rows, "table" neither. Where letters of the run-along direction have no common stride, a vector is put
+together from *segments*, runs of consecutive memory: lane l of segment s reads `offset[s] + l` where
+`begin[s] <= l < end[s]`. So the windows of a convolution are packed by vector loads, and nothing is materialised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from lazytorch import dtypes
+from lazytorch.codegen.kernel_builder import Index, KernelBuilder
+from lazytorch.dtypes import DType
+from lazytorch.ir.core import Value
+from lazytorch.ir.dialects import arith, loop
+
+KC = 256
+PAD = 16
+"""Extra elements per packed row, so that the rows of a panel do not fall on the same cache sets."""
+
+
+@dataclass(frozen=True)
+class OperandShape:
+    """The structure of an operand's addressing. `segments`: pieces of a vector, 0 where one stride serves all rows and one
+    the depth."""
+
+    kind: str
+    segments: int = 0
+
+    def text(self) -> str:
+        """Canonical text for the kernel's key."""
+        return f"{self.kind}{self.segments or ''}"
+
+
+@dataclass(frozen=True)
+class ContractShape:
+    """The structure of a contraction kernel: register tile, packing, loops around it, results.
+
+    batch, outer: numbers of loops over letters that both operands have, and over those of the right operand that have no
+    common stride with the columns.
+    """
+
+    dtype: DType
+    lanes: int
+    rows: int
+    vectors: int
+    panels: int
+    left: OperandShape
+    right: OperandShape
+    batch: int
+    outer: int
+    given: int
+    outputs: tuple[DType, ...]
+
+    @property
+    def width(self) -> int:
+        """Columns of the register tile."""
+        return self.lanes * self.vectors
+
+    @property
+    def left_strides(self) -> tuple[int, int]:
+        """Strides of (row, k) within a packed panel of the left operand."""
+        if self.left.kind == "k":
+            return KC + PAD, 1
+        return 1, -(-self.rows // self.lanes) * self.lanes
+
+    @property
+    def panel_size(self) -> int:
+        """Elements of a packed panel of the left operand."""
+        return self.rows * (KC + PAD) if self.left.kind == "k" else KC * self.left_strides[1]
+
+    def text(self) -> str:
+        """Canonical text for the kernel's key."""
+        outputs = ",".join(dtype.name for dtype in self.outputs)
+        return (
+            f"{self.dtype.name}|{self.lanes}x{self.rows}x{self.vectors}x{self.panels}|{self.left.text()}|{self.right.text()}"
+            f"|{self.batch}|{self.outer}|{self.given}|{outputs}"
+        )
+
+
+def segment_tables(offsets: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Offset, begin and end of the segments of every vector of `lanes` elements: three arrays [vectors, segments].
+
+    A vector with fewer segments than others has empty ones (begin = end = 0).
+    """
+    vectors = []
+    for start in range(0, len(offsets), lanes):
+        piece = offsets[start : start + lanes]
+        cuts = [0, *(np.flatnonzero(np.diff(piece) != 1) + 1).tolist(), len(piece)]
+        vectors.append([(int(piece[a]) - a, a, b) for a, b in pairwise(cuts)])
+    most = max(len(segments) for segments in vectors)
+    table = np.zeros((len(vectors), most, 3), np.int64)
+    for number, segments in enumerate(vectors):
+        table[number, : len(segments)] = segments
+        table[number, len(segments) :, 0] = segments[0][0]
+    return table[..., 0].copy(), table[..., 1].copy(), table[..., 2].copy()
+
+
+@dataclass
+class Column:
+    """One vector of columns of the register tile: the outer indices, the first column, how many columns are left."""
+
+    outer: tuple[Index, ...]
+    start: Index
+    remaining: Index
+    source: Value
+    """The right operand from the outer indices on."""
+
+
+class Operand:
+    """The kernel arguments of one operand, in the order of the slots that schedules/contract.py makes."""
+
+    def __init__(self, k: KernelBuilder, shape: ContractShape, own: OperandShape, outer: int, name: str) -> None:
+        self.k = k
+        self.kind, self.segments = own.kind, own.segments
+        self.lanes = shape.lanes
+        self.zero = k.splat(0, shape.dtype, shape.lanes)
+        flat = self.kind == "table" or (self.kind == "row" and self.segments > 0)
+        strides: tuple[int | None, ...] = (1,) if flat else (None, 1) if self.kind == "k" else (1, None)
+        self.buffer = k.buffer(shape.dtype, strides, name)
+        tables = ["rows", "depth"] if self.kind == "table" else []
+        if self.segments:
+            tables = [*(["depth"] if self.kind == "row" else []), "offset", "begin", "end"]
+        self.tables = {table: k.buffer(dtypes.int64, (1,), f"{name}_{table}") for table in tables}
+        self.batch = [k.index_argument(f"{name}_batch{i}") for i in range(shape.batch)]
+        self.outer = [k.index_argument(f"{name}_outer{i}") for i in range(outer)]
+        self.start: Value = self.buffer
+
+    def at(self, batch: Sequence[Index]) -> None:
+        """Begin at a batch element."""
+        self.start = self._moved(self.buffer, batch, self.batch)
+
+    def from_outer(self, outer: Sequence[Index]) -> Value:
+        """The operand from these outer indices on."""
+        return self._moved(self.start, outer, self.outer)
+
+    def _moved(self, buffer: Value, indices: Sequence[Index], strides: Sequence[Index]) -> Value:
+        k = self.k
+        offset: Index = 0
+        for index, stride in zip(indices, strides, strict=True):
+            offset = k.add(offset, k.mul(index, stride))
+        if not strides:
+            return buffer
+        flat = len(buffer.type.strides) == 1  # type: ignore[attr-defined]
+        return k.offset(buffer, *((offset,) if flat else (0, offset) if self.kind == "k" else (offset, 0)))
+
+    def lookup(self, table: str, index: Index) -> Value:
+        """An entry of a table as an index."""
+        value: Value = arith.cast(self.k.load(self.tables[table], index), dtype=dtypes.index)
+        return value
+
+    def element(self, source: Value, row: Index, depth: Index) -> Value:
+        """One element, whatever the addressing."""
+        k = self.k
+        if self.kind != "table":
+            return k.load(source, row, depth)
+        return k.load(source, k.add(self.lookup("rows", row), self.lookup("depth", depth)))
+
+    def along_rows(self, source: Value, row: Index, depth: Index, mask: Value | None) -> Value:
+        """A vector along rows of stride 1."""
+        k = self.k
+        flat = loop.flatten(k.offset(source, row, depth))
+        return self.vector(flat, 0, mask)
+
+    def vector(self, source: Value, at: Index, mask: Value | None) -> Value:
+        """A whole or masked vector of consecutive elements; masked-off lanes are 0."""
+        if mask is None:
+            return self.k.load(source, at, lanes=self.lanes)
+        return self.k.masked_load(source, at, mask=mask, other=self.zero)
+
+    def segmented(self, number: Index) -> Callable[[Value, Index], Value]:
+        """A reader of vector `number`: from a flat source at an offset. Offsets and masks are computed here, once."""
+        k = self.k
+        first = k.mul(number, self.segments)
+        pieces = []
+        for s in range(self.segments):
+            place = k.add(first, s)
+            mask = k.mask(self.lookup("end", place), self.lanes)
+            if self.segments > 1:
+                before = k.mask(self.lookup("begin", place), self.lanes)
+                mask = arith.bit_and(mask, arith.bit_not(before))
+            pieces.append((self.lookup("offset", place), mask))
+
+        def read(source: Value, offset: Index) -> Value:
+            value = self.zero
+            for start, mask in pieces:
+                value = k.masked_load(source, k.add(start, offset), mask=mask, other=value)
+            return value
+
+        return read
+
+
+def pack_left(
+    k: KernelBuilder,
+    shape: ContractShape,
+    left: Operand,
+    packed: Value,
+    m0: Index,
+    rows: Index,
+    start: Index,
+    count: Index,
+) -> None:
+    """Rows past the last one repeat it: what they produce is never stored, and nothing uninitialised is read."""
+    padded = k.mul(k.ceil_div(rows, shape.rows), shape.rows)
+    last = k.sub(rows, 1)
+    if left.kind == "k" and left.segments:
+        with k.loop(0, k.ceil_div(count, shape.lanes)) as vector:
+            read = left.segmented(k.add(k.div(start, shape.lanes), vector))
+            with k.loop(0, padded) as row:
+                source = loop.flatten(k.offset(left.start, k.add(m0, k.min(row, last)), 0))
+                k.store(read(source, 0), packed, k.add(k.mul(row, KC + PAD), k.mul(vector, shape.lanes)))
+        return
+    if left.kind == "k":
+        main = k.round_down(count, shape.lanes)
+        with k.loop(0, padded) as row:
+            source = loop.flatten(k.offset(left.start, k.add(m0, k.min(row, last)), start))
+            target = k.offset(packed, k.mul(row, KC + PAD))
+            with k.loop(0, main, shape.lanes) as at:
+                k.store(left.vector(source, at, None), target, at)
+            with k.when(k.compare("lt", main, count)):
+                k.store(left.vector(source, main, k.mask(k.sub(count, main), shape.lanes)), target, main)
+        return
+    step = shape.left_strides[1]
+    with k.loop(0, padded, shape.rows) as row:
+        target = k.offset(packed, k.mul(k.div(row, shape.rows), shape.panel_size))
+        remaining = k.sub(rows, row)
+        with k.loop(0, count) as depth:
+            here = k.add(start, depth)
+            if left.kind == "row":
+                for u in range(0, step, shape.lanes):
+                    mask = k.mask(k.sub(remaining, u), shape.lanes)
+                    value = left.along_rows(left.start, k.add(m0, k.add(row, u)), here, mask)
+                    k.store(value, target, k.add(k.mul(depth, step), u))
+            else:
+                with k.loop(0, shape.rows) as i:
+                    place = k.add(m0, k.min(k.add(row, i), last))
+                    k.store(left.element(left.start, place, here), target, k.add(k.mul(depth, step), i))
+
+
+def pack_right(
+    k: KernelBuilder,
+    shape: ContractShape,
+    right: Operand,
+    packed: Value,
+    columns: Sequence[Column],
+    whole: Value,
+    start: Index,
+    count: Index,
+) -> None:
+    """A panel [k][width]; columns past the edge are zero or repeat the last one."""
+    lanes, width = shape.lanes, shape.width
+    if right.segments:
+        readers = [right.segmented(k.div(column.start, lanes)) for column in columns]
+        with k.loop(0, count) as depth:
+            offset = right.lookup("depth", k.add(start, depth))
+            for v, (column, read) in enumerate(zip(columns, readers, strict=True)):
+                k.store(read(column.source, offset), packed, k.add(k.mul(depth, width), v * lanes), aligned=True)
+        return
+    if right.kind == "row":
+
+        def copy(masks: Sequence[Value | None]) -> None:
+            with k.loop(0, count) as depth:
+                for v, column in enumerate(columns):
+                    value = right.along_rows(column.source, column.start, k.add(start, depth), masks[v])
+                    k.store(value, packed, k.add(k.mul(depth, width), v * lanes), aligned=True)
+
+        k.choose(
+            whole,
+            lambda: copy([None] * shape.vectors),
+            lambda: copy([k.mask(column.remaining, lanes) for column in columns]),
+        )
+        return
+    for v, column in enumerate(columns):
+        last = k.max(k.sub(column.remaining, 1), 0)
+        if right.kind == "k":
+            _pack_transposed(k, shape, right, packed, column, v, last, start, count)
+            continue
+        with k.loop(0, count) as depth, k.loop(0, lanes) as i:
+            value = right.element(column.source, k.add(column.start, k.min(i, last)), k.add(start, depth))
+            k.store(value, packed, k.add(k.mul(depth, width), k.add(v * lanes, i)))
+
+
+def _pack_transposed(
+    k: KernelBuilder,
+    shape: ContractShape,
+    right: Operand,
+    packed: Value,
+    column: Column,
+    v: int,
+    last: Index,
+    start: Index,
+    count: Index,
+) -> None:
+    """Columns whose depth has stride 1: squares of vectors, transposed in registers."""
+    lanes = shape.lanes
+    rows = [loop.flatten(k.offset(column.source, k.add(column.start, k.min(i, last)), start)) for i in range(lanes)]
+
+    def square(depth: Index, mask: Value | None) -> None:
+        loaded = [right.vector(row, depth, mask) for row in rows]
+        for i, vector in enumerate(transposed(loaded, lanes)):
+            k.store(vector, packed, k.add(k.mul(k.add(depth, i), shape.width), v * lanes), aligned=True)
+
+    main = k.round_down(count, lanes)
+    with k.loop(0, main, lanes) as depth:
+        square(depth, None)
+    with k.when(k.compare("lt", main, count)):
+        square(main, k.mask(k.sub(count, main), lanes))
+
+
+def transposed(rows: list[Value], lanes: int) -> list[Value]:
+    """A lanes x lanes matrix in registers, transposed by exchanging blocks of halving size."""
+    block = lanes // 2
+    while block:
+        out = list(rows)
+        for i in range(lanes):
+            if i & block:
+                continue
+            a, b = rows[i], rows[i + block]
+            low = tuple([j if not j & block else lanes + j - block for j in range(lanes)])
+            high = tuple([j + block if not j & block else lanes + j for j in range(lanes)])
+            out[i], out[i + block] = loop.shuffle(a, b, lanes=low), loop.shuffle(a, b, lanes=high)
+        rows = out
+        block //= 2
+    return rows
