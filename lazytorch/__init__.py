@@ -13,6 +13,7 @@ from lazytorch.ops import (
     activations,
     compositions,
     creation,
+    einstein,
     elementwise,
     indexing,
     joining,
@@ -33,7 +34,7 @@ from lazytorch.ops import (
     windows,
     writing,
 )
-from lazytorch.ops.promotion import promote_types, result_type
+from lazytorch.ops.promotion import promote_types
 from lazytorch.ops.recording import FUNCTIONS
 from lazytorch.ops.sampling import Generator, default_generator
 from lazytorch.printing import set_printoptions
@@ -111,6 +112,7 @@ __all__ = [
     "default_generator",
     "device",
     "dtype",
+    "einstein",
     "elementwise",
     "enable_grad",
     "get_default_dtype",
@@ -126,7 +128,6 @@ __all__ = [
     "products",
     "promote_types",
     "reductions",
-    "result_type",
     "sampling",
     "scans",
     "set_default_dtype",

@@ -49,6 +49,11 @@ class DType:
         """Width in bits; bool counts as the 1 bit it is in IR text."""
         return 1 if self.kind == "b" else 8 * self.itemsize
 
+    @property
+    def title(self) -> str:
+        """torch's C++ name of it, as its messages have it."""
+        return _TITLES.get(self.torch_name, self.torch_name)
+
     def __repr__(self) -> str:
         return f"torch.{self.torch_name}"
 
@@ -61,6 +66,10 @@ class DType:
     def __deepcopy__(self, memo: object) -> DType:
         return self
 
+
+_TITLES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "bool": "Bool"}
+_TITLES |= {"int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte"}
+_TITLES |= {"uint32": "UInt32", "uint64": "UInt64", "complex64": "ComplexFloat", "complex128": "ComplexDouble"}
 
 _BY_NAME: dict[str, DType] = {}
 

@@ -25,7 +25,6 @@ from lazytorch.dtypes import DType
 from lazytorch.ir.trace import leaf
 from lazytorch.ir.types import TensorType
 from lazytorch.nn import Module, Parameter
-from lazytorch.ops.recording import title
 from lazytorch.ops.tensor_types import STRIDED
 from lazytorch.optim import Optimizer
 from lazytorch.runtime.buffer import Buffer
@@ -43,7 +42,7 @@ __all__ = [
 
 _ALIGNMENT = 64
 _TYPED = {
-    f"{title(dtype)}Storage": dtype
+    f"{dtype.title}Storage": dtype
     for dtype in dtypes.ALL
     if dtype is not dtypes.index and dtype not in (dtypes.uint32, dtypes.uint64)
 }
@@ -89,7 +88,7 @@ class _Pickler(pickle._Pickler):
         if not isinstance(obj, _Storage):
             return None
         dtype, count = obj.owner.dtype, obj.owner._node.type.numel
-        name = f"{title(dtype)}Storage"
+        name = f"{dtype.title}Storage"
         key = str(list(self.storages).index(id(obj.owner)))
         if name in _TYPED:
             return ("storage", _Name("torch", name), key, "cpu", count)
@@ -113,7 +112,7 @@ class _Pickler(pickle._Pickler):
         access = obj._access()
         flag = obj.requires_grad and obj.is_leaf
         place: Any = (storage, access.offset, tuple(access.shape), tuple(access.strides), flag, OrderedDict())
-        if f"{title(obj.dtype)}Storage" in _TYPED:
+        if f"{obj.dtype.title}Storage" in _TYPED:
             return _REBUILD, place
         return _REBUILD_WITH_DTYPE, (*place, obj.dtype)
 

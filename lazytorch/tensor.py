@@ -8,7 +8,6 @@ storage's present contents, and writing through one applies their inverses.
 from __future__ import annotations
 
 import ctypes
-import weakref
 from collections.abc import Callable
 from sys import _getframe
 from types import CodeType
@@ -16,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lazytorch import dtypes
-from lazytorch.codegen.views import Access, apply_view, contiguous
+from lazytorch import dtypes, layout
+from lazytorch.codegen.views import Access, contiguous
 from lazytorch.dtypes import DType
+from lazytorch.history import Accumulator, GradFunction, add_hook
 from lazytorch.ir.backward import FREED
-from lazytorch.ir.core import Block, Operation, Value
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import tensor
 from lazytorch.ir.dialects.tensor_strided import write_through
-from lazytorch.ir.trace import STATE, Node, Trace, enter, leaf, record_node
+from lazytorch.ir.saved import SHARED
+from lazytorch.ir.trace import STATE, Node, Trace, enter, gradient_name, leaf, record, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.printing import format_size, format_tensor
 from lazytorch.runtime.buffer import Buffer
@@ -54,44 +54,6 @@ class Size(tuple[int, ...]):
 
     def __add__(self, other: Any) -> Size:
         return Size(tuple.__add__(self, tuple(other)))
-
-
-class Accumulator:
-    """The history of an autograd leaf: where its gradient goes."""
-
-    __slots__ = ("tensor",)
-
-    def __init__(self, owner: Tensor) -> None:
-        self.tensor = weakref.ref(owner)
-
-
-class GradFunction:
-    """What `tensor.grad_fn` shows: the recorded operation that made the value."""
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-
-    def name(self) -> str:
-        """torch's name of the autograd node, `AddBackward0`."""
-        return gradient_name(self.node)
-
-    @property
-    def next_functions(self) -> tuple[tuple[GradFunction | None, int], ...]:
-        """The functions of the operands that have a history."""
-        return tuple([(GradFunction(x), 0) if x.history is True else (None, 0) for x in self.node.operands if x.history])
-
-    def __repr__(self) -> str:
-        return f"<{self.name()} object at {id(self.node):#x}>"
-
-
-def gradient_name(node: Node) -> str:
-    """The name that torch gives the autograd node of an operation."""
-    while node.signature is not None and node.signature.operator.declaration.name == "trace.result":
-        node = node.operands[0]
-    assert node.signature is not None
-    operator = node.signature.operator
-    name = operator.label or operator.declaration.gradient_name or operator.declaration.name.partition(".")[2].title()
-    return f"{name[:-1]}Backward{name[-1]}" if name[-1:].isdigit() else f"{name}Backward0"
 
 
 _package_spaces: set[int] = set()
@@ -206,8 +168,8 @@ class Tensor:
 
     @property
     def data(self) -> Tensor:
-        """The same storage without history."""
-        return self.detach()
+        """The same storage without history; autograd does not notice what is written through it."""
+        return make_view(self, DATA, caller())
 
     @data.setter
     def data(self, other: Tensor) -> None:
@@ -245,16 +207,7 @@ class Tensor:
         """Strides and offset on the storage, as torch reports them."""
         if self._base is None:
             return contiguous(self._node.type.shape)
-        access: Access | None = contiguous(self._base._node.type.shape)
-        type: Any = self._base._node.type
-        for operator in self._view:
-            operation = Operation(operator, [Value(type, _NOWHERE, 0)])
-            type = operation.results[0].type
-            assert access is not None
-            access = apply_view(access, operation)
-            operation.operands = ()
-        assert access is not None
-        return access
+        return layout.access(self._base._node.type, self._view)
 
     def stride(self, dim: int | None = None) -> Any:
         """Elements to skip per step along each dimension, or along one."""
@@ -269,9 +222,7 @@ class Tensor:
         """Whether the elements lie in row-major order without gaps."""
         if self._base is None:
             return True
-        shape = self._node.type.shape
-        have, want = self._access().strides, contiguous(shape).strides
-        return 0 in shape or all(a == b or n == 1 for a, b, n in zip(have, want, shape, strict=True))
+        return layout.is_row_major(self._node.type.shape, self._access().strides)
 
     def data_ptr(self) -> int:
         """The address of the first element; computes the storage."""
@@ -336,14 +287,22 @@ class Tensor:
             raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
         return bool(self._array("bool()").reshape(()))
 
+    def _scalar(self) -> Any:
+        if self._node.type.numel != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        return self.item()
+
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._scalar())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._scalar())
+
+    def __complex__(self) -> complex:
+        return complex(self._scalar())
 
     def __index__(self) -> int:
-        if self.dtype.kind not in "uib":
+        if self.dtype.kind not in "uib" or self._node.type.numel != 1:
             raise TypeError("only integer tensors of a single element can be converted to an index")
         return int(self.item())
 
@@ -408,15 +367,9 @@ class Tensor:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         return add_hook(self, hook)
 
-    def retain_grad(self) -> None:
-        """Keep the gradient of a tensor that is no leaf in `.grad`."""
-        if not self.requires_grad:
-            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-        if not self.is_leaf:
-            self._retain = True
 
-
-_NOWHERE = Block()
+DATA = tensor.detach.operator("Data")
+"""The view that `tensor.data` is."""
 _READERS: dict[DType, Any] = {
     dtypes.float32: ctypes.c_float,
     dtypes.float64: ctypes.c_double,
@@ -425,31 +378,6 @@ _READERS: dict[DType, Any] = {
     dtypes.bool_: ctypes.c_bool,
 }
 """How `item()` reads the common element types where they lie."""
-
-
-class RemovableHandle:
-    """Takes a hook away again."""
-
-    def __init__(self, hooks: dict[int, Any], key: int) -> None:
-        self._hooks, self._key = hooks, key
-
-    def remove(self) -> None:
-        """Take the hook away."""
-        self._hooks.pop(self._key, None)
-
-
-HOOKED: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
-"""Tensors with hooks or a retained gradient: what a backward walk has to look for."""
-
-
-def add_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
-    """Register a gradient hook."""
-    if not hasattr(self, "_hooks"):
-        self._hooks = {}
-    key = max(self._hooks, default=0) + 1
-    self._hooks[key] = hook
-    HOOKED[id(self)] = self
-    return RemovableHandle(self._hooks, key)
 
 
 def _python(array: np.ndarray, dtype: DType) -> np.ndarray:
@@ -505,6 +433,10 @@ def reread(self: Tensor) -> Node:
     node = base._node
     for operator in self._view:
         node = record_node(STATE.trace, operator, (node,))
+        node.storage = SHARED
+    node.storage = layout.shared(base._node.type, self._view)
+    if isinstance(self._node.history, Accumulator):  # a view that was made a leaf stays one
+        node.history = self._node.history
     self._node = node
     self._seen = base._version_count
     return node
@@ -528,16 +460,29 @@ def make_view(self: Tensor, operator: Operator, place: tuple[CodeType, int]) -> 
     trace = STATE.trace
     source = value(self)
     trace.place = place
+    root, operators = (self, (operator,)) if self._base is None else (self._base, (*self._view, operator))
     node = _part_of_leaf(source, operator)
-    out = wrap(trace, record_node(trace, operator, (source,))) if node is None else of_leaf(node)
-    root = self._base
-    if root is None:
-        out._base, out._view = self, (operator,)
-        out._seen = self._version_count
+    if node is None:
+        node = record_node(trace, operator, (source,))
+        node.storage = layout.shared(root._node.type, operators)
+        out = wrap(trace, node)
     else:
-        out._base, out._view = root, (*self._view, operator)
-        out._seen = root._version_count
+        out = of_leaf(node)
+    out._base, out._view = root, operators
+    out._seen = root._version_count
     return out
+
+
+def arranged(trace: Trace, node: Node, operands: tuple[Node, ...]) -> Tensor:
+    """The tensor of an elementwise result. Its elements lie in memory in the order of the operands' elements, as torch lays
+    them out: where that is not row-major order, the tensor is a permuted view of a storage that is."""
+    order = layout.memory_order(node.type.shape, operands)
+    if order is None:
+        return wrap(trace, node)
+    stored = wrap(trace, record_node(trace, tensor.permute.operator(order=order), (node,)))
+    label = gradient_name(node).replace("Backward", "")
+    back = tensor.permute.operator(label, order=tensor.inverse_order(order))
+    return make_view(stored, back, trace.place or caller())
 
 
 def _part_of_leaf(source: Node, operator: Operator) -> Node | None:
@@ -616,8 +561,11 @@ def assign(self: Tensor, node: Node) -> Tensor:
     contents = node
     for operator, before in zip(reversed(self._view), reversed(steps), strict=True):
         contents = _write_through(trace, operator, before, contents)
-    _replace(trace, root, contents)
-    self._node = node
+    noted = DATA not in self._view
+    if noted:
+        self._node.storage = (root._version_count, trace.place)
+    _replace(trace, root, contents, noted)
+    self._node = _with_history(trace, self._node, node)
     self._seen = root._version_count
     return self
 
@@ -629,6 +577,7 @@ def assign_fresh(trace: Trace, self: Tensor, node: Node) -> None:
     if self._base is not None or (buffer is not None and (type(buffer) is not Buffer or buffer.shared)):
         assign(self, node)
         return
+    old.storage = (self._version_count, trace.place)
     history = old.history
     if type(history) is Accumulator:
         node.history = history
@@ -644,8 +593,21 @@ def _detached(self: Tensor) -> bool:
     return self._base is not None and any(operator.declaration is tensor.detach for operator in self._view)
 
 
-def _replace(trace: Trace, root: Tensor, node: Node) -> None:
+def _with_history(trace: Trace, old: Node, new: Node) -> Node:
+    """What is written has a history if what it replaces has one: the same one if no gradients are recorded."""
+    if old.history is not True or new.history is not None:
+        return new
+    operator = (tensor.forget if trace.grad_enabled else tensor.overwrite).operator()
+    signature = operator.signature(old.type, new.type)
+    return record(trace, signature, (old, new), True)
+
+
+def _replace(trace: Trace, root: Tensor, node: Node, noted: bool = True) -> None:
+    """Give a storage new contents. noted: a derivative that needs the old ones is an error from now on."""
     old = root._node
+    if noted:
+        old.storage = (root._version_count, trace.place)
+    node = _with_history(trace, old, node)
     if node.signature is None or (isinstance(old.history, Accumulator) and node is not old):
         node = record_node(trace, tensor.alias.operator(), (node,))
     if isinstance(old.history, Accumulator):

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from lazytorch.dtypes import DType
+from lazytorch.history import HOOKED, Accumulator
 from lazytorch.ir.backward import backward as walk
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import RECORDER, STATE, Node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.recording import attach, emit
-from lazytorch.tensor import HOOKED, Accumulator, Tensor, assign, caller, value, wrap
+from lazytorch.tensor import Tensor, assign, caller, value, wrap
 
 
 def _one(like: Node) -> Node:

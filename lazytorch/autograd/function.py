@@ -8,6 +8,7 @@ from typing import Any
 
 from lazytorch.autograd.engine import as_tensors
 from lazytorch.ir.declaration import Declaration, Operator, Signature, Trait
+from lazytorch.ir.saved import check_saved
 from lazytorch.ir.trace import STATE, Node, record, results_of
 from lazytorch.ir.types import TupleType
 from lazytorch.tensor import Tensor, caller, value, wrap
@@ -18,6 +19,7 @@ class Context:
 
     def __init__(self) -> None:
         self.saved: tuple[Any, ...] = ()
+        self.values: tuple[Node | None, ...] = ()
         self.needs_input_grad: tuple[bool, ...] = ()
         self.materialize = True
         self.constant: set[int] = set()
@@ -25,10 +27,14 @@ class Context:
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors for the backward."""
         self.saved = tensors
+        self.values = tuple([value(x) if isinstance(x, Tensor) else None for x in tensors])
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
-        """What `save_for_backward` kept."""
+        """What `save_for_backward` kept. Raises RuntimeError if one of them was written to since."""
+        for node in self.values:
+            if node is not None:
+                check_saved(node)
         return self.saved
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
@@ -148,4 +154,4 @@ def _operator(cls: type[Function], inputs: int, outputs: int) -> Operator:
             decompose=lambda op: tuple(op.operands[inputs:]),
             doc="Forward's results, with the derivative that a torch.autograd.Function defines.",
         )
-    return declaration.operator(label=cls.__name__)
+    return declaration.operator(label=f"{cls.__name__}Backward")

@@ -7,6 +7,7 @@ from typing import Any
 
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.dialects.composite import conform
+from lazytorch.ir.saved import check_unmodified
 from lazytorch.ir.trace import Node, Trace, result
 
 
@@ -87,6 +88,7 @@ def backward(
             if id(node) in kept:
                 arrived[node] = cotangent
             passed.append(node)
+            check_unmodified(node)
             rules = node.signature.vjp  # type: ignore[union-attr]
             operands = node.operands
             if type(rules) is tuple and rules is not result.vjp:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+RESULT = -1
+"""Among operand positions: the result of the operation."""
+
+
 class Trait(enum.Enum):
     """Facts that generic code dispatches on."""
 
@@ -62,6 +66,8 @@ class Declaration:
     decompose(operation) -> value(s) equal to the operation's results, built from other operations.
     fold(attributes, *constant operands or None) -> constant, value or None.
     gradient_name: torch's name of the autograd node, without "Backward0".
+    saves: the operands (by position) and results (`RESULT`) whose values torch keeps for the derivative, where `vjp` reads
+        others; by default what `vjp` reads (see ir/saved.py).
     """
 
     __slots__ = (
@@ -77,6 +83,7 @@ class Declaration:
         "infer",
         "name",
         "reference",
+        "saves",
         "traits",
         "vjp",
     )
@@ -94,6 +101,7 @@ class Declaration:
         decompose: Rule | None = None,
         fold: Rule | None = None,
         gradient_name: str = "",
+        saves: Sequence[int] | None = None,
         doc: str = "",
     ) -> None:
         if name in _REGISTRY:
@@ -108,6 +116,7 @@ class Declaration:
         self.decompose = decompose
         self.fold = fold
         self.gradient_name = gradient_name
+        self.saves = saves
         self.documentation = doc
         self.canonicalizations: list[Rule] = []
         self._operators: dict[Any, Operator] = {}

@@ -28,9 +28,10 @@ class Node:
     buffer: the runtime's memory once the value exists (opaque here; a Python number for a scalar leaf), else None.
     history: None (no gradient), True (differentiable through `operands`), or the accumulator of an autograd leaf.
     epoch, number: the place in the trace whose `epoch` it is. cotangent: in flight during a backward walk.
+    storage: what ir/saved.py has to know of the storage that holds or held this value; mostly None.
     """
 
-    __slots__ = ("buffer", "cotangent", "epoch", "history", "number", "operands", "place", "signature", "type")
+    __slots__ = ("buffer", "cotangent", "epoch", "history", "number", "operands", "place", "signature", "storage", "type")
     signature: Signature | None
     operands: tuple[Node, ...]
     type: Any
@@ -40,6 +41,7 @@ class Node:
     number: int
     place: Place | None
     cotangent: Any
+    storage: Any
 
     @property
     def builder(self) -> Recorder:
@@ -77,6 +79,7 @@ class Trace:
     def __init__(self) -> None:
         self.grad_enabled = True
         self.call: Place | None = None
+        self.place: Place | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -88,7 +91,6 @@ class Trace:
         self.live: list[Any] = []
         self.updates: dict[Any, Node] = {}
         self.mixed = False
-        self.place: Place | None = None
         self.limit = 0 if config.eager else config.flush_nodes
 
 
@@ -161,6 +163,7 @@ def record1(trace: Trace, signature: Signature, a: Node, history: Any) -> Node:
     node.history = history
     node.epoch = epoch
     node.cotangent = None
+    node.storage = None
     node.place = trace.place
     nodes = trace.nodes
     node.number = len(nodes)
@@ -184,6 +187,7 @@ def record2(trace: Trace, signature: Signature, a: Node, b: Node, history: Any) 
     node.history = history
     node.epoch = epoch
     node.cotangent = None
+    node.storage = None
     node.place = trace.place
     nodes = trace.nodes
     node.number = len(nodes)
@@ -206,6 +210,7 @@ def record(trace: Trace, signature: Signature, operands: tuple[Node, ...], histo
     node.history = history
     node.epoch = epoch
     node.cotangent = None
+    node.storage = None
     node.place = trace.place
     key, nodes = trace.key, trace.nodes
     node.number = len(nodes)
@@ -233,6 +238,7 @@ def record3(trace: Trace, signature: Signature, operands: tuple[Node, Node, Node
     node.history = history
     node.epoch = epoch
     node.cotangent = None
+    node.storage = None
     node.place = trace.place
     nodes = trace.nodes
     node.number = len(nodes)
@@ -294,7 +300,24 @@ def leaf(type: TensorType, buffer: Any, history: Any = None) -> Node:
     node.number = 0
     node.place = None
     node.cotangent = None
+    node.storage = None
     return node
+
+
+_WHOLE_NAMES = ("CopySlices", "CopyBackwards")
+
+
+def gradient_name(node: Node) -> str:
+    """The name that torch gives the autograd node of an operation."""
+    assert node.signature is not None
+    name = _label(node.signature.operator)
+    if name in _WHOLE_NAMES or (name.endswith("Backward") and name == node.signature.operator.label):
+        return name  # the second: a torch.autograd.Function
+    return f"{name[:-1]}Backward{name[-1]}" if name[-1:].isdigit() else f"{name}Backward0"
+
+
+def _label(operator: Operator) -> str:
+    return operator.label or operator.declaration.gradient_name or operator.declaration.name.partition(".")[2].title()
 
 
 def _infer_result(attributes: Attributes, operation: Type) -> Type:
@@ -340,15 +363,18 @@ def _as(value: Any, kind: str) -> Any:
     return float(value) if kind == "f" else int(value) if kind in "iu" else value
 
 
-_RESULTS: dict[TupleType, list[Signature]] = {}
+_RESULTS: dict[tuple[TupleType, Operator], list[Signature]] = {}
 
 
 def results_of(trace: Trace, node: Node) -> tuple[Node, ...]:
-    """A node per result of a recorded operation of several results."""
-    signatures = _RESULTS.get(node.type)
+    """A node per result of a recorded operation of several results; each keeps the operation's name for `grad_fn`."""
+    assert node.signature is not None
+    operator = node.signature.operator
+    signatures = _RESULTS.get((node.type, operator))
     if signatures is None:
-        count = len(node.type.types)
-        signatures = _RESULTS[node.type] = [result.operator(index=i).signature(node.type) for i in range(count)]
+        label, count = _label(operator), len(node.type.types)
+        signatures = [result.operator(label, index=i).signature(node.type) for i in range(count)]
+        _RESULTS[node.type, operator] = signatures
     history, operands, epoch, place = node.history, (node,), trace.epoch, trace.place
     number = node.number
     key, nodes = trace.key, trace.nodes
@@ -362,6 +388,7 @@ def results_of(trace: Trace, node: Node) -> tuple[Node, ...]:
         one.history = None if signature.detached else history
         one.epoch = epoch
         one.cotangent = None
+        one.storage = None
         one.place = place
         one.number = len(nodes)
         key += (signature.id, number)

@@ -14,7 +14,7 @@ from lazytorch.ir.dialects.conv import conv as convolution
 from lazytorch.ir.trace import STATE, record_node
 from lazytorch.ops.activations import log_softmax, softmax
 from lazytorch.ops.creation import one_hot
-from lazytorch.ops.recording import FUNCTIONS, apply, place, result
+from lazytorch.ops.recording import FUNCTIONS, apply, place, result, write_into
 from lazytorch.ops.sampling import dropout_mask
 from lazytorch.ops.unary import clamp
 from lazytorch.tensor import Tensor, from_array, value, wrap
@@ -27,17 +27,17 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     x, w = value(input), value(weight)
     if bias is None:
         return apply(ops.linear_without_bias(len(x.type.shape)), x, w)
-    return apply(_LINEAR, x, w, value(bias))
+    return apply(_LINEAR if len(x.type.shape) <= 2 else _LINEAR_OF_MANY, x, w, value(bias))
 
 
-_LINEAR = ops.linear.operator()
+_LINEAR, _LINEAR_OF_MANY = ops.linear.operator(), ops.linear.operator("View")
 _RELU = ops.relu.operator()
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0)"""
     out = apply(_RELU, value(input))
-    return input.copy_(out) if inplace else out
+    return write_into(input, out) if inplace else out
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -134,7 +134,8 @@ def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: An
 def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
     """The absolute difference."""
     kind = _reduction(size_average, reduce, reduction)
-    return apply(nn_loss.l1_loss.operator(reduction=kind), value(input), value(target))
+    label = {"mean": "Mean0", "sum": "Sum0"}.get(kind, "Abs")
+    return apply(nn_loss.l1_loss.operator(label, reduction=kind), value(input), value(target))
 
 
 def layer_norm(
@@ -173,7 +174,7 @@ def batch_norm(
             (running_var, nn_normalization.batch_variance),
         ):
             new = record_node(trace, average, (value(running), record_node(trace, statistic.operator(), (x,))))
-            running.copy_(wrap(trace, new))
+            running.data.copy_(wrap(trace, new))
         trace.grad_enabled = before
     return out
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from lazytorch.dtypes import DType
+from lazytorch.history import Accumulator, RemovableHandle
 from lazytorch.ir.trace import STATE
 from lazytorch.printing import format_parameter
-from lazytorch.tensor import PACKAGE, Accumulator, RemovableHandle, Tensor, caller, default_dtype, own_node, realize
+from lazytorch.tensor import PACKAGE, Tensor, caller, default_dtype, own_node, realize
 
 
 class Parameter(Tensor):

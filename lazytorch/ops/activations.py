@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from lazytorch.dtypes import DType
+from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import nn as ops
-from lazytorch.ir.trace import STATE, record_node
-from lazytorch.ops.recording import cast, dimension, place, result, torch_function
+from lazytorch.ir.dialects import tensor
+from lazytorch.ir.trace import Node
+from lazytorch.ops.recording import cast, dimension, emit, place, result, torch_function
 from lazytorch.tensor import Tensor, value
 
 
@@ -15,7 +17,7 @@ def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
     place()
     x = cast(value(input), dtype)
     d = dimension(_implicit(input, dim), len(x.type.shape))
-    return result(record_node(STATE.trace, ops.softmax.operator(dim=d), (x,)))
+    return result(_along(ops.softmax, x, d))
 
 
 @torch_function("log_softmax", out=False)
@@ -24,7 +26,15 @@ def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dty
     place()
     x = cast(value(input), dtype)
     d = dimension(_implicit(input, dim), len(x.type.shape))
-    return result(record_node(STATE.trace, ops.log_softmax.operator(dim=d), (x,)))
+    return result(_along(ops.log_softmax, x, d))
+
+
+def _along(declaration: Declaration, x: Node, d: int) -> Node:
+    """The function along a dimension; a scalar is one element of it."""
+    if x.type.shape:
+        return emit(declaration, x, dim=d)
+    label = declaration.gradient_name
+    return emit(tensor.reshape, emit(declaration, emit(tensor.reshape, x, shape=(1,)), dim=0), label=label, shape=())
 
 
 def _implicit(input: Tensor, dim: int | None) -> int:

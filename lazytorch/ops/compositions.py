@@ -11,7 +11,7 @@ from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, integers, math, tensor
 from lazytorch.ir.trace import Node
 from lazytorch.ops.elementwise import ADD, DIV, MUL, pow
-from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, floating, node_of, place, result, title, torch_function
+from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, floating, node_of, place, result, torch_function
 from lazytorch.tensor import Tensor, value
 
 _BITS = {2: dtypes.int16, 4: dtypes.int32, 8: dtypes.int64}
@@ -80,7 +80,7 @@ def isreal(input: Tensor) -> Tensor:
 def frac(input: Tensor) -> Tensor:
     """The part after the point, with the sign of the number."""
     if input.dtype.kind != "f":
-        raise NotImplementedError(f"\"frac_cpu\" not implemented for '{title(input.dtype)}'")
+        raise NotImplementedError(f"\"frac_cpu\" not implemented for '{input.dtype.title}'")
     return input - FUNCTIONS["trunc"](input)
 
 
@@ -221,7 +221,7 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
     place()
     a, b = ADD.operands(input, other)
     if a.type.dtype.kind != "f":
-        raise NotImplementedError(f"\"nextafter_cpu\" not implemented for '{title(a.type.dtype)}'")
+        raise NotImplementedError(f"\"nextafter_cpu\" not implemented for '{a.type.dtype.title}'")
     a, b = emit(tensor.detach, a), emit(tensor.detach, b)
     bits = _bits(a)
     whole = bits.type.dtype

@@ -11,23 +11,41 @@ from lazytorch import dtypes
 from lazytorch.config import config
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.dialects.indirect import inside, refuse
 from lazytorch.ir.trace import RECORDER, STATE, leaf
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import python_dtype
-from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, node_of, place, result, torch_function
+from lazytorch.ops.recording import (
+    FUNCTIONS,
+    NUMBERS,
+    attach,
+    called,
+    cast,
+    element_type,
+    emit,
+    node_of,
+    place,
+    result,
+    torch_function,
+    wrong_argument,
+)
 from lazytorch.ops.shaping import sizes_of
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.device import Device
 from lazytorch.tensor import Tensor, assign, default_dtype, from_array, of_leaf, value
 
+_OPTIONS = {"requires_grad", "layout", "pin_memory", "memory_format", "names"}
 
-def finish(out: Tensor, requires_grad: bool = False, device: Any = None) -> Tensor:
-    """Check the device and set requires_grad."""
+
+def finish(out: Tensor, options: dict[str, Any], device: Any = None) -> Tensor:
+    """Check the device and the other options of a function that makes a tensor, and set requires_grad."""
+    for name in options.keys() - _OPTIONS:
+        raise TypeError(f"{called()[0]}() got an unexpected keyword argument '{name}'")
     if device is not None:
         Device(device).check_usable()
     elif config.device != "cpu":
         Device(config.device).check_usable()
-    return out.requires_grad_() if requires_grad else out
+    return out.requires_grad_() if options.get("requires_grad") else out
 
 
 def _bfloat16(array: np.ndarray) -> np.ndarray:
@@ -104,20 +122,24 @@ def tensor_(
     """A tensor with a copy of the data: numbers, nested sequences, arrays, tensors."""
     if isinstance(data, Tensor):
         copied = FUNCTIONS["clone"](data.detach())
-        return finish(copied.to(dtype or data.dtype), requires_grad, device)
+        return finish(copied.to(element_type(dtype, data.dtype)), {"requires_grad": requires_grad}, device)
     if isinstance(data, np.ndarray | np.generic):
         array = np.asarray(data)
-        return finish(of_numpy_values(array, dtype or dtypes.of_numpy(array.dtype)), requires_grad, device)
+        return finish(
+            of_numpy_values(array, element_type(dtype, dtypes.of_numpy(array.dtype))),
+            {"requires_grad": requires_grad},
+            device,
+        )
     shape = _shape_of(data)
     items = _flat(data)
-    kind = dtype or _inferred(items)
+    kind = element_type(dtype, dtypes.int64) if dtype is not None else _inferred(items)
     for item in items:
         if not isinstance(item, int | float | complex):
             raise TypeError(f"new(): invalid data type '{type(item).__name__}'")
     if kind.kind in "ui" and any(isinstance(item, float) for item in items):
         items = [int(item) for item in items]
     array = np.array(items, dtype=np.float32 if kind is dtypes.bfloat16 else kind.numpy).reshape(shape)
-    return finish(of_numpy_values(array, kind), requires_grad, device)
+    return finish(of_numpy_values(array, kind), {"requires_grad": requires_grad}, device)
 
 
 @torch_function("as_tensor", "asarray", method=False, out=False)
@@ -142,36 +164,38 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return from_array(array, dtype)
 
 
-def _filled(number: Any, shape: tuple[int, ...], dtype: DType) -> Tensor:
+def _filled(number: Any, shape: tuple[int, ...], dtype: DType, *like: Tensor) -> Tensor:
     """A constant of the program: it takes no memory until somebody needs it."""
     if any(size < 0 for size in shape):
+        if number == 0:
+            raise RuntimeError("zeros: Dimension size must be non-negative.")
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
     place()
     kind = dtype.kind
     number = float(number) if kind == "f" else bool(number) if kind == "b" else number
     operator = arith.constant.operator(value=number, type=TensorType(dtype, shape))
-    return result(RECORDER.emit(operator, ()))
+    return result(RECORDER.emit(operator, ()), *like)
 
 
 def _maker(name: str, number: Any) -> Callable[..., Tensor]:
     def function(*size: Any, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
         shape = sizes_of(size if size else options.pop("size", size))
-        out = _filled(number, shape, dtype or default_dtype())
-        return finish(out, options.get("requires_grad", False), device)
+        out = _filled(number, shape, element_type(dtype, default_dtype()))
+        return finish(out, options, device)
 
     function.__name__, function.__doc__ = name, f"A tensor of {name}." if number is not None else "Any contents."
     torch_function(name, method=False)(function)
 
     def like(input: Tensor, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
-        out = _filled(number, tuple(input.shape), dtype or input.dtype)
-        return finish(out, options.get("requires_grad", False), device)
+        out = _filled(number, tuple(input.shape), element_type(dtype, input.dtype), input)
+        return finish(out, options, device)
 
     like.__name__, like.__doc__ = f"{name}_like", f"`{name}` in the shape and element type of a tensor."
     torch_function(f"{name}_like", method=False, out=False)(like)
 
     def new(self: Tensor, *size: Any, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
         shape = sizes_of(size if size else options.pop("size", size))
-        return finish(_filled(number, shape, dtype or self.dtype), options.get("requires_grad", False), device)
+        return finish(_filled(number, shape, element_type(dtype, self.dtype)), options, device)
 
     setattr(Tensor, f"new_{name}", new)
     return function
@@ -185,14 +209,16 @@ def full(size: Sequence[int], fill_value: Any, *, dtype: DType | None = None, de
     """One number everywhere."""
     if isinstance(fill_value, Tensor):
         fill_value = fill_value.item()
-    out = _filled(fill_value, tuple(size), dtype or python_dtype(fill_value))
-    return finish(out, options.get("requires_grad", False), device)
+    if not isinstance(fill_value, NUMBERS):
+        raise wrong_argument("fill_value", "Number", fill_value)
+    out = _filled(fill_value, tuple(size), element_type(dtype, python_dtype(fill_value)))
+    return finish(out, options, device)
 
 
 @torch_function("full_like", method=False, out=False)
 def full_like(input: Tensor, fill_value: Any, *, dtype: DType | None = None, **options: Any) -> Tensor:
     """One number in the shape and element type of a tensor."""
-    return full(tuple(input.shape), fill_value, dtype=dtype or input.dtype, **options)
+    return full(tuple(input.shape), fill_value, dtype=element_type(dtype, input.dtype), **options)
 
 
 def _new_full(self: Tensor, size: Sequence[int], fill_value: Any, **options: Any) -> Tensor:
@@ -220,20 +246,20 @@ def arange(
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     whole = all(isinstance(x, int) for x in (start, end, step))
-    kind = dtype or (dtypes.int64 if whole else default_dtype())
+    kind = element_type(dtype, dtypes.int64 if whole else default_dtype())
     count = max(0, -(-(end - start) // step)) if whole else int(np.ceil((end - start) / step))
     wide = dtypes.int64 if kind.kind in "uib" else dtypes.float64
     place()
     steps = RECORDER.emit(tensor.iota.operator(size=count, dtype=wide), ())
     number = int if wide is dtypes.int64 else float
     out = arith.add(arith.mul(steps, node_of(number(step), wide)), node_of(number(start), wide))
-    return finish(result(cast(out, kind)), options.get("requires_grad", False), device)
+    return finish(result(cast(out, kind)), options, device)
 
 
 @torch_function("linspace", method=False)
 def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
     """`steps` numbers from start to end inclusive; the second half counts back from the end, as torch."""
-    kind = dtype or default_dtype()
+    kind = element_type(dtype, default_dtype())
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     real: Any = np.float32 if kind.itemsize < 8 else np.float64
@@ -243,7 +269,7 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, de
     rising = first + step * position.astype(real)
     falling = last - step * (steps - 1 - position).astype(real)
     array: Any = np.where(position < steps // 2, rising, falling) if steps != 1 else np.array([first])
-    return finish(of_numpy_values(array.astype(real), kind), options.get("requires_grad", False), device)
+    return finish(of_numpy_values(array.astype(real), kind), options, device)
 
 
 @torch_function("logspace", method=False)
@@ -261,18 +287,21 @@ def logspace(
     falling = real(end) - step * (steps - 1 - position).astype(real)
     exponents: Any = np.where(position < steps // 2, rising, falling) if steps != 1 else np.array([start], real)
     array = np.power(real(base), exponents.astype(real), dtype=real)
-    return finish(of_numpy_values(array, kind), options.get("requires_grad", False), device)
+    return finish(of_numpy_values(array, kind), options, device)
 
 
 @torch_function("eye", method=False)
 def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
     """Ones on the diagonal, zeros elsewhere."""
     columns = n if m is None else m
+    for name, count in (("n", n), ("m", columns)):
+        if count < 0:
+            raise RuntimeError(f"{name} must be greater or equal to 0, got {count}")
     place()
     row = RECORDER.emit(tensor.iota.operator(size=n, dtype=dtypes.int64), ())
     column = RECORDER.emit(tensor.iota.operator(size=columns, dtype=dtypes.int64), ())
     same = arith.compare(emit(tensor.reshape, row, shape=(n, 1)), column, predicate="eq")
-    return finish(result(cast(same, dtype or default_dtype())), options.get("requires_grad", False), device)
+    return finish(result(cast(same, element_type(dtype, default_dtype()))), options, device)
 
 
 @torch_function("one_hot", method=False, out=False)
@@ -281,7 +310,10 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     count = num_classes if num_classes >= 0 else int(FUNCTIONS["max"](input)) + 1
     place()
     classes = RECORDER.emit(tensor.iota.operator(size=count, dtype=dtypes.int64), ())
-    node = emit(tensor.reshape, cast(value(input), dtypes.int64), shape=(*input.shape, 1))
+    at = cast(value(input), dtypes.int64)
+    # The numbers of the classes, picked by themselves: the same, but one that is no class raises.
+    at = emit(tensor.gather, classes, refuse(inside(at, count), at, at), fault="class")
+    node = emit(tensor.reshape, at, shape=(*input.shape, 1))
     return result(cast(arith.compare(node, classes, predicate="eq"), dtypes.int64))
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration
-from lazytorch.ir.dialects import arith, math
+from lazytorch.ir.dialects import arith, math, tensor
+from lazytorch.ir.dialects.indirect import refuse
 from lazytorch.ir.trace import STATE, Node, record2, record_node
 from lazytorch.ir.types import TensorType
-from lazytorch.ops.promotion import python_dtype, result_type
+from lazytorch.ops.promotion import common_type, python_dtype
 from lazytorch.ops.recording import (
     FUNCTIONS,
     NUMBERS,
@@ -23,12 +24,12 @@ from lazytorch.ops.recording import (
     node_of,
     number_leaf,
     place,
+    rank_of,
     result,
-    title,
     torch_function,
     write_into,
 )
-from lazytorch.tensor import Tensor, default_dtype, reread, value, wrap
+from lazytorch.tensor import Tensor, arranged, default_dtype, reread, value
 
 TENSOR_TYPES: set[type] = {Tensor}
 """Tensor and its subclasses: what the operators take the fast way for."""
@@ -41,11 +42,15 @@ def _register_subclass(cls: type, **keywords: Any) -> None:
 attach("__init_subclass__", classmethod(_register_subclass))
 
 
+_REFUSED = {"bits": "fc", "numbers": "b", "integers": "bfc", "real": "buic"}
+"""Kinds of element types that a rule has no meaning for."""
+
+
 class Binary:
     """A binary elementwise function: its operation, and how its operands' element types are promoted.
 
     rule: "promote" (common type), "true" (true division: integers become floating), "compare" (common type, result bool),
-    "bits" (no floating types), "real" (only floating types).
+    "bits" (no floating types), "numbers" (no bool), "integers", "real" (only floating types).
     """
 
     def __init__(self, name: str, declaration: Declaration, rule: str = "promote", **attributes: Any) -> None:
@@ -57,13 +62,11 @@ class Binary:
 
     def common(self, a: TensorType, rank_a: int, b: TensorType, rank_b: int) -> DType:
         """The element type that both operands are cast to."""
-        dtype = result_type(a.dtype, rank_a, b.dtype, rank_b)
+        dtype = common_type(a.dtype, rank_a, b.dtype, rank_b)
         if self.rule == "true" and dtype.kind not in "fc":
             dtype = default_dtype()
-        if self.rule == "real" and dtype.kind != "f":
-            raise NotImplementedError(f"\"{self.name}_cpu\" not implemented for '{title(dtype)}'")
-        if self.rule == "bits" and dtype.kind in "fc":
-            raise RuntimeError(f"\"{self.name}_cpu\" not implemented for '{title(dtype)}'")
+        if dtype.kind in _REFUSED.get(self.rule, ""):
+            raise NotImplementedError(f"\"{self.name}_cpu\" not implemented for '{dtype.title}'")
         if self.rule == "subtract" and a.dtype is dtypes.bool_ and b.dtype is dtypes.bool_:
             raise RuntimeError(
                 "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
@@ -84,7 +87,7 @@ class Binary:
         trace = STATE.trace
         place()
         na, nb = self.operands(a, b)
-        return wrap(trace, record_node(trace, self.operator, (na, nb)))
+        return result(record_node(trace, self.operator, (na, nb)), a, b)
 
     def operands(self, a: Any, b: Any) -> tuple[Node, Node]:
         """Both operands as nodes of the common element type; a Python number becomes a run-time argument."""
@@ -129,9 +132,11 @@ def {name}(a, b):
     trace.place = (frame.f_code, frame.f_lasti)
     if type(signature) is tuple:
         signature, dtype = signature
-        na = cast(na, dtype)
-        nb = cast(nb, dtype)
+        node = record2(trace, signature, cast(na, dtype), cast(nb, dtype), {history})
+        return arranged(trace, node, (na, nb))
     node = record2(trace, signature, na, nb, {history})
+    if na.storage is not None or nb.storage is not None:
+        return arranged(trace, node, (na, nb))
     self = new(Tensor)
     self._node = node
     self._base = None
@@ -155,7 +160,7 @@ def _other(binary: Binary, a: Tensor, b: Any, swapped: bool) -> Any:
     trace = STATE.trace
     trace.place = (frame.f_code, frame.f_lasti)
     operands = binary.operands(b, a) if swapped else binary.operands(a, b)
-    return wrap(trace, record_node(trace, binary.operator, operands))
+    return result(record_node(trace, binary.operator, operands), a, b)
 
 
 def define_operator(method: str, binary: Binary, differentiable: bool = True, swapped: bool = False) -> None:
@@ -169,6 +174,7 @@ def define_operator(method: str, binary: Binary, differentiable: bool = True, sw
         "Tensor": Tensor,
         "STATE": STATE,
         "_getframe": _getframe,
+        "arranged": arranged,
         "binary": binary,
         "cast": cast,
         "miss": binary.miss,
@@ -186,6 +192,7 @@ def define_operator(method: str, binary: Binary, differentiable: bool = True, sw
 
 ADD = Binary("add", arith.add)
 SUB = Binary("sub", arith.sub, "subtract")
+RSUB = Binary("sub", arith.sub, "subtract", label="Rsub1")
 MUL = Binary("mul", arith.mul)
 DIV = Binary("div", arith.div, "true")
 AND, OR, XOR = (
@@ -193,7 +200,9 @@ AND, OR, XOR = (
 )
 COMPARISONS = {name: Binary(name, arith.compare, "compare", predicate=name) for name in ("eq", "ne", "lt", "le", "gt", "ge")}
 MAXIMUM, MINIMUM = Binary("maximum", arith.maximum), Binary("minimum", arith.minimum)
-FMOD = Binary("fmod", arith.remainder)
+FMOD = Binary("fmod", arith.remainder, "numbers")
+REMAINDER, FLOOR_DIVIDE = Binary("remainder", arith.remainder, "numbers"), Binary("div_floor", arith.div, "numbers")
+LEFT, RIGHT = Binary("lshift", arith.shift_left, "integers"), Binary("rshift", arith.shift_right, "integers")
 ATAN2, HYPOT = Binary("atan2", math.atan2, "true"), Binary("hypot", math.hypot, "real")
 
 for _name, _binary, _differentiable in (
@@ -204,9 +213,14 @@ for _name, _binary, _differentiable in (
     ("and", AND, False),
     ("or", OR, False),
     ("xor", XOR, False),
+    ("lshift", LEFT, False),
+    ("rshift", RIGHT, False),
 ):
     define_operator(f"__{_name}__", _binary, _differentiable)
-    define_operator(f"__r{_name}__", _binary, _differentiable, swapped=True)
+    if _name == "sub":
+        define_operator("__rsub__", RSUB, True, swapped=True)
+    elif _name != "truediv":
+        define_operator(f"__r{_name}__", _binary, _differentiable, swapped=True)
 for _name, _binary in COMPARISONS.items():
     define_operator(f"__{_name}__", _binary, False)
 
@@ -222,6 +236,22 @@ def _scaled(other: Any, alpha: Any) -> Any:
         if isinstance(other, Tensor)
         else other * alpha
     )
+
+
+@torch_function("result_type", method=False, out=False)
+def result_type(*operands: Any) -> DType:
+    """The element type of an operation on two tensors or numbers."""
+    if len(operands) != 2 or not all(isinstance(x, Tensor | int | float | complex) for x in operands):
+        kinds = ", ".join(type(x).__name__ for x in operands)
+        raise TypeError(f"result_type() received an invalid combination of arguments - got ({kinds})")
+    known = [(x.dtype, len(x.shape)) if isinstance(x, Tensor) else (python_dtype(x), -1) for x in operands]
+    return common_type(*known[0], *known[1])
+
+
+@torch_function("can_cast", method=False, out=False)
+def can_cast(from_: DType, to: DType) -> bool:
+    """Whether numbers of a type may be written to another: categories may only rise."""
+    return rank_of(from_) <= rank_of(to)
 
 
 @torch_function("add", inplace=True)
@@ -261,45 +291,64 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         )
     place()
     na, nb = ADD.operands(input, other)
-    quotient = emit(arith.div, na, nb)
+    quotient = emit(arith.div, na, _divisor(na, nb))
     return result(emit(arith.trunc, quotient) if quotient.type.dtype.kind == "f" else quotient)
+
+
+def _divisor(na: Node, nb: Node) -> Node:
+    """The divisor of integers: RuntimeError if it is 0, at once for a Python number, else when the values are there."""
+    dtype, shape = nb.type.dtype, nb.type.shape
+    if dtype.kind not in "iu" or na.type.numel == 0:
+        return nb
+    if nb.signature is None and type(nb.buffer) is int:
+        if nb.buffer == 0:
+            raise RuntimeError("ZeroDivisionError")
+        return nb
+    # Every element picked by its own place, which a 0 makes one that is out of range.
+    count = nb.type.numel
+    own = tensor.reshape(tensor.iota.build(nb.builder, size=count, dtype=dtypes.int64), shape=shape)
+    at = refuse(arith.compare(nb, 0, predicate="ne"), own, own)
+    return emit(tensor.gather, emit(tensor.reshape, nb, shape=(count,)), at, fault="zero")
 
 
 @torch_function("floor_divide", inplace=True)
 def floor_divide(input: Any, other: Any) -> Tensor:
     """floor(input / other)"""
     place()
-    na, nb = ADD.operands(input, other)
+    na, nb = FLOOR_DIVIDE.operands(input, other)
     if na.type.dtype.kind == "f":
         rest = arith.remainder(na, nb)
-        wrong = arith.bit_and(
-            arith.compare(rest, 0.0, predicate="ne"),
-            arith.compare(arith.compare(rest, 0.0, predicate="lt"), arith.compare(nb, 0.0, predicate="lt"), predicate="ne"),
-        )
         quotient = arith.div(arith.sub(na, rest), nb)
-        quotient = arith.select(wrong, arith.sub(quotient, 1.0), quotient)
-        return result(arith.round_even(quotient))
-    return result(arith.div(arith.sub(na, _modulo(na, nb)), nb))
+        quotient = arith.round_even(arith.select(_other_side(rest, nb), arith.sub(quotient, 1.0), quotient))
+        quotient = arith.select(arith.compare(nb, 0.0, predicate="eq"), arith.div(na, nb), quotient)
+        return result(quotient, input, other)
+    nb = _divisor(na, nb)
+    quotient = arith.div(na, nb)
+    wrong = _other_side(arith.remainder(na, nb), nb)
+    return result(arith.select(wrong, arith.sub(quotient, 1), quotient), input, other)
 
 
-def _modulo(na: Node, nb: Node) -> Node:
+def _other_side(rest: Node, divisor: Node) -> Node:
+    """Whether the remainder of a division that truncates is not 0 and has another sign than the divisor."""
+    zero = 0.0 if rest.type.dtype.kind == "f" else 0
+    signs = arith.compare(rest, zero, predicate="lt"), arith.compare(divisor, zero, predicate="lt")
+    node: Node = arith.bit_and(arith.compare(rest, zero, predicate="ne"), arith.compare(*signs, predicate="ne"))
+    return node
+
+
+def _modulo(na: Node, nb: Node, label: str) -> Node:
     """Python's %: the sign of the divisor."""
     rest = arith.remainder(na, nb)
-    zero = 0.0 if na.type.dtype.kind == "f" else 0
-    wrong = arith.bit_and(
-        arith.compare(rest, zero, predicate="ne"),
-        arith.compare(arith.compare(rest, zero, predicate="lt"), arith.compare(nb, zero, predicate="lt"), predicate="ne"),
-    )
-    node: Node = arith.select(wrong, arith.add(rest, nb), rest)
-    return node
+    return emit(arith.select, _other_side(rest, nb), arith.add(rest, nb), rest, label=label)
 
 
 @torch_function("remainder", inplace=True)
 def remainder(input: Any, other: Any) -> Tensor:
     """Python's input % other"""
     place()
-    na, nb = ADD.operands(input, other)
-    return result(_modulo(na, nb))
+    na, nb = REMAINDER.operands(input, other)
+    label = "Remainder1" if isinstance(other, Tensor) else "Remainder0"
+    return result(_modulo(na, _divisor(na, nb), label), input, other)
 
 
 @torch_function("pow", inplace=True)
@@ -315,7 +364,8 @@ def pow(input: Any, exponent: Any) -> Tensor:
         whole = na.type.dtype
         double = dtypes.float64
         return result(cast(emit(math.pow_, cast(na, double), cast(nb, double), label="Pow"), whole))
-    return result(emit(math.pow_, na, nb, label="Pow0" if not isinstance(exponent, Tensor) else "Pow1"))
+    label = "Pow0" if not isinstance(exponent, Tensor) else "Pow1" if isinstance(input, Tensor) else "Pow2"
+    return result(emit(math.pow_, na, nb, label=label), input, exponent)
 
 
 def _special_power(input: Tensor, exponent: float) -> Tensor | None:
@@ -328,7 +378,9 @@ def _special_power(input: Tensor, exponent: float) -> Tensor | None:
         x = value(input)
         return result(emit(arith.mul, emit(arith.mul, x, x), x, label="Pow"))
     if exponent == 0.5:
-        return apply(arith.sqrt.operator("Pow"), value(input))
+        place()
+        root = emit(arith.sqrt, value(input), label="Pow")
+        return result(emit(tensor.alias, root, label="Pow"))  # a root keeps its result for the derivative, a power does not
     if exponent == 1:
         return apply(arith.mul.operator("Pow"), value(input), number_leaf(1.0, input.dtype))
     if exponent == -1:
@@ -372,7 +424,6 @@ def _binary_function(name: str, binary: Binary, *aliases: str, inplace: bool = T
 
 _binary_function("maximum", MAXIMUM, inplace=False)
 _binary_function("minimum", MINIMUM, inplace=False)
-_binary_function("fmod", FMOD)
 
 
 def _function_of_tensors(binary: Binary, *aliases: str) -> None:
@@ -404,14 +455,30 @@ for _name, _binary in COMPARISONS.items():
             "le": ("less_equal",),
         }.get(_name, ()),
     )
-for _name, _binary in (("bitwise_and", AND), ("bitwise_or", OR), ("bitwise_xor", XOR)):
+for _name, _binary in (
+    ("bitwise_and", AND),
+    ("bitwise_or", OR),
+    ("bitwise_xor", XOR),
+    ("bitwise_left_shift", LEFT),
+    ("bitwise_right_shift", RIGHT),
+):
     _binary_function(_name, _binary)
+
+
+@torch_function("fmod", inplace=True)
+def fmod(input: Any, other: Any) -> Tensor:
+    """input - other * trunc(input / other): the sign of the input."""
+    place()
+    na, nb = FMOD.operands(input, other)
+    return result(emit(arith.remainder, na, _divisor(na, nb)), input, other)
 
 
 def _logical(name: str, declaration: Declaration) -> None:
     def function(input: Any, other: Any) -> Tensor:
         place()
-        return result(emit(declaration, cast(node_of(input), dtypes.bool_), cast(node_of(other), dtypes.bool_)))
+        return result(
+            emit(declaration, cast(node_of(input), dtypes.bool_), cast(node_of(other), dtypes.bool_)), input, other
+        )
 
     function.__name__, function.__doc__ = name, f"Elementwise `{name}`: anything but 0 is true."
     torch_function(name, inplace=True)(function)
@@ -439,5 +506,7 @@ for _name, _function in (
     ("and", FUNCTIONS["bitwise_and"]),
     ("or", FUNCTIONS["bitwise_or"]),
     ("xor", FUNCTIONS["bitwise_xor"]),
+    ("lshift", FUNCTIONS["bitwise_left_shift"]),
+    ("rshift", FUNCTIONS["bitwise_right_shift"]),
 ):
     _inplace_operator(_name, _function)

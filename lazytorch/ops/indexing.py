@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,12 +10,26 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.dialects.indirect import inside, refuse, wrapped
 from lazytorch.ir.trace import Node
-from lazytorch.ops.recording import FUNCTIONS, attach, cast, dimension, emit, node_of, place, result, torch_function
-from lazytorch.ops.shaping import select, sliced, unsqueeze
+from lazytorch.ops.recording import (
+    FUNCTIONS,
+    attach,
+    cast,
+    dimension,
+    emit,
+    named,
+    node_of,
+    place,
+    result,
+    torch_function,
+    view,
+)
+from lazytorch.ops.shaping import reshape, select, sliced, unsqueeze
 from lazytorch.tensor import Tensor, assign, from_array, value
 
 NUMBER = (int, np.integer)
+Bounds = tuple[tuple[int, int], ...]
 
 
 def _items(key: Any, rank: int) -> list[Any]:
@@ -24,11 +39,17 @@ def _items(key: Any, rank: int) -> list[Any]:
         x.ndim if _is_mask(x) else 1 for x in items if x is not None and x is not Ellipsis and not isinstance(x, bool)
     )
     if used > rank:
+        if not rank:
+            raise IndexError(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a "
+                "0-dim tensor to a number"
+            )
         raise IndexError(f"too many indices for tensor of dimension {rank}")
     dots = [i for i, x in enumerate(items) if x is Ellipsis]
     fill = [slice(None)] * (rank - used)
     if dots:
-        return items[: dots[0]] + fill + items[dots[0] + 1 :]
+        rest = [slice(None) if x is Ellipsis else x for x in items[dots[0] + 1 :]]
+        return items[: dots[0]] + fill[len(dots) - 1 :] + rest
     return items + fill
 
 
@@ -39,7 +60,8 @@ def _is_mask(x: Any) -> bool:
 def _as_index(x: Any) -> Any:
     """Lists and arrays as index tensors."""
     if isinstance(x, list | range):
-        return FUNCTIONS["tensor"](list(x))
+        made = FUNCTIONS["tensor"](list(x))
+        return made if made.dtype.kind in "bui" else made.long()
     if isinstance(x, np.ndarray):
         return FUNCTIONS["from_numpy"](x)
     return x
@@ -66,6 +88,8 @@ def _basic(self: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int, 
             for index in _index_tensors(item, out, d):
                 advanced.append((d, index))
                 d += 1
+        elif isinstance(item, str):
+            raise TypeError("new(): invalid data type 'str'")
         else:
             raise IndexError(
                 "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices "
@@ -83,11 +107,10 @@ def _selected(out: Tensor, d: int, index: int) -> Tensor:
 
 def _sliced(out: Tensor, d: int, item: slice) -> Tensor:
     size = out.shape[d]
-    step = 1 if item.step is None else int(item.step)
-    if step <= 0:
+    step = 1 if item.step is None else operator.index(item.step)
+    if step < 0:
         raise ValueError("step must be greater than zero")
-    bounds = [None if x is None else int(x) for x in (item.start, item.stop)]
-    start, stop, _ = slice(*bounds).indices(size)
+    start, stop, _ = slice(item.start, item.stop, step).indices(size)
     if start == 0 and stop == size and step == 1:
         return out
     return sliced(out, d, start, max(0, -(-(stop - start) // step)), step, "Slice")
@@ -109,22 +132,25 @@ def _index_tensors(item: Tensor, out: Tensor, d: int) -> list[Tensor]:
     return [from_array(where.astype(np.int64), dtypes.int64) for where in np.nonzero(item.detach()._array("a mask"))]
 
 
-def _linear(shape: Sequence[int], advanced: Sequence[tuple[int, Tensor]]) -> tuple[Node, list[int]]:
-    """Several index tensors as one index into their dimensions, flattened; the order that puts these dimensions first."""
+def _linear(shape: Sequence[int], advanced: Sequence[tuple[int, Tensor]]) -> tuple[Node, list[int], Bounds]:
+    """Several index tensors as one index into their dimensions, flattened; the order that puts these dimensions first; for
+    errors each index's number and size (torch's "dimension 1" is the second one that is indexed)."""
     dims = [d for d, _ in advanced]
     place()
     nodes = [cast(value(index), dtypes.int64) for _, index in advanced]
+    bounds = tuple([(number, shape[d]) for number, d in enumerate(dims)])
+    order = dims + [d for d in range(len(shape)) if d not in dims]
+    if len(nodes) == 1:
+        return nodes[0], order, bounds
     total = None
-    for d, node in zip(dims, nodes, strict=True):
-        size = shape[d]
-        if len(nodes) > 1:
-            wrapped = arith.select(arith.compare(node, 0, predicate="lt"), arith.add(node, size), node)
-            inside = arith.bit_and(arith.compare(wrapped, 0, predicate="ge"), arith.compare(wrapped, size, predicate="lt"))
-            # An index out of range must not become a valid one of the flattened dimension.
-            node = arith.select(inside, wrapped, 1 << 48)
-        total = node if total is None else arith.add(arith.mul(total, size), node)
+    places = [wrapped(node, shape[d]) for d, node in zip(dims, nodes, strict=True)]
+    for d, at in zip(dims, places, strict=True):
+        total = at if total is None else arith.add(arith.mul(total, shape[d]), at)
+    for position in reversed(range(len(dims))):
+        good = inside(places[position], shape[dims[position]])
+        total = refuse(good, total, nodes[position], position)
     assert total is not None
-    return total, dims + [d for d in range(len(shape)) if d not in dims]
+    return total, order, bounds
 
 
 def _place_of(advanced: Sequence[tuple[int, Tensor]], items: Sequence[Any]) -> int:
@@ -137,21 +163,27 @@ def _get(self: Tensor, key: Any) -> Tensor:
     items = [_as_index(x) for x in _items(_tuple(key), len(self.shape))]
     out, advanced = _basic(self, items)
     if not advanced:
-        return FUNCTIONS["_alias"](out) if out is self else out
+        if out is not self:
+            return out
+        return view(self, tensor.alias.operator("Slice" if any(isinstance(x, slice) for x in _as_tuple(key)) else "Alias"))
     shape = out.shape
-    index, order = _linear(shape, advanced)
+    index, order, bounds = _linear(shape, advanced)
     source = emit(tensor.permute, value(out), order=tuple(order))
     count = len(advanced)
     flat = 1
     for d in order[:count]:
         flat *= shape[d]
     rest = tuple([shape[d] for d in order[count:]])
-    picked = emit(tensor.gather, emit(tensor.reshape, source, shape=(flat, *rest)), index, label="Index")
+    picked = emit(tensor.gather, emit(tensor.reshape, source, shape=(flat, *rest)), index, label="Index", bounds=bounds)
     at, width = _place_of(advanced, items), len(index.type.shape)
     if at:
         inner = list(range(width, width + len(rest)))
         picked = emit(tensor.permute, picked, label="Index", order=(*inner[:at], *range(width), *inner[at:]))
     return result(picked)
+
+
+def _as_tuple(key: Any) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)
 
 
 def _tuple(key: Any) -> Any:
@@ -200,7 +232,7 @@ def _without_leading_ones(node: Node, rank: int) -> Node:
 def _scatter(out: Tensor, advanced: Sequence[tuple[int, Tensor]], items: Sequence[Any], new: Any) -> None:
     """Write through index tensors: into the permuted, flattened contents, and back."""
     shape = out.shape
-    index, order = _linear(shape, advanced)
+    index, order, bounds = _linear(shape, advanced)
     count, width = len(advanced), len(index.type.shape)
     rest = tuple([shape[d] for d in order[count:]])
     flat = 1
@@ -213,20 +245,21 @@ def _scatter(out: Tensor, advanced: Sequence[tuple[int, Tensor]], items: Sequenc
     if at:
         node = emit(tensor.permute, node, order=(*range(at, at + width), *range(at), *range(at + width, len(want))))
     base = emit(tensor.reshape, emit(tensor.permute, value(out), order=tuple(order)), shape=(flat, *rest))
-    written = emit(tensor.scatter, base, index, node, label="IndexPut")
+    written = emit(tensor.scatter, base, index, node, label="IndexPut", bounds=bounds)
     back = emit(tensor.reshape, written, shape=tuple([shape[d] for d in order]))
     assign(out, emit(tensor.permute, back, order=tensor.inverse_order(tuple(order))))
 
 
+def _contains(self: Tensor, element: Any) -> bool:
+    """Whether some element equals a number (or tensor)."""
+    if not isinstance(element, Tensor | int | float | complex):
+        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
+    return bool(FUNCTIONS["any"](FUNCTIONS["eq"](self, element)))
+
+
+attach("__contains__", _contains)
 attach("__getitem__", _get)
 attach("__setitem__", _set)
-
-
-@torch_function("_alias", method=False, out=False)
-def _alias(input: Tensor) -> Tensor:
-    from lazytorch.ops.recording import view
-
-    return view(input, tensor.alias.operator())
 
 
 @torch_function("_masked_write", method=False, out=False)
@@ -242,31 +275,42 @@ def _masked_write(self: Tensor, mask: Tensor, new: Any) -> Tensor:
 @torch_function("index_select")
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The given positions along a dimension."""
-    d = dimension(dim, len(input.shape))
-    return input[(slice(None),) * d + (index,)]
+    rank = len(input.shape)
+    d = dimension(dim, rank)
+    if len(index.shape) > 1:
+        raise IndexError("index_select(): Index is supposed to be a vector")
+    if not rank:
+        return reshape(index_select(reshape(input, (1,)), 0, index), ())
+    place()
+    at = cast(value(index), dtypes.int64)
+    at = refuse(arith.compare(at, 0, predicate="ge"), at, at)
+    at = emit(tensor.reshape, at, shape=(at.type.numel,))
+    order = (d, *[i for i in range(rank) if i != d])
+    source = emit(tensor.permute, value(input), order=order) if d else value(input)
+    label, fault = "IndexSelect", "data" if d else "self"
+    picked = emit(tensor.gather, source, at, label=label, bounds=((d, input.shape[d]),), fault=fault)
+    return result(emit(tensor.permute, picked, label=label, order=tensor.inverse_order(order)) if d else picked)
 
 
 @torch_function("masked_select")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, in one dimension."""
-    return input[mask]
+    return named(input[mask], "MaskedSelect")
 
 
 def element_index(shape: Sequence[int], dim: int, index: Node) -> Node:
     """The position in the flattened tensor of the element that `gather` means at each index."""
-    size = shape[dim]
-    wrapped = arith.select(arith.compare(index, 0, predicate="lt"), arith.add(index, size), index)
-    inside = arith.bit_and(arith.compare(wrapped, 0, predicate="ge"), arith.compare(wrapped, size, predicate="lt"))
+    good = inside(index, shape[dim])
     strides = [1] * len(shape)
     for d in range(len(shape) - 2, -1, -1):
         strides[d] = strides[d + 1] * shape[d + 1]
-    total = arith.mul(wrapped, strides[dim])
+    total = arith.mul(index, strides[dim])
     for d, extent in enumerate(index.type.shape):
         if d != dim and extent > 1:
             along = tensor.iota.build(index.builder, size=extent, dtype=dtypes.int64)
             along = tensor.reshape(along, shape=tuple([extent if i == d else 1 for i in range(len(shape))]))
             total = arith.add(total, arith.mul(along, strides[d]))
-    node: Node = arith.select(inside, total, 1 << 48)
+    node: Node = refuse(good, total, index)
     return node
 
 
@@ -281,7 +325,8 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if len(index.shape) != len(shape):
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
     x = emit(tensor.reshape, value(input), shape=(input._node.type.numel,))
-    return result(emit(tensor.gather, x, element_index(shape, d, cast(value(index), dtypes.int64)), label="Gather"))
+    at = element_index(shape, d, cast(value(index), dtypes.int64))
+    return result(emit(tensor.gather, x, at, label="Gather", bounds=((d, shape[d]),), fault="element"))
 
 
 def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) -> Tensor:
@@ -298,8 +343,9 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
         new = emit(tensor.expand, node_of(source, self.dtype), shape=tuple(index.shape))
     flat = emit(tensor.reshape, value(self), shape=(self._node.type.numel,))
     declaration = tensor.scatter_add if name == "scatter_add" else tensor.scatter
-    out = emit(declaration, flat, at, new, label="ScatterAdd" if name == "scatter_add" else "Scatter0")
-    return result(emit(tensor.reshape, out, label="Scatter", shape=tuple(shape)))
+    label = "ScatterAdd" if name == "scatter_add" else "Scatter0" if isinstance(source, Tensor) else "Scatter1"
+    out = emit(declaration, flat, at, new, label=label, bounds=((d, shape[d]),), fault="element")
+    return result(emit(tensor.reshape, out, label=label, shape=tuple(shape)))
 
 
 @torch_function("scatter", inplace=True)
@@ -324,7 +370,9 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     new = source if alpha == 1 else source * alpha
     moved = emit(tensor.permute, cast(value(new), input.dtype), order=order)
     base = emit(tensor.permute, value(input), order=order)
-    out = emit(tensor.scatter_add, base, cast(value(index), dtypes.int64), moved)
+    at = cast(value(index), dtypes.int64)
+    at = refuse(arith.compare(at, 0, predicate="ge"), at, at)
+    out = emit(tensor.scatter_add, base, at, moved, bounds=((d, input.shape[d]),), fault="element")
     return result(emit(tensor.permute, out, label="IndexAdd", order=tensor.inverse_order(order)))
 
 

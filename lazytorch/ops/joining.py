@@ -307,7 +307,9 @@ def argwhere(input: Tensor) -> Tensor:
 
 
 def _contains(self: Tensor, element: Any) -> bool:
-    """Whether some element equals a number."""
+    """Whether some element equals a number (or a tensor's only one)."""
+    if not isinstance(element, Tensor | int | float | complex):
+        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
     return bool(FUNCTIONS["any"](FUNCTIONS["eq"](self, element)))
 
 

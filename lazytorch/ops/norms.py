@@ -6,6 +6,7 @@ from typing import Any
 
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import arith, math, tensor
+from lazytorch.ir.dialects.linalg_norms import norm_root
 from lazytorch.ir.trace import Node
 from lazytorch.ops.linear_algebra import singular_values
 from lazytorch.ops.recording import (
@@ -17,7 +18,6 @@ from lazytorch.ops.recording import (
     node_of,
     place,
     result,
-    title,
     torch_function,
 )
 from lazytorch.ops.reductions import reduced
@@ -27,12 +27,7 @@ INF = float("inf")
 
 
 def _root(total: Node, order: float) -> Node:
-    """total ** (1 / order), with the derivative 0 where the total is 0 (a subgradient, as torch's)."""
-    zero = node_of(0.0, total.type.dtype)
-    nothing = arith.compare(total, zero, predicate="eq")
-    inside = arith.select(nothing, node_of(1.0, total.type.dtype), total)
-    root = arith.sqrt(inside) if order == 2 else math.pow_(inside, 1.0 / order)
-    return emit(arith.select, nothing, zero, root, label="LinalgVectorNorm")
+    return emit(norm_root, total, order=float(order))
 
 
 def _vector_norm(x: Node, order: float, dims: tuple[int, ...], keepdim: bool) -> Node:
@@ -59,7 +54,7 @@ def _vector_norm(x: Node, order: float, dims: tuple[int, ...], keepdim: bool) ->
 def _floating(input: Tensor, dtype: DType | None, name: str) -> Node:
     kind = dtype or input.dtype
     if kind.kind not in "fc":
-        raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {title(kind)}")
+        raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {kind.title}")
     return cast(value(input), kind)
 
 

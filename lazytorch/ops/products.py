@@ -7,7 +7,7 @@ from typing import Any
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import Node
-from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, place, result, torch_function
+from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, number_leaf, place, result, torch_function
 from lazytorch.tensor import Tensor, value
 
 _BATCH = "abcdefgh"
@@ -85,7 +85,7 @@ def _batched(a: Node, b: Node, label: str) -> Node:
 
     left, lhs = operand(a, wide_a, "mk")
     right, rhs = operand(b, wide_b, "kn")
-    out = emit(tensor.contract, left, right, label=label or "Bmm", lhs=lhs, rhs=rhs, out=names + "mn")
+    out = emit(tensor.contract, left, right, label=label or "UnsafeView", lhs=lhs, rhs=rhs, out=names + "mn")
     shape = (*batch, *(wide_a[-2:-1] if len(sa) > 1 else ()), *(wide_b[-1:] if len(sb) > 1 else ()))
     return out if out.type.shape == shape else emit(tensor.reshape, out, shape=shape)
 
@@ -112,7 +112,7 @@ def _ranked(name: str, ranks: tuple[int, int], message: str) -> None:
         if (len(input.shape), len(other.shape)) != ranks:
             raise RuntimeError(message)
         place()
-        return result(product(value(input), value(other)))
+        return result(product(value(input), value(other), name.title()))
 
     function.__name__, function.__doc__ = name, f"The product of operands of ranks {ranks[0]} and {ranks[1]}."
     torch_function(name)(function)
@@ -127,58 +127,30 @@ _ranked("dot", (1, 1), "1D tensors expected, but got 2D and 2D tensors")
 @torch_function("addmm", inplace=True)
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * mat1 @ mat2"""
-    out = matmul(mat1, mat2)
-    return (input if beta == 1 else input * beta) + (out if alpha == 1 else out * alpha)
+    return _added(input, mat1, mat2, beta, alpha, "Addmm")
+
+
+def _added(input: Tensor, a: Tensor, b: Tensor, beta: Any, alpha: Any, label: str) -> Tensor:
+    place()
+    out = product(value(a), value(b))
+    start = value(input)
+    if beta != 1:
+        start = emit(arith.mul, start, number_leaf(beta, start.type.dtype))
+    if alpha != 1:
+        out = emit(arith.mul, out, number_leaf(alpha, out.type.dtype))
+    return result(emit(arith.add, start, out, label=label))
 
 
 @torch_function("baddbmm", inplace=True)
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * batch1 @ batch2"""
-    return addmm(input, batch1, batch2, beta=beta, alpha=alpha)
+    return _added(input, batch1, batch2, beta, alpha, "Baddbmm")
 
 
 @torch_function("outer", "ger")
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """The outer product of two vectors."""
     return input.unsqueeze(1) * vec2
-
-
-@torch_function("einsum", method=False, out=False)
-def einsum(equation: str, *operands: Any) -> Tensor:
-    """Einstein summation of one or more operands, without ellipsis; contracted from the left."""
-    tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], list | tuple) else list(operands)
-    left, _, right = equation.replace(" ", "").partition("->")
-    terms = left.split(",")
-    if "." in equation:
-        raise NotImplementedError("einsum with an ellipsis is not supported yet; name the dimensions")
-    if any(len(set(term)) != len(term) for term in terms):
-        raise NotImplementedError("einsum with a letter twice in one operand (a diagonal) is not supported yet")
-    if len(terms) != len(tensors):
-        raise RuntimeError("einsum(): more operands were provided than specified in the equation")
-    if "->" not in equation:
-        right = "".join(sorted(x for x in set(left) - {","} if left.count(x) == 1))
-    place()
-    nodes = [value(x) for x in tensors]
-    total, letters = nodes[0], terms[0]
-    for position, (node, term) in enumerate(zip(nodes[1:], terms[1:], strict=True), 2):
-        later = set(right).union(*terms[position:])
-        total, letters = _drop(total, letters, later | set(term))
-        node, term = _drop(node, term, later | set(letters))
-        both = letters + "".join(x for x in term if x not in letters)
-        kept = "".join(x for x in both if x in later)
-        total = emit(tensor.contract, total, node, lhs=letters, rhs=term, out=kept)
-        letters = kept
-    total, letters = _drop(total, letters, set(right))
-    order = tuple([letters.index(x) for x in right])
-    return result(emit(tensor.permute, total, label="Permute", order=order) if order != tuple(range(len(order))) else total)
-
-
-def _drop(node: Node, letters: str, kept: set[str]) -> tuple[Node, str]:
-    """Sum over letters that nothing else names."""
-    dims = tuple([d for d, x in enumerate(letters) if x not in kept])
-    if not dims:
-        return node, letters
-    return emit(tensor.reduce_sum, node, dims=dims), "".join(x for x in letters if x in kept)
 
 
 def in_dtype(x: Tensor, dtype: DType) -> Node:

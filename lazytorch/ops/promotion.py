@@ -55,7 +55,7 @@ def combine(higher: DType | None, lower: DType | None) -> DType | None:
     return higher
 
 
-def result_type(dtype_a: DType, rank_a: int, dtype_b: DType, rank_b: int) -> DType:
+def common_type(dtype_a: DType, rank_a: int, dtype_b: DType, rank_b: int) -> DType:
     """The common element type of two tensors (rank -1: a Python number)."""
     by_rank: dict[int, DType | None] = {2: None, 1: None, 0: None}
     for dtype, rank in ((dtype_a, rank_a), (dtype_b, rank_b)):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable
 from functools import cache
+from sys import _getframe
 from typing import Any
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
-from lazytorch.ir.declaration import Declaration, Operator
+from lazytorch.ir.declaration import Declaration, Operator, Trait
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import STATE, Node, leaf, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import python_dtype
-from lazytorch.tensor import Tensor, assign, caller, default_dtype, make_view, value, wrap
+from lazytorch.tensor import Tensor, arranged, assign, caller, default_dtype, make_view, value, wrap
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """The torch namespace: every function by name."""
@@ -35,6 +38,10 @@ def place() -> None:
 def number_leaf(number: Any, dtype: DType) -> Node:
     """A Python number as a run-time argument."""
     kind = dtype.kind
+    if kind in "iu" and type(number) is not int:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise RuntimeError("value cannot be converted to type int64_t without overflow")
+        number = int(number)
     return leaf(scalar_type(dtype), float(number) if kind == "f" else bool(number) if kind == "b" else number)
 
 
@@ -57,6 +64,8 @@ def cast(node: Node, dtype: DType | None) -> Node:
     """The node in another element type."""
     if dtype is None or node.type.dtype is dtype:
         return node
+    if not isinstance(dtype, DType):
+        raise wrong_argument("dtype", "torch.dtype", dtype)
     return record_node(STATE.trace, arith.cast.operator(dtype=dtype), (node,))
 
 
@@ -69,12 +78,25 @@ def apply(operator: Operator, *operands: Node) -> Tensor:
     """Record one operation for the user's line; its tensor."""
     trace = STATE.trace
     trace.place = trace.call or caller()
-    return wrap(trace, record_node(trace, operator, operands))
+    node = record_node(trace, operator, operands)
+    if operands[0].storage is not None and operator.declaration.has(Trait.ELEMENTWISE):
+        return arranged(trace, node, operands)
+    return wrap(trace, node)
 
 
-def result(node: Node) -> Tensor:
-    """A tensor of a recorded node."""
+def result(node: Node, *like: Any) -> Tensor:
+    """A tensor of a recorded node. `like`: the tensors (and numbers) of which it is an elementwise function; its elements
+    lie in memory in their order."""
+    sources = [value(x) for x in like if isinstance(x, Tensor)]
+    for source in sources:
+        if source.storage is not None:
+            return arranged(STATE.trace, node, tuple(sources))
     return wrap(STATE.trace, node)
+
+
+def named(x: Tensor, label: str) -> Tensor:
+    """What a function made of others gives: the same value, its history under the function's own name."""
+    return wrap(STATE.trace, emit(tensor.alias, value(x), label=label))
 
 
 def floating(x: Tensor) -> DType:
@@ -99,20 +121,17 @@ def write_into(self: Tensor, outcome: Tensor, name: str = "") -> Tensor:
 
 
 _RANK = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
-_TITLES = {"f32": "Float", "f64": "Double", "f16": "Half", "bf16": "BFloat16", "i64": "Long", "i32": "Int"}
-_TITLES |= {"i16": "Short", "i8": "Char", "ui8": "Byte", "i1": "Bool"}
-_TITLES |= {"complex<f32>": "ComplexFloat", "complex<f64>": "ComplexDouble"}
 
 
-def title(dtype: DType) -> str:
-    """torch's C++ name of an element type, as its messages use it."""
-    return _TITLES.get(dtype.name, dtype.torch_name)
+def rank_of(dtype: DType) -> int:
+    """The category of an element type: bool, whole, floating, complex."""
+    return _RANK[dtype.kind]
 
 
 def check_cast(have: DType, want: DType) -> None:
     """A result may not lose its category when it is written to a tensor."""
     if _RANK[have.kind] > _RANK[want.kind]:
-        raise RuntimeError(f"result type {title(have)} can't be cast to the desired output type {title(want)}")
+        raise RuntimeError(f"result type {have.title} can't be cast to the desired output type {want.title}")
 
 
 def torch_function(
@@ -171,8 +190,52 @@ def _with_out(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+_OVERLOADED = frozenset(("sum", "mean", "max", "min", "prod", "var", "std", "norm", "squeeze", "transpose", "any", "all"))
+"""Functions that torch has in several forms: of a wrong argument it says that no form fits."""
+
+
+def called(argument: str = "") -> tuple[str, int]:
+    """The torch function that the user called, and which of its arguments (from 1) has a name; for error messages."""
+    name, position = "", 0
+    frame: Any = _getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(__package__ or ""):
+        code = frame.f_code
+        if code.co_name == "call" and "function" in frame.f_locals:
+            return frame.f_locals["function"].__name__.rstrip("_"), position + 1 if position else 0
+        if code.co_name.rstrip("_") in FUNCTIONS:
+            name = code.co_name.rstrip("_")
+            position = code.co_varnames.index(argument) if argument in code.co_varnames else 0
+        frame = frame.f_back
+    return name, position
+
+
+def wrong_argument(argument: str, expected: str, got: Any) -> TypeError:
+    """torch's error for an argument of a wrong type."""
+    kind = type(got).__name__
+    name, position = called(argument)
+    if name in _OVERLOADED:
+        return TypeError(f"{name}() received an invalid combination of arguments - got ({argument}={kind}, )")
+    position = position or int(argument == "size")
+    where = f" (position {position})" if position and argument != "dtype" else ""
+    return TypeError(f"{name}(): argument '{argument}'{where} must be {expected}, not {kind}")
+
+
+def element_type(dtype: Any, default: DType) -> DType:
+    """The element type that an optional argument `dtype` asks for."""
+    if dtype is None:
+        return default
+    if not isinstance(dtype, DType):
+        raise wrong_argument("dtype", "torch.dtype", dtype)
+    return dtype
+
+
 def dimension(dim: int, rank: int) -> int:
-    """A dimension number, negative ones counted from the end. Raises torch's IndexError."""
+    """A dimension number, negative ones counted from the end. Raises torch's IndexError, TypeError for no whole number."""
+    if not isinstance(dim, int):
+        try:
+            dim = operator.index(dim)
+        except TypeError:
+            raise wrong_argument("dim", "int", dim) from None
     limit = max(rank, 1)
     if not -limit <= dim < limit:
         raise IndexError(f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})")
@@ -185,7 +248,9 @@ def dimensions(dim: Any, rank: int) -> tuple[int, ...]:
         return tuple(range(rank))
     if isinstance(dim, int):
         dim = (dim,)
-    found = [dimension(int(d), rank) for d in dim]
+    if not isinstance(dim, tuple | list):
+        raise wrong_argument("dim", "int", dim)
+    found = [dimension(d, rank) for d in dim]
     if len(set(found)) != len(found):
         raise RuntimeError(f"dim {found[-1]} appears multiple times in the list of dims")
     return tuple(sorted(found)) if rank else ()

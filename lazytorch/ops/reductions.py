@@ -16,10 +16,10 @@ from lazytorch.ops.recording import (
     dimensions,
     emit,
     floating,
+    named,
     node_of,
     place,
     result,
-    title,
     torch_function,
     unreduce,
 )
@@ -80,7 +80,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType 
     if kind.kind not in "fc":
         raise RuntimeError(
             "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
-            f"Got: {title(kind)}"
+            f"Got: {kind.title}"
         )
     place()
     x = cast(value(input), kind)
@@ -138,6 +138,7 @@ Max, Min = (structure(name, "values", "indices") for name in ("max", "min"))
 
 def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
     largest = name == "max"
+    label = f"{name.title()}0"
     if isinstance(dim, Tensor):
         return FUNCTIONS["maximum" if largest else "minimum"](input, dim)
     reduce = tensor.reduce_max if largest else tensor.reduce_min
@@ -154,10 +155,10 @@ def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
     d = dimension(dim, len(shape))
     indices = _argument(tensor.argmax if largest else tensor.argmin, input, d, keepdim)
     if not shape:
-        return (Max if largest else Min)(FUNCTIONS["clone"](input), indices)
+        return (Max if largest else Min)(named(input, label), indices)
     at = indices if keepdim else FUNCTIONS["unsqueeze"](indices, d)
     values = FUNCTIONS["gather"](input, d, at)
-    return (Max if largest else Min)(values if keepdim else FUNCTIONS["squeeze"](values, d), indices)
+    return (Max if largest else Min)(named(values if keepdim else FUNCTIONS["squeeze"](values, d), label), indices)
 
 
 @torch_function("max", out=False)
@@ -231,8 +232,9 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     peak = emit(tensor.detach, reduced(tensor.reduce_max, x, dims, True))
     peak = arith.select(arith.compare(arith.abs_(peak), float("inf"), predicate="eq"), _zero(peak), peak)
     total = math.log(reduced(tensor.reduce_sum, math.exp(arith.sub(x, peak)), dims, True))
-    out = arith.add(total, peak)
-    return result(out if keepdim else emit(tensor.reshape, out, shape=tensor.reduced_shape(x.type.shape, dims)))
+    out = emit(arith.add, total, peak, label="Logsumexp")
+    shape = x.type.shape if not dims else tensor.reduced_shape(x.type.shape, dims)
+    return result(out if keepdim else emit(tensor.reshape, out, label="Logsumexp", shape=shape))
 
 
 def _zero(like: Node) -> Node:

@@ -11,7 +11,7 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir import mersenne_twister, random_reference
 from lazytorch.ops.creation import finish
-from lazytorch.ops.recording import attach, torch_function
+from lazytorch.ops.recording import attach, element_type, torch_function
 from lazytorch.ops.shaping import sizes_of
 from lazytorch.tensor import Tensor, assign, default_dtype, from_array
 
@@ -103,7 +103,7 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 def _drawn(values: np.ndarray, shape: tuple[int, ...], dtype: DType, options: dict[str, Any]) -> Tensor:
-    return finish(from_array(values.reshape(shape), dtype), options.get("requires_grad", False), options.get("device"))
+    return finish(from_array(values.reshape(shape), dtype), options, options.pop("device", None))
 
 
 def _sized(name: str, draw: Callable[[Generator, int, DType], np.ndarray]) -> None:
@@ -167,9 +167,10 @@ def normal(
 ) -> Tensor:
     """Normally distributed numbers; mean and std may be tensors."""
     if size is not None:
-        kind = options.get("dtype") or default_dtype()
+        kind = element_type(options.pop("dtype", None), default_dtype())
         out = from_array(np.zeros(sizes_of((size,)), kind.numpy), kind).normal_(mean, std, generator=generator)
-        return finish(out, options.get("requires_grad", False), options.get("device"))
+        device = options.pop("device", None)
+        return finish(out, options, device)
     like = mean if isinstance(mean, Tensor) else std
     shape = np.broadcast_shapes(*[tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)])
     out = from_array(np.zeros(shape, like.dtype.numpy), like.dtype)

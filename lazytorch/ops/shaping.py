@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 from lazytorch.codegen.views import reshaped
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ops.promotion import promote_types
-from lazytorch.ops.recording import FUNCTIONS, attach, cast, dimension, emit, place, result, torch_function, view
+from lazytorch.ops.recording import (
+    FUNCTIONS,
+    attach,
+    cast,
+    dimension,
+    emit,
+    named,
+    place,
+    result,
+    torch_function,
+    view,
+    wrong_argument,
+)
 from lazytorch.tensor import Tensor, value
 
 
@@ -16,7 +29,11 @@ def sizes_of(arguments: Sequence[Any]) -> tuple[int, ...]:
     """`f(2, 3)` and `f((2, 3))` alike."""
     if len(arguments) == 1 and isinstance(arguments[0], list | tuple):
         arguments = arguments[0]
-    return tuple([int(size) for size in arguments])
+    try:
+        return tuple([operator.index(size) for size in arguments])
+    except TypeError:
+        wrong = next(size for size in arguments if not hasattr(size, "__index__"))
+        raise wrong_argument("size", "tuple of ints", wrong) from None
 
 
 def _resolved(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
@@ -262,12 +279,22 @@ def sliced(input: Tensor, d: int, start: int, size: int, step: int, label: str) 
 def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of a size, or of given sizes, along a dimension."""
     shape = input._node.type.shape
+    if not shape:
+        raise RuntimeError("split expects at least a 1-dimensional tensor")
     d = dimension(dim, len(shape))
     if isinstance(split_size_or_sections, int):
         step = split_size_or_sections
-        pieces = [min(step, shape[d] - at) for at in range(0, shape[d], step)] or [0]
+        if step < 0:
+            raise RuntimeError(f"split expects split_size be non-negative, but got split_size={step}")
+        if step == 0 and shape[d]:
+            raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {shape[d]}")
+        pieces = [min(step, shape[d] - at) for at in range(0, shape[d], step or 1)] or [0]
     else:
         pieces = [int(n) for n in split_size_or_sections]
+        if min(pieces, default=0) < 0:
+            raise RuntimeError(
+                f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={pieces}"
+            )
         if sum(pieces) != shape[d]:
             raise RuntimeError(
                 f"split_with_sizes expects split_sizes to sum exactly to {shape[d]} (input tensor's size at dimension "
@@ -283,8 +310,15 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
 @torch_function("chunk", out=False)
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """About `chunks` pieces of equal size."""
-    size = input._node.type.shape[dimension(dim, len(input._node.type.shape))]
-    return split(input, max(-(-size // chunks), 1), dim)
+    shape = input._node.type.shape
+    if not shape:
+        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
+    if chunks <= 0:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    d = dimension(dim, len(shape))
+    if not shape[d]:
+        return (sliced(input, d, 0, 0, 1, "Split"),) * chunks
+    return split(input, -(-shape[d] // chunks), d)
 
 
 @torch_function("select", out=False)
@@ -297,15 +331,20 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     at = int(index)
     if not -shape[d] <= at < shape[d]:
         raise IndexError(f"select(): index {at} out of range for tensor of size {list(shape)} at dimension {d}")
-    piece = sliced(input, d, at % shape[d], 1, 1, "Select")
-    return view(piece, tensor.reshape.operator("Select", shape=(*shape[:d], *shape[d + 1 :])))
+    return _one(input, d, at % shape[d], "Select")
+
+
+def _one(input: Tensor, d: int, at: int, label: str) -> Tensor:
+    shape = input._node.type.shape
+    piece = sliced(input, d, at, 1, 1, label)
+    return view(piece, tensor.reshape.operator(label, shape=(*shape[:d], *shape[d + 1 :])))
 
 
 @torch_function("unbind", out=False)
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Every element along a dimension."""
     d = dimension(dim, len(input._node.type.shape))
-    return tuple([select(input, d, i) for i in range(input._node.type.shape[d])])
+    return tuple([_one(input, d, i, "Unbind") for i in range(input._node.type.shape[d])])
 
 
 def _iterate(self: Tensor) -> Any:
@@ -385,7 +424,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         at = (-shift) % size if size else 0
         if at:
             out = cat([narrow(out, dim, at, size - at), narrow(out, dim, 0, at)], dim)
-    return FUNCTIONS["clone"](out) if out is input else out
+    return named(out, "Roll")
 
 
 def _repeat(self: Tensor, *sizes: Any) -> Tensor:
@@ -406,7 +445,7 @@ attach("repeat", _repeat)
 @torch_function("contiguous", out=False)
 def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
     """Itself if the elements lie in order, else a copy."""
-    return input if input.is_contiguous() else FUNCTIONS["clone"](input)
+    return input if input.is_contiguous() else FUNCTIONS["clone"](input, memory_format="torch.contiguous_format")
 
 
 def _triangle(name: str, predicate: str) -> None:

@@ -19,7 +19,6 @@ from lazytorch.ops.recording import (
     node_of,
     place,
     result,
-    title,
     torch_function,
 )
 from lazytorch.ops.return_types import structure
@@ -34,7 +33,7 @@ def _comparable(x: Node) -> Node:
     """In a type that kernels compare: bool as uint8, narrow floating types as f32; the order is the same."""
     dtype = x.type.dtype
     if dtype.kind == "c":
-        raise RuntimeError(f"\"sort_stable\" not implemented for '{title(dtype)}'")
+        raise RuntimeError(f"\"sort_stable\" not implemented for '{dtype.title}'")
     if dtype.kind == "b":
         return cast(x, dtypes.uint8)
     return cast(x, dtypes.float32) if dtype.kind == "f" and dtype.itemsize == 2 else x
@@ -294,7 +293,7 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each non-negative integer occurs (or the sum of its weights); asks for the values."""
     if input.dtype.kind not in "ui":
-        raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{title(input.dtype)}'")
+        raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{input.dtype.title}'")
     array = input._array("bincount()")
     if array.ndim != 1 or (array.size and array.min() < 0):
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")

@@ -10,7 +10,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ops.creation import empty, tensor_
-from lazytorch.ops.recording import FUNCTIONS, attach, title, torch_function
+from lazytorch.ops.recording import FUNCTIONS, attach, torch_function
 from lazytorch.runtime.device import Device
 from lazytorch.tensor import Size, Tensor, default_dtype, own_node, root_of, set_default_dtype
 
@@ -106,7 +106,7 @@ def construct(dtype: DType, arguments: Sequence[Any], strict: bool) -> Tensor:
             raise TypeError(
                 f"expected TensorOptions(dtype={_option(dtype)}, device=cpu, layout=Strided) (got {first.dtype})"
             )
-        return FUNCTIONS["_alias"](first.detach())
+        return first.detach()
     if isinstance(first, range):
         first = list(first)
     if not isinstance(first, Sequence | np.ndarray) or isinstance(first, str):
@@ -159,7 +159,7 @@ def name_of(kind: Any) -> str:
 def _kind(dtype: DType, device: str) -> Any:
     module = "torch" if device == "cpu" else f"torch.{device}"
     doc = f"Tensors of {dtype!r}: a constructor, a type for `isinstance` and `Tensor.type`."
-    return _Kind(f"{title(dtype)}Tensor", (), {"__module__": module, "__doc__": doc, "dtype": dtype, "device": device})
+    return _Kind(f"{dtype.title}Tensor", (), {"__module__": module, "__doc__": doc, "dtype": dtype, "device": device})
 
 
 _TYPES = (
@@ -198,7 +198,7 @@ def dtype_of_kind(kind: Any) -> DType:
 
 def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The name of the tensor's class, or a conversion to a dtype, class or class name."""
-    return f"torch.{title(self.dtype)}Tensor" if dtype is None else self.to(dtype_of_kind(dtype))
+    return f"torch.{self.dtype.title}Tensor" if dtype is None else self.to(dtype_of_kind(dtype))
 
 
 attach("type", _type)

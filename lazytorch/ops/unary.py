@@ -10,21 +10,23 @@ from lazytorch import dtypes
 from lazytorch.ir.declaration import Declaration, Trait
 from lazytorch.ir.dialects import arith, math, nn
 from lazytorch.ir.trace import STATE, record_node
-from lazytorch.ops.elementwise import ADD
+from lazytorch.ops.elementwise import ADD, MUL
 from lazytorch.ops.recording import (
     FUNCTIONS,
+    NUMBERS,
     apply,
     attach,
     cast,
     emit,
     floating,
     in_place,
+    named,
     node_of,
     place,
     result,
     torch_function,
 )
-from lazytorch.tensor import Tensor, caller, value, wrap
+from lazytorch.tensor import Tensor, caller, value
 
 
 def _real_function(declaration: Declaration, *names: str, label: str = "") -> None:
@@ -37,7 +39,7 @@ def _real_function(declaration: Declaration, *names: str, label: str = "") -> No
         node = value(input)
         if node.type.dtype.kind != "f":
             node = cast(node, floating(input))
-        return wrap(trace, record_node(trace, operator, (node,)))
+        return result(record_node(trace, operator, (node,)), input)
 
     function.__name__ = names[0]
     function.__doc__ = f"Elementwise: {declaration.documentation}."
@@ -70,6 +72,8 @@ for _declaration, _names in (
     (math.digamma, ("digamma",)),
     (math.sigmoid, ("sigmoid",)),
     (arith.sqrt, ("sqrt",)),
+    (arith.rsqrt, ("rsqrt",)),
+    (arith.reciprocal, ("reciprocal",)),
 ):
     _real_function(_declaration, *_names)
 
@@ -90,6 +94,15 @@ def _polygamma_method(self: Tensor, n: int) -> Tensor:
 
 attach("polygamma", _polygamma_method)
 attach("polygamma_", in_place(_polygamma_method, "polygamma"))
+
+
+def _divided(self: Tensor, other: Any) -> Tensor:
+    """other / self, as torch forms it: the reciprocal times the number."""
+    inverse = FUNCTIONS["reciprocal"](self)
+    return MUL.call(inverse, other) if isinstance(other, NUMBERS) else inverse * other
+
+
+attach("__rtruediv__", _divided)
 
 
 def _whole_function(declaration: Declaration, *names: str) -> None:
@@ -139,7 +152,7 @@ def round_(input: Tensor, *, decimals: int = 0) -> Tensor:
     x = value(input)
     scaled = emit(arith.mul if decimals > 0 else arith.div, x, scale)
     rounded = emit(arith.round_even, scaled)
-    return result(emit(arith.div if decimals > 0 else arith.mul, rounded, scale, label="Round"))
+    return result(emit(arith.div if decimals > 0 else arith.mul, rounded, scale, label="Round1"))
 
 
 @torch_function("square", inplace=True)
@@ -147,22 +160,6 @@ def square(input: Tensor) -> Tensor:
     """input * input"""
     x = value(input)
     return apply(arith.mul.operator("Pow"), x, x)
-
-
-@torch_function("rsqrt", inplace=True)
-def rsqrt(input: Tensor) -> Tensor:
-    """1 / sqrt(input)"""
-    place()
-    root = emit(arith.sqrt, cast(value(input), floating(input)))
-    return result(emit(arith.div, node_of(1.0, root.type.dtype), root, label="Rsqrt"))
-
-
-@torch_function("reciprocal", inplace=True)
-def reciprocal(input: Tensor) -> Tensor:
-    """1 / input"""
-    place()
-    x = cast(value(input), floating(input))
-    return result(emit(arith.div, node_of(1.0, x.type.dtype), x, label="Reciprocal"))
 
 
 @torch_function("bitwise_not", inplace=True)
@@ -178,7 +175,7 @@ attach("__invert__", bitwise_not)
 def logical_not(input: Tensor) -> Tensor:
     """True where input is 0"""
     place()
-    return result(emit(arith.bit_not, cast(value(input), dtypes.bool_)))
+    return result(emit(arith.bit_not, cast(value(input), dtypes.bool_)), input)
 
 
 @torch_function("relu", inplace=True)
@@ -198,6 +195,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         if bound is not None:
             dtype = ADD.operands(input, bound)[0].type.dtype if dtype.kind not in "f" else dtype
     x = cast(value(input), dtype)
+    label = "Clamp0" if isinstance(min, Tensor) or isinstance(max, Tensor) else "Clamp1"
     inside = None
     out = x
     for bound, declaration, predicate in ((min, arith.maximum, "ge"), (max, arith.minimum, "le")):
@@ -207,9 +205,9 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
             inside = fits if inside is None else arith.bit_and(inside, fits)
             out = declaration(out, limit)
     if not x.history or not STATE.trace.grad_enabled:
-        return result(out)
+        return result(out, input, min, max)
     assert inside is not None
-    return result(emit(CLAMPED, x, out, inside, label="Clamp1" if max is None else "Clamp0"))
+    return result(emit(CLAMPED, x, out, inside, label=label), input, min, max)
 
 
 def _clamped_gradient(op: Any, g: Any) -> Any:
@@ -224,6 +222,7 @@ CLAMPED = Declaration(
     reference=lambda attributes, x, clamped, inside: clamped,
     decompose=lambda op: op.operands[1],
     gradient_name="Clamp",
+    saves=(0,),
     doc="the second operand, with the derivative of a clamp of the first: 1 inside of the bounds",
 )
 
@@ -231,13 +230,13 @@ CLAMPED = Declaration(
 @torch_function("clamp_min", inplace=True)
 def clamp_min(input: Tensor, min: Any) -> Tensor:
     """max(input, min)"""
-    return clamp(input, min=min)
+    return named(clamp(input, min=min), "ClampMin")
 
 
 @torch_function("clamp_max", inplace=True)
 def clamp_max(input: Tensor, max: Any) -> Tensor:
     """min(input, max)"""
-    return clamp(input, max=max)
+    return named(clamp(input, max=max), "ClampMax")
 
 
 @torch_function("where", method=False)
@@ -251,7 +250,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         a, b = node_of(input, dtype), node_of(other, dtype)
     else:
         a, b = ADD.operands(input, other)
-    return result(emit(arith.select, value(condition), a, b))
+    return result(emit(arith.select, value(condition), a, b), condition, input, other)
 
 
 def _number_types(a: Any, b: Any) -> tuple[Any, int, Any, int]:
@@ -277,7 +276,7 @@ def masked_fill(input: Tensor, mask: Tensor, value_: Any = None, **keywords: Any
 def _test(name: str, test: Callable[[Any], Any]) -> None:
     def function(input: Tensor) -> Tensor:
         place()
-        return result(test(value(input)))
+        return result(test(value(input)), input)
 
     function.__name__, function.__doc__ = name, f"Whether each element is {name[2:]}."
     torch_function(name, out=False)(function)
@@ -303,7 +302,7 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
         (lambda y: arith.compare(y, float("inf"), predicate="eq"), largest if posinf is None else posinf),
         (lambda y: arith.compare(y, float("-inf"), predicate="eq"), -largest if neginf is None else neginf),
     ):
-        x = arith.select(test(x), node_of(replacement, x.type.dtype), x)
+        x = emit(arith.select, test(x), node_of(replacement, x.type.dtype), x, label="NanToNum")
     return result(x)
 
 
@@ -316,19 +315,24 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     difference = arith.sub(b, a)
     low = arith.add(a, arith.mul(w, difference))
     high = arith.sub(b, arith.mul(difference, arith.sub(1.0, w)))
-    return result(arith.select(arith.compare(arith.abs_(w), 0.5, predicate="lt"), low, high))
+    near = arith.compare(arith.abs_(w), 0.5, predicate="lt")
+    return result(
+        emit(arith.select, near, low, high, label="Lerp1" if isinstance(weight, Tensor) else "Lerp0"), input, end, weight
+    )
 
 
 @torch_function("addcmul", inplace=True)
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2"""
-    return input + tensor1 * tensor2 if value == 1 else input + (tensor1 * value) * tensor2
+    out = input + tensor1 * tensor2 if value == 1 else input + (tensor1 * value) * tensor2
+    return named(out, "Addcmul")
 
 
 @torch_function("addcdiv", inplace=True)
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2"""
-    return input + tensor1 / tensor2 if value == 1 else input + (tensor1 * value) / tensor2
+    out = input + tensor1 / tensor2 if value == 1 else input + (tensor1 * value) / tensor2
+    return named(out, "Addcdiv")
 
 
 # -- copies and conversions
@@ -339,7 +343,9 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """A copy with its own storage."""
     from lazytorch.ir.dialects import tensor
 
-    return apply(tensor.alias.operator("Clone"), value(input))
+    place()
+    node = emit(tensor.alias, value(input), label="Clone")
+    return result(node) if memory_format == "torch.contiguous_format" else result(node, input)
 
 
 def _convert(self: Tensor, dtype: Any, copy: bool = False) -> Tensor:

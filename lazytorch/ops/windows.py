@@ -34,7 +34,7 @@ def window(
     steps = M - 1 if sym else M
     position = np.arange(M, dtype=np.float64) / max(steps, 1)
     samples = shape(position) if M > 1 else np.ones(M)
-    return finish(of_numpy_values(np.asarray(samples, np.float64), kind), requires_grad, device)
+    return finish(of_numpy_values(np.asarray(samples, np.float64), kind), {"requires_grad": requires_grad}, device)
 
 
 def cosine_sum(coefficients: Sequence[float]) -> Callable[[np.ndarray], np.ndarray]:

@@ -19,7 +19,6 @@ from lazytorch.errors import CompileError
 from lazytorch.ir.capture import capture
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import fused, tensor
-from lazytorch.ir.location import UNKNOWN
 from lazytorch.ir.pass_manager import PassManager
 from lazytorch.ir.printer import print_ir
 from lazytorch.ir.trace import Node
@@ -187,7 +186,7 @@ class _Layout:
             arena_bytes=self.arena_bytes,
             leaf_numbers=self.leaf_numbers,
             saved=saved,
-            locations=[launch.operations[0].location if launch.operations else UNKNOWN for launch in launches],
+            operations=[launch.operations[0] if launch.operations else None for launch in launches],
             flops=sum(launch.flops for launch in launches),
             stages=Stages(fused=self.func, launches=launches),
         )

@@ -12,7 +12,7 @@ import numpy as np
 from lazytorch.codegen.launch import Launch
 from lazytorch.dtypes import float32
 from lazytorch.ir.core import Operation
-from lazytorch.ir.location import Location
+from lazytorch.ir.dialects.indirect import index_error
 from lazytorch.ir.trace import Node, leaf
 from lazytorch.ir.types import TensorType
 from lazytorch.runtime.buffer import Buffer
@@ -48,7 +48,7 @@ class Program:
         value that is one of the leaves.
     sizes: bytes of each new result buffer, in the order of their bindings.
     saved: numbers of recorded values that are outputs only because a kept autograd history will need them.
-    locations: per step, where the user's program recorded it (for errors found while running).
+    operations: per step, what it computes (for errors found while running).
     """
 
     native: NativeProgram | None
@@ -57,7 +57,7 @@ class Program:
     arena_bytes: int
     leaf_numbers: Sequence[int]
     saved: Sequence[int] = ()
-    locations: Sequence[Location] = ()
+    operations: Sequence[Operation | None] = ()
     donations: Sequence[Donation] = ()
     flops: int = 0
     stages: Stages = field(default_factory=Stages)
@@ -113,11 +113,11 @@ class Program:
                 # Already written: the old value is gone, the new one is there.
                 outputs[self.results.index(("new", donation.position))].buffer = donated[donation.position]
                 leaves[donation.leaf].buffer = None
-        location = self.locations[failure.step]
-        raise IndexError(
-            f"index {failure.first} is out of bounds for dimension 0 with size {failure.second}"
-            f"      [recorded at {location}]"
-        )
+        operation = self.operations[failure.step]
+        assert operation is not None
+        error = index_error(operation.attributes, failure.first, failure.second)
+        error.args = (f"{error}      [recorded at {operation.location}]",)
+        raise error
 
 
 def _references(leaves: Sequence[Any], number: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lazytorch.config import config
+from lazytorch.ir.saved import Shared
 from lazytorch.ir.trace import Node, Trace, enter
 from lazytorch.runtime.interpreted import check, evaluate, interpret
 from lazytorch.runtime.statistics import STATISTICS
@@ -73,7 +74,7 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
             if old.buffer is not None and old.buffer.shared:
                 _write_back(old, tensor._node)
         for node in outputs:
-            if node.history is not True:
+            if node.history is not True and type(node.storage) is not Shared:
                 node.operands = ()
     finally:
         trace.reset()

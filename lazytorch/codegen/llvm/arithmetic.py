@@ -30,11 +30,10 @@ _INTEGER = {
     arith.bit_and: "and",
     arith.bit_or: "or",
     arith.bit_xor: "xor",
-    arith.shift_left: "shl",
 }
 
 
-@lowering(arith.add, arith.sub, arith.mul, arith.bit_and, arith.bit_or, arith.bit_xor, arith.shift_left)
+@lowering(arith.add, arith.sub, arith.mul, arith.bit_and, arith.bit_or, arith.bit_xor)
 def _binary(f: FunctionEmitter, op: Operation) -> None:
     kind = op.result.type.dtype.kind
     a, b = (f[x] for x in op.operands)
@@ -190,10 +189,22 @@ def _not(f: FunctionEmitter, op: Operation) -> None:
     f.set(op, f"xor {f.typed(x)}, {literal(-1 if x.type.dtype is not dtypes.bool_ else True, x.type)}")
 
 
-@lowering(arith.shift_right)
-def _shift_right(f: FunctionEmitter, op: Operation) -> None:
+@lowering(arith.shift_left, arith.shift_right)
+def _shift(f: FunctionEmitter, op: Operation) -> None:
+    """The machine's shift is undefined for amounts that are negative or not less than the width (in unsigned terms: not
+    less), so such an amount shifts by 0, or by all bits but the sign, and the result is put right where that is not all."""
     a, b = op.operands
-    f.set(op, f"{'ashr' if a.type.dtype.kind == 'i' else 'lshr'} {f.typed(a)}, {f[b]}")
+    type = a.type
+    text, flag = llvm_type(type), llvm_type(type.with_dtype(dtypes.bool_))
+    signed_right = op.declaration is arith.shift_right and type.dtype.kind == "i"
+    name = "shl" if op.declaration is arith.shift_left else "ashr" if signed_right else "lshr"
+    fits = f.op(f"icmp ult {text} {f[b]}, {literal(type.dtype.bits, type)}")
+    amount = f.op(f"select {flag} {fits}, {f.typed(b)}, {text} {literal(type.dtype.bits - 1 if signed_right else 0, type)}")
+    if signed_right:
+        f.set(op, f"{name} {f.typed(a)}, {amount}")
+        return
+    shifted = f.op(f"{name} {f.typed(a)}, {amount}")
+    f.set(op, f"select {flag} {fits}, {text} {shifted}, {text} {literal(0, type)}")
 
 
 @lowering(arith.compare)

@@ -27,13 +27,14 @@ def broadcast_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     left = (1,) * (rank - len(a)) + a
     right = (1,) * (rank - len(b)) + b
     out = []
-    for dimension, (x, y) in enumerate(zip(left, right, strict=True)):
+    for dimension in reversed(range(rank)):
+        x, y = left[dimension], right[dimension]
         if x != y and x != 1 and y != 1:
             raise RuntimeError(
                 f"The size of tensor a ({x}) must match the size of tensor b ({y}) at non-singleton dimension {dimension}"
             )
         out.append(y if x == 1 else x)
-    return tuple(out)
+    return tuple(reversed(out))
 
 
 def elementwise_type(*types: Type) -> Type:
@@ -137,7 +138,7 @@ div: Declaration = elementwise(
     _divide,
     vjp=(
         lambda op, g: div(g, op.operands[1]),
-        lambda op, g: neg(div(mul(g, op.result), op.operands[1])),
+        lambda op, g: mul(neg(g), div(div(op.operands[0], op.operands[1]), op.operands[1])),
     ),
     gradient_name="Div",
     kinds=NUMBERS,
@@ -167,25 +168,25 @@ sign: Declaration = elementwise(
 )
 
 
-def _share(op: Any, g: Any, i: int) -> Any:
-    """The cotangent of one side of max or min: all where it was chosen, half where both are equal, as torch."""
+def _share(op: Any, g: Any, i: int, passed_over: str) -> Any:
+    """The cotangent of one side of max or min: all unless the other was chosen, half where both are equal, as torch."""
     mine, other = op.operands[i], op.operands[1 - i]
     tied = compare(mine, other, predicate="eq")
-    chosen = compare(mine, op.result, predicate="eq")
-    return select(tied, mul(g, 0.5), select(chosen, g, mul(g, 0.0)))
+    passed = compare(mine, other, predicate=passed_over)
+    return select(tied, mul(g, 0.5), select(passed, mul(g, 0.0), g))
 
 
 maximum: Declaration = elementwise(
     "arith.maximum",
     np.maximum,
-    vjp=(lambda op, g: _share(op, g, 0), lambda op, g: _share(op, g, 1)),
+    vjp=(lambda op, g: _share(op, g, 0, "lt"), lambda op, g: _share(op, g, 1, "lt")),
     gradient_name="Maximum",
     doc="the larger; nan if either is nan; of equal zeros the first, so it does not commute",
 )
 minimum: Declaration = elementwise(
     "arith.minimum",
     np.minimum,
-    vjp=(lambda op, g: _share(op, g, 0), lambda op, g: _share(op, g, 1)),
+    vjp=(lambda op, g: _share(op, g, 0, "gt"), lambda op, g: _share(op, g, 1, "gt")),
     gradient_name="Minimum",
     doc="the smaller; nan if either is nan; of equal zeros the first, so it does not commute",
 )
@@ -227,6 +228,36 @@ sqrt: Declaration = elementwise(
     kinds=FLOATING,
     doc="square root, correctly rounded",
 )
+
+
+def _one(x: Any) -> Any:
+    return constant.build(x.builder, value=1.0, type=type_of_constant(x.type.dtype, x.type))
+
+
+def _inverse(name: str, reference: Callable[..., np.ndarray], divisor: Rule, slope: Rule, doc: str) -> Declaration:
+    """1 / divisor(x), with a derivative from the result."""
+    return Declaration(
+        f"arith.{name}",
+        _infer_same(f"arith.{name}", FLOATING),
+        traits=(*ELEMENTWISE, Trait.COMPOSITE),
+        vjp=(slope,),
+        reference=lambda attributes, x: reference(x),
+        decompose=lambda op: div(_one(op.operands[0]), divisor(op.operands[0])),
+        gradient_name=name.title(),
+        doc=doc,
+    )
+
+
+reciprocal: Declaration = _inverse(
+    "reciprocal", lambda x: np.asarray(1 / x), lambda x: x, lambda op, g: mul(neg(g), mul(op.result, op.result)), "1 / x"
+)
+rsqrt: Declaration = _inverse(
+    "rsqrt",
+    lambda x: np.asarray(1 / np.sqrt(x)),
+    lambda x: sqrt(x),
+    lambda op, g: mul(mul(g, -0.5), mul(mul(op.result, op.result), op.result)),
+    "1 / sqrt(x)",
+)
 copysign: Declaration = elementwise(
     "arith.copysign", np.copysign, gradient_name="Copysign", kinds=FLOATING, doc="|a| with the sign of b"
 )
@@ -238,9 +269,28 @@ bit_xor: Declaration = elementwise(
     "arith.bit_xor", np.bitwise_xor, commutative=True, kinds=BITS, doc="a ^ b; logical xor of i1"
 )
 bit_not: Declaration = elementwise("arith.bit_not", np.invert, kinds=BITS, doc="~a; logical not of i1")
-shift_left: Declaration = elementwise("arith.shift_left", np.left_shift, kinds=INTEGERS, doc="a << b")
+
+
+def _shift(shift: Callable[..., np.ndarray], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """A shift by any amount: what is not in [0, bits) shifts everything out."""
+    width = 8 * a.dtype.itemsize
+    fits = (b >= 0) & (b < width)
+    rest = -(a < 0).astype(a.dtype) if shift is np.right_shift and a.dtype.kind == "i" else np.zeros_like(a)
+    return np.where(fits, shift(a, np.where(fits, b, 0).astype(b.dtype)), rest)
+
+
+shift_left: Declaration = elementwise(
+    "arith.shift_left",
+    lambda a, b: _shift(np.left_shift, a, b),
+    kinds=INTEGERS,
+    doc="a << b; 0 where b is negative or not less than the width",
+)
 shift_right: Declaration = elementwise(
-    "arith.shift_right", np.right_shift, kinds=INTEGERS, doc="a >> b; arithmetic for signed, logical for unsigned"
+    "arith.shift_right",
+    lambda a, b: _shift(np.right_shift, a, b),
+    kinds=INTEGERS,
+    doc="a >> b, arithmetic for signed, logical for unsigned; where b is negative or not less than the width only the sign "
+    "stays",
 )
 
 PREDICATES: dict[str, Callable[..., np.ndarray]] = {

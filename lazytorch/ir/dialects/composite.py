@@ -191,6 +191,7 @@ def composite(
     defaults: dict[str, Any] | None = None,
     elementwise: bool = False,
     gradient_name: str = "",
+    saves: Sequence[int] | None = None,
     doc: str = "",
 ) -> Declaration:
     """Declare a composite operation of one result, and `NAME_backward`, the cotangent of one of its operands.
@@ -228,6 +229,7 @@ def composite(
         reference=reference_of(decompose),
         decompose=decompose,
         gradient_name=gradient_name,
+        saves=saves,
         doc=doc,
     )
 

@@ -104,5 +104,6 @@ conv: Declaration = composite(
     gradient=_gradient,
     attributes=("strides", "padding", "dilations", "groups"),
     gradient_name="Convolution",
+    saves=(0, 1),
     doc="x [N, C, ...] with weights [O, C / groups, ...]: cross-correlation, `padding` zeros on both sides",
 )

@@ -7,19 +7,19 @@ from functools import cache
 from typing import Any
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Attributes, Declaration, Operator, Trait
+from lazytorch.ir.declaration import RESULT, Attributes, Declaration, Operator, Trait
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.dialects.composite import composite, number, reference_of, zeros_like
+from lazytorch.ir.dialects.indirect import refuse
 from lazytorch.ir.types import TensorType
 
 _LETTERS = "abcdefghij"
 
 
 def require_floating(name: str, x: TensorType) -> None:
-    """Raise torch's RuntimeError for an element type that the function is not implemented for."""
+    """Raise torch's NotImplementedError for an element type that the function is not implemented for."""
     if x.dtype.kind != "f":
-        shown = x.dtype.torch_name.capitalize().replace("64", "").replace("Int", "Long" if "64" in x.dtype.name else "Int")
-        raise RuntimeError(f"\"{name}\" not implemented for '{shown}'")
+        raise NotImplementedError(f"\"{name}\" not implemented for '{x.dtype.title}'")
 
 
 def _infer_floating(name: str) -> Any:
@@ -51,6 +51,7 @@ relu: Declaration = composite(
     gradient=_relu_gradient,
     elementwise=True,
     gradient_name="Relu",
+    saves=(RESULT,),
     doc="max(x, 0); the slope at 0 is 0",
 )
 
@@ -217,6 +218,7 @@ softmax: Declaration = composite(
     gradient=_softmax_gradient,
     attributes=("dim",),
     gradient_name="Softmax",
+    saves=(RESULT,),
     doc="exp(x - max) / sum of it along `dim` (not negative)",
 )
 
@@ -240,6 +242,7 @@ log_softmax: Declaration = composite(
     gradient=_log_softmax_gradient,
     attributes=("dim",),
     gradient_name="LogSoftmax",
+    saves=(RESULT,),
     doc="x - max - log sum exp(x - max) along `dim` (not negative)",
 )
 
@@ -380,9 +383,11 @@ def _infer_embedding(attributes: Attributes, weight: TensorType, index: TensorTy
     return TensorType(weight.dtype, (*index.shape, weight.shape[1]))
 
 
-def checked_index(index: Any, size: int) -> Any:
-    """The index with every negative number moved out of range, so that a gather raises for it."""
-    return arith.select(arith.compare(index, number(0, index), predicate="lt"), number(size, index), index)
+def checked_index(index: Any) -> Any:
+    """The index as i64, with every negative number moved out of range, so that a gather raises for it."""
+    if index.type.dtype is not dtypes.int64:
+        index = arith.cast(index, dtype=dtypes.int64)
+    return refuse(arith.compare(index, 0, predicate="ge"), index, index)
 
 
 def _embedding_gradient(op: Any, g: Any, operand: int) -> Any:
@@ -393,13 +398,13 @@ def _embedding_gradient(op: Any, g: Any, operand: int) -> Any:
         kept = tensor.reshape(arith.compare(index, number(padding, index), predicate="ne"), shape=(*index.type.shape, 1))
         assert len(g.type.shape) == rank + 1
         g = arith.select(kept, g, number(0, g))
-    return tensor.scatter_add(zeros_like(weight), index, g)
+    return tensor.scatter_add(zeros_like(weight), checked_index(index), g, fault="self")
 
 
 embedding: Declaration = composite(
     "nn.embedding",
     _infer_embedding,
-    lambda op: tensor.gather(op.operands[0], checked_index(op.operands[1], op.operands[0].type.shape[0])),
+    lambda op: tensor.gather(op.operands[0], checked_index(op.operands[1]), fault="self"),
     gradient=_embedding_gradient,
     attributes=("padding",),
     defaults={"padding": -1},
@@ -471,7 +476,8 @@ attention: Declaration = composite(
     differentiable=(0, 1, 2, 3),
     attributes=("scale", "causal"),
     defaults={"causal": False},
-    gradient_name="ScaledDotProductAttention",
+    gradient_name="ScaledDotProductFlashAttentionForCpu",
+    saves=(2,),
     doc="softmax(q k^T * scale + mask) v over the last two dimensions; an optional fourth operand is the mask: bool "
     "(true: attend) or added to the scores",
 )

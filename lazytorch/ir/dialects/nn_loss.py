@@ -8,6 +8,7 @@ from lazytorch import dtypes
 from lazytorch.ir.declaration import Attributes, Declaration
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.dialects.composite import composite, number
+from lazytorch.ir.dialects.indirect import inside, refuse
 from lazytorch.ir.dialects.nn import log_softmax, require_floating, shifted, sum_along
 from lazytorch.ir.types import TensorType
 
@@ -73,7 +74,11 @@ class _Targets:
         """1 or the class's weight, 0 for an ignored row."""
         if self.weight is None:
             return arith.cast(self.valid, dtype=self.rows.type.dtype)
-        return arith.select(self.valid, tensor.gather(self.weight, self.index), number(0, self.weight))
+        return arith.select(
+            self.valid,
+            tensor.gather(self.weight, refuse(inside(self.index, self.classes), self.index, self.index), fault="target"),
+            number(0, self.weight),
+        )
 
     def picked(self, x: Any) -> Any:
         """x[row, target of the row]. A target that is no class leads out of range, so that the gather raises."""
@@ -81,11 +86,7 @@ class _Targets:
         flat = tensor.reshape(x, shape=(x.type.numel,))
         row = tensor.reshape(tensor.iota.build(x.builder, size=count, dtype=dtypes.int64), shape=self.shape)
         place = arith.add(arith.mul(row, number(self.classes, row)), self.index)
-        is_low = arith.compare(self.index, number(0, row), predicate="lt")
-        is_high = arith.compare(self.index, number(self.classes, row), predicate="ge")
-        outside = arith.add(self.index, number(x.type.numel, row))
-        place = arith.select(is_high, outside, place)
-        return tensor.gather(flat, arith.select(is_low, number(x.type.numel, row), place))
+        return tensor.gather(flat, refuse(inside(self.index, self.classes), place, self.index), fault="target")
 
     def one_hot(self) -> Any:
         """[rows, classes]: true at each row's class."""
@@ -137,6 +138,7 @@ nll_loss: Declaration = composite(
     attributes=("reduction", "ignore_index"),
     defaults={"reduction": "mean", "ignore_index": -100},
     gradient_name="NllLoss",
+    saves=(0, 1, 2),
     doc="-x[i, target[i]] * weight[target[i]] over log probabilities [N, C, ...]; mean divides by the weights' sum; a "
     "target that is no class raises IndexError at run time",
 )
@@ -183,6 +185,7 @@ cross_entropy: Declaration = composite(
     attributes=("reduction", "ignore_index", "label_smoothing"),
     defaults={"reduction": "mean", "ignore_index": -100, "label_smoothing": 0.0},
     gradient_name="NllLoss",
+    saves=(1, 2),
     doc="nll_loss of log_softmax over class scores [N, C, ...] and class indices [N, ...]",
 )
 
@@ -225,6 +228,7 @@ cross_entropy_probabilities: Declaration = composite(
     attributes=("reduction", "label_smoothing"),
     defaults={"reduction": "mean", "label_smoothing": 0.0},
     gradient_name="Div",
+    saves=(1, 2),
     doc="-sum over classes of target * log_softmax(x) with class probabilities as targets",
 )
 
@@ -289,7 +293,7 @@ mse_loss: Declaration = _pairwise(
     gradient=_mse_gradient,
 )
 l1_loss: Declaration = _pairwise(
-    "nn.l1_loss", lambda op: arith.abs_(_difference(op)), "L1Loss", "|x - y|", differentiable=(0, 1)
+    "nn.l1_loss", lambda op: arith.abs_(_difference(op)), "L1Loss", "|x - y|", differentiable=(0, 1), saves=()
 )
 
 

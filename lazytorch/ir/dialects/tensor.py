@@ -10,6 +10,9 @@ from lazytorch import dtypes
 from lazytorch.ir import accumulation
 from lazytorch.ir.declaration import Attributes, Declaration, Trait
 from lazytorch.ir.dialects import arith
+from lazytorch.ir.dialects.indirect import gather as gather
+from lazytorch.ir.dialects.indirect import scatter as scatter
+from lazytorch.ir.dialects.indirect import scatter_add as scatter_add
 from lazytorch.ir.types import TensorType
 
 VIEW = (Trait.PURE, Trait.VIEW)
@@ -150,6 +153,16 @@ overwrite: Declaration = Declaration(
     decompose=lambda op: op.operands[1],
     gradient_name="Alias",
     doc="the second value with the history of the first: what a write through `detach()` leaves behind",
+)
+forget: Declaration = Declaration(
+    "tensor.forget",
+    lambda attributes, old, new: new,
+    traits=(Trait.PURE, Trait.COMPOSITE),
+    vjp=(lambda op, g: arith.constant.build(g.builder, value=0.0, type=op.operands[0].type), None),
+    reference=lambda attributes, old, new: new,
+    decompose=lambda op: op.operands[1],
+    gradient_name="Fill2",
+    doc="the second value, on which the first has no influence: what a write of constants leaves behind in a history",
 )
 
 
@@ -570,77 +583,4 @@ contract: Declaration = Declaration(
     reference=lambda attributes, lhs, rhs: accumulation.contract(lhs, rhs, (attributes.lhs, attributes.rhs, attributes.out)),
     gradient_name="Mm",
     doc="general product: one letter per dimension, letters missing in `out` are summed (einsum of two operands)",
-)
-
-# -- indirect access ------------------------------------------------------------
-
-
-def _infer_gather(attributes: Attributes, x: TensorType, index: TensorType) -> TensorType:
-    return TensorType(x.dtype, (*index.shape, *x.shape[1:]))
-
-
-def checked_index(index: np.ndarray, size: int) -> np.ndarray:
-    """The indices. Raises IndexError for one out of range."""
-    bad = (index < -size) | (index >= size)
-    if bad.any():
-        raise IndexError(f"index {index[bad].flat[0]} is out of bounds for dimension 0 with size {size}")
-    return index
-
-
-gather: Declaration = Declaration(
-    "tensor.gather",
-    _infer_gather,
-    vjp=(
-        lambda op, g: scatter_add(arith.constant.build(g.builder, value=0.0, type=op.operands[0].type), op.operands[1], g),
-        None,
-    ),
-    reference=lambda attributes, x, index: x[checked_index(index, x.shape[0])],
-    gradient_name="Index",
-    doc="x[index] along the first dimension: index.shape + x.shape[1:]; i64 indices, negative ones count from the end, "
-    "one out of range raises IndexError at run time",
-)
-
-
-def _reference_scatter_add(attributes: Attributes, base: np.ndarray, index: np.ndarray, value: np.ndarray) -> np.ndarray:
-    out = base.copy()
-    np.add.at(out, checked_index(index, base.shape[0]), value)
-    return out
-
-
-def _reference_scatter(attributes: Attributes, base: np.ndarray, index: np.ndarray, value: np.ndarray) -> np.ndarray:
-    out = base.copy()
-    flat = checked_index(index, base.shape[0]).reshape(-1)
-    values = value.reshape(len(flat), *base.shape[1:])
-    for i, at in enumerate(flat):
-        out[at] = values[i]
-    return out
-
-
-def _infer_scatter(attributes: Attributes, base: TensorType, index: TensorType, value: TensorType) -> TensorType:
-    if value.shape != (*index.shape, *base.shape[1:]):
-        raise RuntimeError(f"shape mismatch: value {value} does not fit index {index} into {base}")
-    if value.dtype is not base.dtype:
-        raise RuntimeError(f"scatter: expected dtype {base.dtype} but got {value.dtype}")
-    return base
-
-
-scatter_add: Declaration = Declaration(
-    "tensor.scatter_add",
-    _infer_scatter,
-    vjp=(lambda op, g: g, None, lambda op, g: gather(g, op.operands[1])),
-    reference=_reference_scatter_add,
-    gradient_name="IndexAdd",
-    doc="base with value[i] added at index[i] along the first dimension, in the order of i (deterministic)",
-)
-scatter: Declaration = Declaration(
-    "tensor.scatter",
-    _infer_scatter,
-    vjp=(
-        lambda op, g: scatter(g, op.operands[1], arith.constant.build(g.builder, value=0.0, type=op.operands[2].type)),
-        None,
-        lambda op, g: gather(g, op.operands[1]),
-    ),
-    reference=_reference_scatter,
-    gradient_name="IndexPut",
-    doc="base with value[i] written at index[i] along the first dimension; of equal indices the last wins",
 )

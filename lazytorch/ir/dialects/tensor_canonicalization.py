@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lazytorch.ir.core import Operation
+from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Declaration, Trait
 from lazytorch.ir.dialects import tensor, tensor_strided
 from lazytorch.ir.dialects.arith_canonicalization import (
@@ -154,3 +154,22 @@ def pad_of_nothing(operation: Operation, rewriter: Rewriter) -> bool:
 def concat_of_one(operation: Operation, rewriter: Rewriter) -> bool:
     """concat(x) → x"""
     return len(operation.operands) == 1 and replace_by_operand(operation, operation.operands[0], rewriter)
+
+
+@tensor.contract.canonicalization
+def sum_before_contracting(operation: Operation, rewriter: Rewriter) -> bool:
+    """A letter that only one operand of a contraction has, and the result has not, is summed before."""
+    a = operation.attributes
+    lhs, left = _summed(operation.operands[0], a.lhs, a.rhs + a.out)
+    rhs, right = _summed(operation.operands[1], a.rhs, a.lhs + a.out)
+    if (left, right) == (a.lhs, a.rhs):
+        return False
+    rewriter.replace(operation, tensor.contract(lhs, rhs, lhs=left, rhs=right, out=a.out))
+    return True
+
+
+def _summed(value: Value, letters: str, kept: str) -> tuple[Value, str]:
+    dims = tuple([d for d, letter in enumerate(letters) if letter not in kept])
+    if not dims:
+        return value, letters
+    return tensor.reduce_sum(value, dims=dims), "".join(letter for letter in letters if letter in kept)

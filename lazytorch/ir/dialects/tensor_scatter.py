@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lazytorch.ir.declaration import Attributes, Declaration, Rule
-from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.dialects import arith, indirect, tensor
 
 
 def _zeros(like: Any) -> Any:
@@ -33,7 +33,7 @@ def _product_vjp(op: Any, g: Any) -> tuple[Any, None, Any]:
     base, index, value = op.operands
     no_base, no_value = _equal(base, _zeros(base)), _equal(value, _zeros(value))
     zeros = tensor.scatter_add(no_base, index, no_value)
-    rest = scatter_mul(arith.add(base, no_base), index, arith.add(value, no_value))
+    rest = scatter_mul(arith.add(base, no_base), index, arith.add(value, no_value), **op.attributes.as_dict())
 
     def share(own: Any, is_zero: Any, zeros: Any, rest: Any) -> Any:
         others = arith.sub(zeros, is_zero)
@@ -48,12 +48,13 @@ def _product_vjp(op: Any, g: Any) -> tuple[Any, None, Any]:
 def _combining(name: str, combine: Any, vjp: Rule, doc: str) -> Declaration:
     def reference(attributes: Attributes, base: np.ndarray, index: np.ndarray, value: np.ndarray) -> np.ndarray:
         out = base.copy()
-        combine.at(out, tensor.checked_index(index, base.shape[0]), value)
+        combine.at(out, indirect.checked(attributes, index, base.shape[0]), value)
         return out
 
     return Declaration(
         f"tensor.scatter_{name}",
         tensor.scatter_add.infer,
+        **indirect.ATTRIBUTES,
         vjp=vjp,
         reference=reference,
         gradient_name="ScatterReduce",
