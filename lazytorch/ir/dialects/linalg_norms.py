@@ -26,8 +26,9 @@ def _root_vjp(op: Any, g: Any) -> Any:
 
 
 def _reference(attributes: Attributes, total: np.ndarray) -> np.ndarray:
-    root = np.sqrt(total) if attributes.order == 2 else np.power(total, 1.0 / attributes.order)
-    return root.astype(total.dtype)
+    root: np.ndarray = np.sqrt(total) if attributes.order == 2 else np.power(total, 1.0 / attributes.order)
+    out: np.ndarray = root.astype(total.dtype)
+    return out
 
 
 norm_root: Declaration = Declaration(
