@@ -165,3 +165,11 @@ class BackwardWatch:
                     )
                 found = changed
         return tuple([found[place] for place in self.input_places])
+
+
+def after_forward(
+    module: Any, hook: Any, options: dict[str, bool], arguments: Any, keywords: dict[str, Any], out: Any
+) -> Any:
+    """What a hook makes of a module's output."""
+    changed = hook(module, arguments, keywords, out) if options["with_kwargs"] else hook(module, arguments, out)
+    return out if changed is None else changed

@@ -15,11 +15,14 @@ from lazytorch.nn.modules.hooks import (
     EVERY_MODULE,
     BackwardWatch,
     Hooks,
+    after_forward,
     register_module_forward_hook,
     register_module_forward_pre_hook,
     register_module_full_backward_hook,
     register_module_full_backward_pre_hook,
 )
+from lazytorch.nn.modules.names import indented, type_name
+from lazytorch.nn.modules.registry import Mirror
 from lazytorch.nn.modules.state import IncompatibleKeys, StateDict, load_into, save_from
 from lazytorch.nn.parameter import Buffer, Parameter
 from lazytorch.runtime.device import Device
@@ -32,38 +35,6 @@ __all__ = [
     "register_module_full_backward_hook",
     "register_module_full_backward_pre_hook",
 ]
-
-
-class _Mirror(OrderedDict[str, Any]):
-    """A registry of a module whose entries are plain attributes too: reading one costs no more than any attribute."""
-
-    def __init__(self, attributes: dict[str, Any]) -> None:
-        super().__init__()
-        self._attributes = attributes
-
-    def __setitem__(self, name: str, entry: Any) -> None:
-        super().__setitem__(name, entry)
-        self._attributes[name] = entry
-
-    def __delitem__(self, name: str) -> None:
-        super().__delitem__(name)
-        self._attributes.pop(name, None)
-
-    def pop(self, name: str, *default: Any) -> Any:
-        """Take an entry away and return it."""
-        if name not in self and default:
-            return default[0]
-        entry = self[name]
-        del self[name]
-        return entry
-
-    def clear(self) -> None:
-        """Take all entries away."""
-        for name in list(self):
-            del self[name]
-
-    def __reduce__(self) -> Any:
-        return OrderedDict, (list(self.items()),)
 
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
@@ -108,7 +79,7 @@ class Module:
         attributes = self.__dict__
         attributes["training"] = True
         for registry in _REGISTRIES:
-            attributes[registry] = _Mirror(attributes)
+            attributes[registry] = Mirror(attributes)
         attributes["_non_persistent_buffers_set"] = set()
         for hooks in _HOOKS:
             attributes[hooks] = Hooks()
@@ -170,11 +141,11 @@ class Module:
             out = self.forward(*arguments, **keywords)
             for number, (hook, options) in enumerate(after):
                 called.add(number)
-                out = _after(self, hook, options, arguments, keywords, out)
+                out = after_forward(self, hook, options, arguments, keywords, out)
         except BaseException:
             for number, (hook, options) in enumerate(after):
                 if options["always_call"] and number not in called:
-                    _after(self, hook, options, arguments, keywords, None)
+                    after_forward(self, hook, options, arguments, keywords, None)
             raise
         return out if watch is None else watch.outputs(out)
 
@@ -213,7 +184,7 @@ class Module:
     def _assign(self, registry: str, name: str, entry: Any, kind: str, expected: str) -> None:
         """Give a registered name another entry: only None is left to allow."""
         if entry is not None:
-            raise TypeError(f"cannot assign '{_type_name(entry)}' as {kind} '{name}' ({expected} expected)")
+            raise TypeError(f"cannot assign '{type_name(entry)}' as {kind} '{name}' ({expected} expected)")
         self.__dict__[registry][name] = None
 
     def _forget(self, name: str, kept: str) -> None:
@@ -245,7 +216,7 @@ class Module:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         for registry in _REGISTRIES:
-            mirror = _Mirror(self.__dict__)
+            mirror = Mirror(self.__dict__)
             for name, entry in state.get(registry, {}).items():
                 mirror[name] = entry
             self.__dict__[registry] = mirror
@@ -256,7 +227,7 @@ class Module:
         if "_parameters" not in self.__dict__:
             raise AttributeError(f"cannot assign {kind} before Module.__init__() call")
         if not isinstance(name, str):
-            raise TypeError(f"{kind} name should be a string. Got {_type_name(name)}")
+            raise TypeError(f"{kind} name should be a string. Got {type_name(name)}")
         if "." in name:
             raise KeyError(f'{kind} name can\'t contain "."' + (f", got: {name}" if kind == "module" else ""))
         if name == "":
@@ -269,7 +240,7 @@ class Module:
             raise KeyError(f"attribute '{name}' already exists")
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(
-                f"cannot assign '{_type_name(param)}' object to parameter '{name}' (torch.nn.Parameter or None required)"
+                f"cannot assign '{type_name(param)}' object to parameter '{name}' (torch.nn.Parameter or None required)"
             )
         if param is not None and not param.is_leaf:
             raise ValueError(
@@ -284,9 +255,7 @@ class Module:
         if hasattr(self, name) and name not in self._buffers:
             raise KeyError(f"attribute '{name}' already exists")
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"cannot assign '{_type_name(tensor)}' object to buffer '{name}' (torch Tensor or None required)"
-            )
+            raise TypeError(f"cannot assign '{type_name(tensor)}' object to buffer '{name}' (torch Tensor or None required)")
         self._buffers[name] = tensor
         if persistent:
             self._non_persistent_buffers_set.discard(name)
@@ -296,7 +265,7 @@ class Module:
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a submodule."""
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"{_type_name(module)} is not a Module subclass")
+            raise TypeError(f"{type_name(module)} is not a Module subclass")
         self._check_name("module", name)
         if hasattr(self, name) and name not in self._modules:
             raise KeyError(f"attribute '{name}' already exists")
@@ -669,7 +638,7 @@ class Module:
 
     def __repr__(self) -> str:
         extra = self.extra_repr()
-        lines = [_indented(f"({name}): {child!r}") for name, child in self._modules.items()]
+        lines = [indented(f"({name}): {child!r}") for name, child in self._modules.items()]
         head = extra.split("\n") if extra else []
         if not lines and len(head) <= 1:
             return f"{self._get_name()}({extra})"
@@ -678,23 +647,3 @@ class Module:
     def __dir__(self) -> list[str]:
         names = itertools.chain(dir(type(self)), self.__dict__)
         return sorted({name for name in names if not name[:1].isdigit()})
-
-
-def _type_name(entry: Any) -> str:
-    """The name of a value's type as torch writes it."""
-    kind = type(entry)
-    if kind is Tensor:
-        return str(entry.type())
-    if kind.__module__ == "builtins":
-        return kind.__name__
-    package, _, rest = kind.__module__.partition(".")
-    return f"{'torch' if package == PACKAGE else package}.{rest}.{kind.__qualname__}".replace("..", ".")
-
-
-def _after(module: Module, hook: Any, options: dict[str, bool], arguments: Any, keywords: dict[str, Any], out: Any) -> Any:
-    changed = hook(module, arguments, keywords, out) if options["with_kwargs"] else hook(module, arguments, out)
-    return out if changed is None else changed
-
-
-def _indented(text: str) -> str:
-    return text.replace("\n", "\n  ")
