@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from sys import _getframe
+from sys import _getframe, getrefcount
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -265,10 +265,12 @@ class Tensor:
         if self.dtype is dtypes.bfloat16:
             raise TypeError("Got unsupported ScalarType BFloat16")
         root = root_of(self)
+        if STATE.trace.nodes:  # what is pending may read the memory that is handed out: it sees the values of now
+            synchronize(STATE.trace, (), "numpy()")
         node = realize(root, "numpy()")
         if not isinstance(node.buffer, Buffer):
             materialise_number(root)
-        buffer = root._node.buffer
+        buffer = _own_buffer(root)
         buffer.shared = True
         access, itemsize = self._access(), self.dtype.itemsize
         if any(stride < 0 for stride in access.strides):
@@ -427,13 +429,15 @@ def value(self: Tensor) -> Node:
 
 
 def reread(self: Tensor) -> Node:
-    """Apply the view to the storage's present contents."""
-    base = self._base
+    """Apply the view to the storage's present contents, with the storage's history whatever the grad mode."""
+    base, trace = self._base, STATE.trace
     assert base is not None
     node = base._node
+    grad_enabled, trace.grad_enabled = trace.grad_enabled, True
     for operator in self._view:
-        node = record_node(STATE.trace, operator, (node,))
+        node = record_node(trace, operator, (node,))
         node.storage = SHARED
+    trace.grad_enabled = grad_enabled
     node.storage = layout.shared(base._node.type, self._view)
     if isinstance(self._node.history, Accumulator):  # a view that was made a leaf stays one
         node.history = self._node.history
@@ -516,6 +520,16 @@ def realize(self: Tensor, cause: str) -> Node:
     return node
 
 
+def _own_buffer(root: Tensor) -> Buffer:
+    """The storage's memory, copied first if other values may lie in it too."""
+    node = root._node
+    buffer: Buffer = node.buffer
+    if not buffer.shared and getrefcount(buffer) > 3:  # the node, the variable here, the call
+        buffer = node.buffer = buffer.copy()
+        root._version_count += 1
+    return buffer
+
+
 def materialise_number(self: Tensor) -> None:
     """Give a tensor that holds a Python number memory."""
     array = np.asarray(self._node.buffer, self._node.type.dtype.numpy)
@@ -549,8 +563,9 @@ def assign(self: Tensor, node: Node) -> Tensor:
     """Write: the tensor's elements become those of `node`, which has its shape and dtype. All its aliases see it."""
     trace = STATE.trace
     root = self._base if self._base is not None else self
-    if trace.grad_enabled and isinstance(root._node.history, Accumulator) and not _detached(self):
-        kind = "a leaf Variable" if self._base is None else "a view of a leaf Variable"
+    own = isinstance(self._node.history, Accumulator)
+    if trace.grad_enabled and (own or (isinstance(root._node.history, Accumulator) and not _detached(self))):
+        kind = "a leaf Variable" if own else "a view of a leaf Variable"
         raise RuntimeError(f"{kind} that requires grad is being used in an in-place operation.")
     if self._base is None:
         _replace(trace, self, node)
@@ -565,7 +580,9 @@ def assign(self: Tensor, node: Node) -> Tensor:
     if noted:
         self._node.storage = (root._version_count, trace.place)
     _replace(trace, root, contents, noted)
-    self._node = _with_history(trace, self._node, node)
+    if own or (node.history is None and root._node.history is not None):
+        return self  # read again when it is asked for, with its history
+    self._node = node
     self._seen = root._version_count
     return self
 
@@ -595,11 +612,11 @@ def _detached(self: Tensor) -> bool:
 
 def _with_history(trace: Trace, old: Node, new: Node) -> Node:
     """What is written has a history if what it replaces has one: the same one if no gradients are recorded."""
-    if old.history is not True or new.history is not None:
+    if (old.history is not True and old.history is not FREED) or new.history is not None:
         return new
     operator = (tensor.forget if trace.grad_enabled else tensor.overwrite).operator()
     signature = operator.signature(old.type, new.type)
-    return record(trace, signature, (old, new), True)
+    return record(trace, signature, (old, new), True if trace.grad_enabled else old.history)
 
 
 def _replace(trace: Trace, root: Tensor, node: Node, noted: bool = True) -> None:

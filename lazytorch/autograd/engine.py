@@ -187,7 +187,7 @@ def grad(
     )
     out: list[Tensor | None] = []
     for x, node in zip(wanted, nodes, strict=True):
-        found = arrived.get(node)
+        found = _arrived_at(node, arrived, create_graph)
         if found is None and materialize_grads:
             out.append(x.new_zeros(x.shape))
         elif found is None and not allow_unused:
@@ -198,6 +198,20 @@ def grad(
         else:
             out.append(None if found is None else wrap(trace, found))
     return tuple(out)
+
+
+def _arrived_at(node: Node, arrived: dict[Node, Node], create_graph: bool) -> Node | None:
+    """The gradient of a value; of an autograd leaf, also that of the contents it had before it was written to."""
+    if not isinstance(node.history, Accumulator):
+        return arrived.get(node)
+    trace = STATE.trace
+    before, trace.grad_enabled = trace.grad_enabled, create_graph
+    total = None
+    for leaf, gradient in arrived.items():
+        if leaf.history is node.history:
+            total = gradient if total is None else emit(arith.add, total, gradient)
+    trace.grad_enabled = before
+    return total
 
 
 def as_tensors(values: Any) -> Sequence[Any]:

@@ -7,10 +7,13 @@ reference interpreter and for tests.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from lazytorch.ir.fused_multiply_add import fused_multiply_add_f32, fused_multiply_add_f64
 
+Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]
 LANES = 64
 """Partial results over trailing dimensions, whatever the vector width."""
 BLOCK = 4096
@@ -37,12 +40,19 @@ def innermost_group(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int,
 
 def reduce(x: np.ndarray, dims: tuple[int, ...], combine: np.ufunc, identity: float) -> np.ndarray:
     """tensor.reduce_sum and reduce_prod: float32 and float64 as `reduce_in_order` says, other types in any order."""
-    if x.dtype in (np.float32, np.float64):
+    if x.dtype in (np.float32, np.float64) or not dims:
         return reduce_in_order(x, dims, combine, identity)
     return np.asarray(combine.reduce(x, axis=dims, dtype=x.dtype))
 
 
-def reduce_in_order(x: np.ndarray, dims: tuple[int, ...], combine: np.ufunc, identity: float) -> np.ndarray:
+def extreme(x: np.ndarray, dims: tuple[int, ...], combine: Combine, ufunc: np.ufunc, identity: float) -> np.ndarray:
+    """tensor.reduce_max and reduce_min: only floats have equal values that differ, zeros, so only they need the order."""
+    if x.dtype.kind == "f":
+        return reduce_in_order(x, dims, combine, identity)
+    return np.asarray(ufunc.reduce(x, axis=dims))
+
+
+def reduce_in_order(x: np.ndarray, dims: tuple[int, ...], combine: Combine, identity: float) -> np.ndarray:
     """Reduce over `dims` (ascending): group by group from the innermost, each as `_trailing` or `_leading` says.
 
     `combine(a, identity)` must be `a` for every value an accumulation from the identity reaches: what is missing to a
@@ -66,7 +76,7 @@ def reduce_in_order(x: np.ndarray, dims: tuple[int, ...], combine: np.ufunc, ide
     return x
 
 
-def _trailing(rows: np.ndarray, combine: np.ufunc, identity: float) -> np.ndarray:
+def _trailing(rows: np.ndarray, combine: Combine, identity: float) -> np.ndarray:
     """Reduce [rows, n]: per block of 4096 elements, lane l takes elements l, l + 64, … in turn, then the lanes are
     folded in halves; the results of blocks b, b + 64, … go to lane b of a second level, folded the same way."""
     blocks = _split(_split(rows, BLOCK, identity), LANES, identity)
@@ -77,7 +87,7 @@ def _trailing(rows: np.ndarray, combine: np.ufunc, identity: float) -> np.ndarra
     return _folded(_in_turn(second, 1, combine, identity), combine)
 
 
-def _leading(x: np.ndarray, combine: np.ufunc, identity: float) -> np.ndarray:
+def _leading(x: np.ndarray, combine: Combine, identity: float) -> np.ndarray:
     """Reduce the middle of [outer, n, inner]: runs of 64 in turn, runs of 64 of those, and the rest in turn."""
     x = np.moveaxis(x, 1, 2)
     for _ in range(2):
@@ -92,7 +102,7 @@ def _split(x: np.ndarray, size: int, identity: float) -> np.ndarray:
     return np.concatenate([x, filler], axis=-1).reshape(*x.shape[:-1], parts, size)
 
 
-def _in_turn(x: np.ndarray, axis: int, combine: np.ufunc, identity: float) -> np.ndarray:
+def _in_turn(x: np.ndarray, axis: int, combine: Combine, identity: float) -> np.ndarray:
     """Accumulate along an axis, in order, from the identity."""
     total = np.full((*x.shape[:axis], *x.shape[axis + 1 :]), identity, x.dtype)
     for index in range(x.shape[axis]):
@@ -100,7 +110,7 @@ def _in_turn(x: np.ndarray, axis: int, combine: np.ufunc, identity: float) -> np
     return total
 
 
-def _folded(lanes: np.ndarray, combine: np.ufunc) -> np.ndarray:
+def _folded(lanes: np.ndarray, combine: Combine) -> np.ndarray:
     """Combine the last dimension's lane i with i + 32, then with i + 16, … 1."""
     while lanes.shape[-1] > 1:
         half = lanes.shape[-1] // 2

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lazytorch.ir.types import TupleType, Type
@@ -35,9 +36,9 @@ class Trait(enum.Enum):
     COMPOSITE = "composite"  # defined by its decomposition
     CONSTANT = "constant"
     TERMINATOR = "terminator"
+    LINEAR = "linear"  # derivatives read no values: they can be taken again after a backward that freed its graph
     EXPENSIVE = "expensive"  # never worth computing twice
     HOST = "host"  # no schedule: the program calls the NumPy meaning as a step of its own
-    DETACHED = "detached"  # a recorded result has no history: no gradient flows through
 
 
 class Builder(Protocol):
@@ -54,6 +55,19 @@ Infer = Callable[..., Type | tuple[Type, ...]]
 Rule = Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class Example:
+    """A use of an operation: the types of its operands as text, its attributes. The reference and tests start from it."""
+
+    operands: tuple[str, ...]
+    attributes: dict[str, Any]
+
+
+def example(*operands: str, **attributes: Any) -> Example:
+    """An example for a declaration: `example("tensor<2x3xf32>", order=(1, 0))`."""
+    return Example(operands, attributes)
+
+
 class Declaration:
     """One operation. Calling it emits it: `arith.mul(x, 2.0)`, `tensor.permute(x, order=(1, 0))`.
 
@@ -68,6 +82,8 @@ class Declaration:
     gradient_name: torch's name of the autograd node, without "Backward0".
     saves: the operands (by position) and results (`RESULT`) whose values torch keeps for the derivative, where `vjp` reads
         others; by default what `vjp` reads (see ir/saved.py).
+    example: a use of the operation, or a module's text where it has regions. An operation of floating-point tensors
+        without obligatory attributes needs none (see ir/examples.py).
     """
 
     __slots__ = (
@@ -78,6 +94,7 @@ class Declaration:
         "decompose",
         "defaults",
         "documentation",
+        "example",
         "fold",
         "gradient_name",
         "infer",
@@ -102,6 +119,7 @@ class Declaration:
         fold: Rule | None = None,
         gradient_name: str = "",
         saves: Sequence[int] | None = None,
+        example: Example | str | None = None,
         doc: str = "",
     ) -> None:
         if name in _REGISTRY:
@@ -118,6 +136,7 @@ class Declaration:
         self.gradient_name = gradient_name
         self.saves = saves
         self.documentation = doc
+        self.example = example
         self.canonicalizations: list[Rule] = []
         self._operators: dict[Any, Operator] = {}
         self._plain: Operator | None = None
@@ -256,16 +275,18 @@ def is_differentiable(type: Type) -> bool:
 
 
 class Signature:
-    """An operator with its operand types. `id` is its number in program keys."""
+    """An operator with its operand types. `id` is its number in program keys. `differentiable` says whether gradients can
+    flow to the result: it is of floating numbers, and there is an operand that they would flow on to."""
 
-    __slots__ = ("detached", "id", "operand_types", "operator", "result_type", "vjp")
+    __slots__ = ("differentiable", "id", "operand_types", "operator", "result_type", "vjp")
 
     def __init__(self, operator: Operator, operand_types: tuple[Type, ...], result_type: Type) -> None:
         self.operator = operator
         self.operand_types = operand_types
         self.result_type = result_type
-        self.vjp = operator.declaration.vjp
-        self.detached = operator.declaration.has(Trait.DETACHED) or not is_differentiable(result_type)
+        self.vjp = vjp = operator.declaration.vjp
+        flows = vjp is None or callable(vjp) or any(rule is not None for rule in vjp)
+        self.differentiable = flows and is_differentiable(result_type)
         self.id = len(_SIGNATURES)
         _SIGNATURES.append(self)
 

@@ -6,11 +6,15 @@ a number rounded to odd with two spare bits rounds to the same result as the exa
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 
 Operand = np.ndarray | np.float32 | np.float64
 
 _SPLITTER = np.float64(2.0**27 + 1.0)
+_LARGE, _SMALL = 2.0**990, 2.0**-900
 
 
 def fused_multiply_add_f32(x: Operand, y: Operand, z: Operand) -> np.ndarray:
@@ -22,18 +26,39 @@ def fused_multiply_add_f32(x: Operand, y: Operand, z: Operand) -> np.ndarray:
 
 
 def fused_multiply_add_f64(x: Operand, y: Operand, z: Operand) -> np.ndarray:
-    """float64 x·y + z, rounded once. Operands broadcast.
+    """float64 x·y + z, rounded once. Exact for all inputs. Operands broadcast.
 
-    The algorithm of Boldo and Melquiond (Emulation of FMA and correctly rounded sums, 2008): right while neither the
-    product's error nor a partial result leaves the normal range (magnitudes between about 2**-960 and 2**990).
+    The algorithm of Boldo and Melquiond (Emulation of FMA and correctly rounded sums, 2008), which is right while neither
+    the product's error nor a partial result leaves the normal range; where they may, rational arithmetic.
     """
-    x, y, z = (np.asarray(operand, np.float64) for operand in (x, y, z))
-    high, low = _exact_product(x, y)
-    tail_high, tail_low = _exact_sum(z, low)
-    sum_high, sum_low = _exact_sum(high, tail_high)
-    result = sum_high + _sum_rounded_to_odd(tail_low, sum_low)
-    # Adding the parts loses the sign of a zero; where the result is zero, the two-step one is exact and has it.
-    return np.where(result == 0, x * y + z, result)
+    with np.errstate(all="ignore"):
+        x, y, z = np.broadcast_arrays(*[np.asarray(operand, np.float64) for operand in (x, y, z)])
+        product = x * y
+        high, low = _exact_product(x, y)
+        tail_high, tail_low = _exact_sum(z, low)
+        sum_high, sum_low = _exact_sum(high, tail_high)
+        result = sum_high + _sum_rounded_to_odd(tail_low, sum_low)
+        # Adding the parts loses the sign of a zero; where the result is zero, the two-step one is exact and has it.
+        result = np.where(result == 0, product + z, result)
+        finite = np.isfinite(x) & np.isfinite(y)
+        result = np.where(finite & np.isfinite(z), result, np.where(finite, z, product + z))
+        large = np.maximum(np.maximum(abs(x), abs(y)), np.maximum(abs(product), abs(z))) > _LARGE
+        extreme = large | ((abs(product) < _SMALL) & (x != 0) & (y != 0))
+        for index in np.argwhere(extreme & finite & np.isfinite(z)):
+            place = tuple(index)
+            result[place] = _exactly(float(x[place]), float(y[place]), float(z[place]))
+    return result
+
+
+def _exactly(x: float, y: float, z: float) -> float:
+    """Finite x·y + z by rational arithmetic."""
+    exact = Fraction(x) * Fraction(y) + Fraction(z)
+    if exact == 0:
+        return x * y + z
+    try:
+        return float(exact)  # Python divides integers with one rounding
+    except OverflowError:
+        return math.inf if exact > 0 else -math.inf
 
 
 def _exact_sum(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,39 +6,51 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lazytorch.errors import ParseError
 from lazytorch.ir.core import Block, Operation, Region, Value, func, new_module, return_
 from lazytorch.ir.declaration import Declaration, Operator, declaration_named
 from lazytorch.ir.dialects import arith, fused, load_all, loop
-from lazytorch.ir.lexer import Lexer, Token
+from lazytorch.ir.lexer import Lexer, Token, TooManyErrors
 from lazytorch.ir.location import UNKNOWN, Location
-from lazytorch.ir.type_parser import parse_attribute, parse_number, parse_string, parse_type, parse_types
+from lazytorch.ir.type_parser import parse_attribute, parse_integer, parse_string, parse_type, parse_types
 from lazytorch.ir.types import INDEX, Type
 
 _ATTRIBUTES = re.compile(r"\{\s*\w+\s*=")
 _TOP = ("func", "loop.kernel", "loop.function")
+_TOPS = frozenset(_TOP)
 
 
 def parse_module(text: str, file: str = "<text>") -> Operation:
-    """The module of the functions and kernels in a text. Raises ParseError naming file, line and column."""
-    return _Parser(Lexer(text, file)).module()
+    """The module of the functions and kernels in a text.
+
+    Raises ParseError naming file, line and column; after an error reading goes on at the next statement, so that one
+    exception has all errors of the text (at most 20).
+    """
+    lexer = Lexer(text, file)
+    module = _Parser(lexer).module()
+    lexer.report()
+    return module
 
 
 def parse_func(text: str, file: str = "<text>") -> Operation:
     """The only function or kernel of a text, on its own. Raises ParseError, also when there are several or none."""
-    parser = _Parser(Lexer(text, file))
-    operations = list(parser.module().region.block)
+    operations = list(parse_module(text, file).region.block)
     if len(operations) != 1:
-        parser.lexer.fail(f"expected one function or kernel but there are {len(operations)}")
+        Lexer(text, file).fail(f"expected one function or kernel but there are {len(operations)}", len(text))
     block = operations[0].parent
     assert block is not None
     block.remove(operations[0])
     return operations[0]
 
 
+class _Follows(Exception):
+    """Something is wrong that follows from an error already noted."""
+
+
 class _Parser:
     def __init__(self, lexer: Lexer) -> None:
         self.lexer = lexer
-        self._values: dict[str, Value] = {}
+        self._values: dict[str, Value | None] = {}  # None: a result of a statement that is wrong
         self._special: dict[str, Callable[[Sequence[Token]], Operation]] = {
             "return": self._return,
             "arith.constant": self._constant,
@@ -49,15 +61,27 @@ class _Parser:
         }
 
     def module(self) -> Operation:
-        """Everything up to the end of the text."""
+        """Everything up to the end of the text; what is wrong is noted in the lexer's errors and left out."""
         load_all()
         module = new_module()
-        while self.lexer.token.kind != "end":
-            if self.lexer.token.text not in _TOP:
-                self.lexer.fail(f"expected one of {', '.join(_TOP)} but found {self.lexer.token}")
-            self._values = {}
-            module.region.block.append(self._function())
+        try:
+            while self.lexer.token.kind != "end":
+                self._top(module.region.block)
+        except TooManyErrors:
+            pass
         return module
+
+    def _top(self, block: Block) -> None:
+        start = self.lexer.position
+        self._values = {}
+        try:
+            if self.lexer.token.text not in _TOPS:
+                self.lexer.fail(f"expected one of {', '.join(_TOP)} but found {self.lexer.token}")
+            block.append(self._function())
+        except (ParseError, _Follows) as error:
+            if isinstance(error, ParseError):
+                self.lexer.note(error)
+            self.lexer.skip_to(_TOPS, max(start, self.lexer.position - 1))
 
     # -- functions and kernels ------------------------------------------------------------
 
@@ -79,7 +103,7 @@ class _Parser:
             results = parse_types(self.lexer)
         operator = self._operator(declaration, {"name": name})
         self._body(block, loop.return_ if declaration is not func else None)
-        if results is not None:
+        if results is not None and not self.lexer.errors:
             self._check_results(block, results, arrow)
         return Operation(operator, (), (), [Region([block])], self._location())
 
@@ -95,18 +119,36 @@ class _Parser:
     def _body(self, block: Block, implied: Declaration | None) -> None:
         """`{ operations }`; a terminator without operands may be left out."""
         self.lexer.expect("{")
-        while not self.lexer.at("}"):
-            if self.lexer.token.kind == "end":
-                self.lexer.fail("expected '}' but found the end of the text")
-            block.append(self._operation())
+        with self.lexer.nested():
+            while not self.lexer.at("}"):
+                if self.lexer.token.kind == "end" or (self.lexer.token.leads and self.lexer.token.text in _TOPS):
+                    if self.lexer.errors:
+                        raise _Follows  # a brace was most likely lost where the error is
+                    self.lexer.fail(f"expected '}}' but found {self.lexer.token}")
+                self._statement(block)
         self.lexer.expect("}")
         if implied is not None and (block.last is None or block.last.declaration is not implied):
             block.append(Operation(implied.operator(), (), ()))
 
+    def _statement(self, block: Block) -> None:
+        """One operation; where it is wrong, its results are known to be, and reading goes on after it."""
+        start, values = self.lexer.position, self._values
+        try:
+            block.append(self._operation())
+        except (ParseError, _Follows) as error:
+            if isinstance(error, ParseError):
+                self.lexer.note(error)
+            self._values = values
+            for token in self.lexer.skip_statement(start, _TOPS):
+                if token.kind == "value":
+                    values.setdefault(token.text, None)
+                elif token.text != ",":
+                    break
+
     # -- values ------------------------------------------------------------
 
     def _define(self, token: Token, value: Value) -> None:
-        if token.text in self._values:
+        if self._values.get(token.text) is not None:
             self.lexer.fail(f"{token.text} is defined twice", token.start)
         self._values[token.text] = value
         name = token.text[1:]
@@ -119,6 +161,8 @@ class _Parser:
         token = self.lexer.expect_kind("value", "a value")
         value = self._values.get(token.text)
         if value is None:
+            if token.text in self._values:
+                raise _Follows
             self.lexer.fail(f"{token.text} is used before it is defined", token.start)
         return value
 
@@ -140,17 +184,20 @@ class _Parser:
             while self.lexer.accept(","):
                 names.append(self.lexer.expect_kind("value", "a result"))
             self.lexer.expect("=")
-        word = self.lexer.expect_kind("word", "an operation")
+        word = self.lexer.token
+        if word.kind != "word":
+            self.lexer.fail(f"expected an operation but found {word}")
+        self.lexer.take()
         special = self._special.get(word.text)
-        operation = special(names) if special is not None else self._ordinary(word)
+        operation = special(names) if special is not None else self._ordinary(word, names)
         if len(operation.results) != len(names):
             made = len(operation.results)
-            self.lexer.fail(f"{operation.name} has {made} results but {len(names)} are named", word.start)
+            self.lexer.fail(f"{operation.name} has {made} results here but {len(names)} are named", word.start)
         for token, result in zip(names, operation.results, strict=True):
             self._define(token, result)
         return operation
 
-    def _ordinary(self, word: Token) -> Operation:
+    def _ordinary(self, word: Token, names: Sequence[Token]) -> Operation:
         """`name operands {attributes} : types`"""
         try:
             declaration = declaration_named(word.text)
@@ -158,6 +205,8 @@ class _Parser:
             self.lexer.fail(f"there is no operation {word.text!r}", word.start)
         operands = self._operands()
         operator = self._operator(declaration, {})
+        if names and not self.lexer.at(":"):
+            self.lexer.missing("':' and the type of every result")
         types = parse_types(self.lexer) if self.lexer.accept(":") else []
         return Operation(operator, operands, types, (), self._location())
 
@@ -195,7 +244,7 @@ class _Parser:
             self.lexer.expect("(")
         file = parse_string(self.lexer)
         self.lexer.expect(":")
-        line = int(parse_number(self.lexer))
+        line = parse_integer(self.lexer)
         if gradient:
             self.lexer.expect(")")
         self.lexer.expect(")")
@@ -228,7 +277,7 @@ class _Parser:
         block = Block()
         operands: list[Value] = []
         self.lexer.expect("(")
-        inner: dict[str, Value] = {}
+        inner: dict[str, Value | None] = {}
         while not self.lexer.accept(")"):
             if operands:
                 self.lexer.expect(",")

@@ -257,7 +257,7 @@ def record_node(trace: Trace, operator: Operator, operands: tuple[Node, ...], di
         signature = operator.by_one.get(a.type)
         if signature is None:
             signature = operator.signature(a.type)
-        history = True if recording and a.history is not None and not signature.detached else None
+        history = True if recording and a.history is not None and signature.differentiable else None
         return record1(trace, signature, a, history)
     if count == 2:
         a, b = operands
@@ -266,21 +266,20 @@ def record_node(trace: Trace, operator: Operator, operands: tuple[Node, ...], di
         except KeyError:
             signature = operator.signature(a.type, b.type)
         some = a.history is not None or b.history is not None
-        history = True if recording and some and not signature.detached else None
-        return record2(trace, signature, a, b, history)
+        return record2(trace, signature, a, b, True if recording and some and signature.differentiable else None)
     if count == 3:
         a, b, c = operands
         signature = operator.by_many.get((a.type, b.type, c.type))
         if signature is None:
             signature = operator.signature(a.type, b.type, c.type)
         some = a.history is not None or b.history is not None or c.history is not None
-        return record3(trace, signature, operands, True if some and recording and not signature.detached else None)  # type: ignore[arg-type]
+        return record3(trace, signature, operands, True if recording and some and signature.differentiable else None)  # type: ignore[arg-type]
     types = tuple([operand.type for operand in operands])
     signature = operator.by_many.get(types)
     if signature is None:
         signature = operator.signature(*types)
     history = None
-    if recording and not signature.detached:
+    if recording and signature.differentiable:
         for operand in operands:
             if operand.history is not None:
                 history = True
@@ -385,7 +384,7 @@ def results_of(trace: Trace, node: Node) -> tuple[Node, ...]:
         one.operands = operands
         one.type = signature.result_type
         one.buffer = None
-        one.history = None if signature.detached else history
+        one.history = history if signature.differentiable else None
         one.epoch = epoch
         one.cotangent = None
         one.storage = None

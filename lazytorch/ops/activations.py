@@ -6,7 +6,6 @@ from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects import tensor
-from lazytorch.ir.trace import Node
 from lazytorch.ops.recording import cast, dimension, emit, place, result, torch_function
 from lazytorch.tensor import Tensor, value
 
@@ -14,27 +13,24 @@ from lazytorch.tensor import Tensor, value
 @torch_function("softmax", out=False)
 def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along a dimension."""
-    place()
-    x = cast(value(input), dtype)
-    d = dimension(_implicit(input, dim), len(x.type.shape))
-    return result(_along(ops.softmax, x, d))
+    return _along(ops.softmax, input, dim, dtype)
 
 
 @torch_function("log_softmax", out=False)
 def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
     """log(softmax(x)) along a dimension."""
+    return _along(ops.log_softmax, input, dim, dtype)
+
+
+def _along(declaration: Declaration, input: Tensor, dim: int | None, dtype: DType | None) -> Tensor:
     place()
     x = cast(value(input), dtype)
-    d = dimension(_implicit(input, dim), len(x.type.shape))
-    return result(_along(ops.log_softmax, x, d))
-
-
-def _along(declaration: Declaration, x: Node, d: int) -> Node:
-    """The function along a dimension; a scalar is one element of it."""
-    if x.type.shape:
-        return emit(declaration, x, dim=d)
-    label = declaration.gradient_name
-    return emit(tensor.reshape, emit(declaration, emit(tensor.reshape, x, shape=(1,)), dim=0), label=label, shape=())
+    shape = x.type.shape
+    d = dimension(_implicit(input, dim), len(shape))
+    if not shape:  # a number by itself is a dimension of size 1
+        x = emit(tensor.reshape, x, shape=(1,))
+    out = emit(declaration, x, dim=d)
+    return result(out if shape else emit(tensor.reshape, out, label=declaration.gradient_name, shape=()))
 
 
 def _implicit(input: Tensor, dim: int | None) -> int:

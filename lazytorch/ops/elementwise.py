@@ -118,9 +118,9 @@ def {name}(a, b):
     if type(b) not in TENSOR_TYPES:
         return other(binary, a, b, {swapped})
     na = a._node
-    nb = b._node
     if a._base is not None and a._seen != a._base._version_count:
         na = reread(a)
+    nb = b._node  # after that: b may be a
     if b._base is not None and b._seen != b._base._version_count:
         nb = reread(b)
     try:
@@ -390,7 +390,7 @@ def _special_power(input: Tensor, exponent: float) -> Tensor | None:
 
 
 def _power_of_two(input: Tensor) -> Tensor:
-    x = value(input)
+    x = cast(value(input), dtypes.int64 if input.dtype is dtypes.bool_ else None)
     return apply(arith.mul.operator("Pow"), x, x)
 
 

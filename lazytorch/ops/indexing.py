@@ -35,9 +35,7 @@ Bounds = tuple[tuple[int, int], ...]
 def _items(key: Any, rank: int) -> list[Any]:
     """The index as a list with `...` filled in."""
     items = list(key) if isinstance(key, tuple) else [key]
-    used = sum(
-        x.ndim if _is_mask(x) else 1 for x in items if x is not None and x is not Ellipsis and not isinstance(x, bool)
-    )
+    used = sum(x.ndim if _is_mask(x) else 1 for x in items if x is not None and x is not Ellipsis and not _is_truth(x))
     if used > rank:
         if not rank:
             raise IndexError(
@@ -51,6 +49,11 @@ def _items(key: Any, rank: int) -> list[Any]:
         rest = [slice(None) if x is Ellipsis else x for x in items[dots[0] + 1 :]]
         return items[: dots[0]] + fill[len(dots) - 1 :] + rest
     return items + fill
+
+
+def _is_truth(x: Any) -> bool:
+    """A single bool, which indexes no dimension but adds one of size 1 or 0."""
+    return isinstance(x, bool) or (isinstance(x, Tensor) and x.dtype is dtypes.bool_ and not x.ndim)
 
 
 def _is_mask(x: Any) -> bool:
@@ -75,7 +78,7 @@ def _basic(self: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int, 
         if item is None:
             out = unsqueeze(out, d)
             d += 1
-        elif isinstance(item, bool):
+        elif _is_truth(item):
             out = unsqueeze(out, d)
             advanced.append((d, FUNCTIONS["tensor"]([0] if item else [], dtype=dtypes.int64)))
             d += 1
@@ -194,7 +197,7 @@ def _tuple(key: Any) -> Any:
 
 def _set(self: Tensor, key: Any, new: Any) -> None:
     key = _tuple(key)
-    if isinstance(key, Tensor) and _is_mask(key) and _is_scalar(new):
+    if isinstance(key, Tensor) and (_is_mask(key) or _is_truth(key)) and _is_scalar(new):
         FUNCTIONS["_masked_write"](self, key, new)
         return
     items = [_as_index(x) for x in _items(key, len(self.shape))]

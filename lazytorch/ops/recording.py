@@ -28,6 +28,8 @@ rad2deg reciprocal relu round rsqrt sigmoid sin sinc sinh sqrt square tan tanh t
 """
 WRITING_FUNCTIONS = frozenset([f"{name}_" for name in _WRITING.split()])
 """The in-place forms that torch has as functions too (`torch.relu_(x)`)."""
+_LARGEST = {2: 65519.99999, 4: 3.4028235677973364e38}  # what rounds to a finite number
+_PYTHON_TYPES: dict[str, Callable[[Any], Any]] = {"f": float, "b": bool, "i": int, "u": int, "c": complex}
 
 
 def place() -> None:
@@ -36,13 +38,17 @@ def place() -> None:
 
 
 def number_leaf(number: Any, dtype: DType) -> Node:
-    """A Python number as a run-time argument."""
+    """A Python number as a run-time argument; a fraction is cut off for an integer type."""
     kind = dtype.kind
-    if kind in "iu" and type(number) is not int:
-        if isinstance(number, float) and not math.isfinite(number):
-            raise RuntimeError("value cannot be converted to type int64_t without overflow")
-        number = int(number)
-    return leaf(scalar_type(dtype), float(number) if kind == "f" else bool(number) if kind == "b" else number)
+    if kind in "iu" and isinstance(number, float) and not math.isfinite(number):
+        raise RuntimeError("value cannot be converted to type int64_t without overflow")
+    number = _PYTHON_TYPES[kind](number)
+    if kind == "f" and dtype.itemsize < 8:
+        if dtype is dtypes.bfloat16:
+            return cast(number_leaf(number, dtypes.float32), dtype)
+        if abs(number) > _LARGEST[dtype.itemsize]:
+            number = math.copysign(math.inf, number)
+    return leaf(scalar_type(dtype), number)
 
 
 @cache

@@ -176,7 +176,8 @@ def min_(input: Tensor, dim: Any = None, keepdim: bool = False, **other: Any) ->
 def _logical(declaration: Declaration, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
     place()
     x = cast(value(input), dtypes.bool_)
-    return result(reduced(declaration, x, dimensions(dim, len(x.type.shape)), keepdim))
+    out = reduced(declaration, x, dimensions(dim, len(x.type.shape)), keepdim)
+    return result(cast(out, dtypes.uint8) if input.dtype is dtypes.uint8 else out)
 
 
 @torch_function("all")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -107,7 +108,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     if first == last:
         return input
-    return reshape(input, (*shape[:first], -1 if 0 not in shape else 0, *shape[last + 1 :]))
+    return reshape(input, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
 
 
 @torch_function("ravel", out=False)
@@ -401,7 +402,8 @@ def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
     """A copy with dimensions reversed."""
     rank = len(input._node.type.shape)
     place()
-    return result(emit(tensor.flip, value(input), dims=tuple(sorted(dimension(d, rank) for d in dims))))
+    flipped = tuple(sorted(dimension(d, rank) for d in dims))
+    return result(emit(tensor.flip, value(input), dims=flipped if rank else ()))
 
 
 def _flip_method(self: Tensor, *dims: Any) -> Tensor:

@@ -158,7 +158,7 @@ def round_(input: Tensor, *, decimals: int = 0) -> Tensor:
 @torch_function("square", inplace=True)
 def square(input: Tensor) -> Tensor:
     """input * input"""
-    x = value(input)
+    x = cast(value(input), dtypes.int64 if input.dtype is dtypes.bool_ else None)
     return apply(arith.mul.operator("Pow"), x, x)
 
 
@@ -211,7 +211,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 
 def _clamped_gradient(op: Any, g: Any) -> Any:
-    return arith.select(op.operands[2], g, arith.mul(g, 0.0))
+    return arith.select(op.operands[2], g, 0.0)
 
 
 CLAMPED = Declaration(

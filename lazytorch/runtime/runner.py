@@ -311,14 +311,14 @@ class NativeProgram:
         constants: Sequence[int] = (),
         keep: Sequence[object] = (),
     ) -> None:
-        if not set(formats) <= set("Qqdf"):
-            raise ValueError(f"formats: expected characters of 'Qqdf', got {formats!r}")
+        if not set(formats) <= set("Qqdfe"):
+            raise ValueError(f"formats: expected characters of 'Qqdfe', got {formats!r}")
         self.steps = tuple(steps)
         self.formats = formats
         self.constants = tuple(constants)
         self.keep = tuple(keep)
         self._step_count = len(self.steps)
-        self._pack_bindings = struct.Struct("<" + formats.replace("f", "f4x")).pack_into
+        self._pack_bindings = struct.Struct("<" + formats.replace("f", "f4x").replace("e", "e6x")).pack_into
         for step in self.steps:
             self._verify(step)
         native = runner()

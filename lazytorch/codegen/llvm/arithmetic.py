@@ -12,7 +12,7 @@ from lazytorch.codegen.llvm.emitter import (
     lowering,
     suffix,
 )
-from lazytorch.ir.core import Operation
+from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.types import Type
 
@@ -52,9 +52,8 @@ def float_operation(f: FunctionEmitter, type: Type, name: str, *operands: str) -
     if type.dtype.itemsize >= 4:
         return f.op(f"{name} {llvm_type(type)} {', '.join(operands)}")
     wide = type.with_dtype(dtypes.float32)
-    extended = [f.op(f"fpext {llvm_type(type)} {x} to {llvm_type(wide)}") for x in operands]
-    result = f.op(f"{name} {llvm_type(wide)} {', '.join(extended)}")
-    return f.op(f"fptrunc {llvm_type(wide)} {result} to {llvm_type(type)}")
+    extended = [convert(f, x, type, wide) for x in operands]
+    return convert(f, f.op(f"{name} {llvm_type(wide)} {', '.join(extended)}"), wide, type)
 
 
 @lowering(arith.div, arith.remainder)
@@ -85,10 +84,20 @@ def _divide(f: FunctionEmitter, op: Operation) -> None:
     f.set(op, f"select {flag} {is_minus}, {text} {special}, {text} {plain}")
 
 
+def comparable(f: FunctionEmitter, x: Value) -> tuple[Type, str]:
+    """A value in a type that LLVM compares: bf16 as f32."""
+    if x.type.dtype is not dtypes.bfloat16:
+        return x.type, f[x]
+    wide = x.type.with_dtype(dtypes.float32)
+    return wide, convert(f, f[x], x.type, wide)
+
+
 @lowering(arith.neg)
 def _neg(f: FunctionEmitter, op: Operation) -> None:
     x = op.operands[0]
-    if x.type.dtype.kind == "f":
+    if x.type.dtype is dtypes.bfloat16:
+        f.set(op, f"xor {f.typed(x)}, {literal(-0.0, x.type)}")
+    elif x.type.dtype.kind == "f":
         f.set(op, f"fneg {f.typed(x)}")
     else:
         f.set(op, f"sub {llvm_type(x.type)} {literal(0, x.type)}, {f[x]}")
@@ -124,9 +133,8 @@ def wide_intrinsic(f: FunctionEmitter, name: str, type: Type, operands: Sequence
         text = llvm_type(type)
         return f.intrinsic(f"{name}.{suffix(type)}", text, [(text, x) for x in operands])
     wide = type.with_dtype(dtypes.float32)
-    extended = [f.op(f"fpext {llvm_type(type)} {x} to {llvm_type(wide)}") for x in operands]
-    result = wide_intrinsic(f, name, wide, extended)
-    return f.op(f"fptrunc {llvm_type(wide)} {result} to {llvm_type(type)}")
+    extended = [convert(f, x, type, wide) for x in operands]
+    return convert(f, wide_intrinsic(f, name, wide, extended), wide, type)
 
 
 @lowering(arith.fma)
@@ -149,9 +157,9 @@ def _sign(f: FunctionEmitter, op: Operation) -> None:
         return
     nothing = literal(0, type)
     if type.dtype.kind == "f":
-        above, below = (f.op(f"fcmp {p} {text} {f[x]}, {nothing}") for p in ("ogt", "olt"))
-        unordered = f.op(f"fcmp uno {text} {f[x]}, {f[x]}")
-        rest = f.op(f"select {flag} {unordered}, {text} {f[x]}, {text} {nothing}")
+        compared, name = comparable(f, x)
+        zero = literal(0, compared)
+        above, below = (f.op(f"fcmp {p} {llvm_type(compared)} {name}, {zero}") for p in ("ogt", "olt"))
     else:
         above = f.op(f"icmp {'ugt' if type.dtype.kind == 'u' else 'sgt'} {text} {f[x]}, {nothing}")
         below = (
@@ -159,8 +167,7 @@ def _sign(f: FunctionEmitter, op: Operation) -> None:
             if type.dtype.kind == "i"
             else literal(False, type.with_dtype(dtypes.bool_))
         )
-        rest = nothing
-    lower_part = f.op(f"select {flag} {below}, {text} {literal(-1, type)}, {text} {rest}")
+    lower_part = f.op(f"select {flag} {below}, {text} {literal(-1, type)}, {text} {nothing}")
     f.set(op, f"select {flag} {above}, {text} {literal(1, type)}, {text} {lower_part}")
 
 
@@ -177,8 +184,9 @@ def _extreme(f: FunctionEmitter, op: Operation) -> None:
         f.set(op, f"select {flag} {chosen}, {text} {f[a]}, {text} {f[b]}")
         return
     # b if b is beyond a or nan, else a; a nan in a stays because every ordered comparison with it is false
-    beyond = f.op(f"fcmp {'ogt' if largest else 'olt'} {text} {f[b]}, {f[a]}")
-    nan = f.op(f"fcmp uno {text} {f[b]}, {f[b]}")
+    (compared, left), (_, right) = comparable(f, a), comparable(f, b)
+    beyond = f.op(f"fcmp {'ogt' if largest else 'olt'} {llvm_type(compared)} {right}, {left}")
+    nan = f.op(f"fcmp uno {llvm_type(compared)} {right}, {right}")
     take = f.op(f"or {flag} {beyond}, {nan}")
     f.set(op, f"select {flag} {take}, {text} {f[b]}, {text} {f[a]}")
 
@@ -213,7 +221,8 @@ def _compare(f: FunctionEmitter, op: Operation) -> None:
     predicate = op.attributes.predicate
     kind = a.type.dtype.kind
     if kind == "f":
-        f.set(op, f"fcmp {'une' if predicate == 'ne' else 'o' + predicate} {f.typed(a)}, {f[b]}")
+        (compared, left), (_, right) = comparable(f, a), comparable(f, b)
+        f.set(op, f"fcmp {'une' if predicate == 'ne' else 'o' + predicate} {llvm_type(compared)} {left}, {right}")
     else:
         signed = "" if predicate in ("eq", "ne") else "u" if kind in "ub" else "s"
         f.set(op, f"icmp {signed}{predicate} {f.typed(a)}, {f[b]}")
@@ -246,14 +255,18 @@ def convert(f: FunctionEmitter, name: str, source: Type, target: Type) -> str:
     before, after = llvm_type(source), llvm_type(target)
     if a is b:
         return name
+    if a is dtypes.bfloat16:
+        return convert(f, _of_bfloat16(f, name, source), source.with_dtype(dtypes.float32), target)
     if b is dtypes.bool_:
         if a.kind == "f":
             return f.op(f"fcmp une {before} {name}, {literal(0.0, source)}")
         return f.op(f"icmp ne {before} {name}, {literal(0, source)}")
     if a.kind == "f" and b.kind == "f":
-        if a.itemsize == b.itemsize:  # f16 <-> bf16
+        if b.itemsize == 2 and a is not dtypes.float32:  # f64 to f16 or bf16 is rounded twice, as in torch
             wide = source.with_dtype(dtypes.float32)
             return convert(f, convert(f, name, source, wide), wide, target)
+        if b is dtypes.bfloat16:
+            return _to_bfloat16(f, name, source, target)
         return f.op(f"{'fpext' if a.itemsize < b.itemsize else 'fptrunc'} {before} {name} to {after}")
     if a.kind == "f":
         return _to_integer(f, name, source, target)
@@ -270,22 +283,47 @@ def convert(f: FunctionEmitter, name: str, source: Type, target: Type) -> str:
     return f.op(f"{'zext' if a.kind in 'ub' else 'sext'} {before} {name} to {after}")
 
 
+def _to_bfloat16(f: FunctionEmitter, name: str, source: Type, target: Type) -> str:
+    """The upper half of an f32, rounded to nearest even in integers: CPUs have no instruction for it, or one that takes
+    the smallest numbers for 0."""
+    bits = source.with_dtype(dtypes.int32)
+    wide, flag = llvm_type(bits), llvm_type(source.with_dtype(dtypes.bool_))
+    pattern = f.op(f"bitcast {llvm_type(source)} {name} to {wide}")
+    upper = f.op(f"lshr {wide} {pattern}, {literal(16, bits)}")
+    odd = f.op(f"and {wide} {upper}, {literal(1, bits)}")
+    sum_ = f.op(f"add {wide} {f.op(f'add {wide} {pattern}, {literal(0x7FFF, bits)}')}, {odd}")
+    rounded = f.op(f"lshr {wide} {sum_}, {literal(16, bits)}")
+    nan = f.op(f"or {wide} {upper}, {literal(0x40, bits)}")
+    is_nan = f.op(f"fcmp uno {llvm_type(source)} {name}, {name}")
+    chosen = f.op(f"select {flag} {is_nan}, {wide} {nan}, {wide} {rounded}")
+    return f.op(f"trunc {wide} {chosen} to {llvm_type(target)}")
+
+
+def _of_bfloat16(f: FunctionEmitter, name: str, source: Type) -> str:
+    """The f32 whose upper half the pattern is."""
+    wide = llvm_type(source.with_dtype(dtypes.int32))
+    pattern = f.op(f"zext {llvm_type(source)} {name} to {wide}")
+    shifted = f.op(f"shl {wide} {pattern}, {literal(16, source.with_dtype(dtypes.int32))}")
+    return f.op(f"bitcast {wide} {shifted} to {llvm_type(source.with_dtype(dtypes.float32))}")
+
+
 def _to_integer(f: FunctionEmitter, name: str, source: Type, target: Type) -> str:
-    """Truncation; what does not fit (nan, infinity) becomes the smallest i64, of which narrower types keep the low bits.
+    """Truncation to `arith.integer_of_float`'s type; what does not fit (nan, infinity) becomes its smallest number.
 
     The same on every CPU, which the bare instruction is not.
     """
-    wide = source.with_dtype(dtypes.int64)
-    before, after = llvm_type(source), llvm_type(wide)
-    flag = llvm_type(source.with_dtype(dtypes.bool_))
-    limit = 9.2233720368547758e18 if source.dtype.itemsize > 2 else None
     if source.dtype.itemsize < 4:
         up = source.with_dtype(dtypes.float32)
         return _to_integer(f, convert(f, name, source, up), up, target)
-    low = f.op(f"fcmp oge {before} {name}, {literal(-limit if limit else 0, source)}")
+    wide = source.with_dtype(arith.integer_of_float(target.dtype))
+    before, after = llvm_type(source), llvm_type(wide)
+    flag = llvm_type(source.with_dtype(dtypes.bool_))
+    limit = 2.0 ** (wide.dtype.bits - 1)
+    # Between -limit - 1 and -limit lie numbers that truncate to -limit; what does not fit becomes -limit too.
+    low = f.op(f"fcmp oge {before} {name}, {literal(-limit, source)}")
     high = f.op(f"fcmp olt {before} {name}, {literal(limit, source)}")
     fits = f.op(f"and {flag} {low}, {high}")
     safe = f.op(f"select {flag} {fits}, {before} {name}, {before} {literal(0.0, source)}")
     number = f.op(f"fptosi {before} {safe} to {after}")
-    number = f.op(f"select {flag} {fits}, {after} {number}, {after} {literal(-(2**63), wide)}")
+    number = f.op(f"select {flag} {fits}, {after} {number}, {after} {literal(-int(limit), wide)}")
     return convert(f, number, wide, target)

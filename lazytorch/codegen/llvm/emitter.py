@@ -42,7 +42,7 @@ def lower(module: Operation, target: Target) -> str:
 
 ELEMENT = {
     "i1": "i1", "ui8": "i8", "i8": "i8", "i16": "i16", "i32": "i32", "i64": "i64", "ui32": "i32", "ui64": "i64",
-    "f16": "half", "bf16": "bfloat", "f32": "float", "f64": "double", "index": "i64",
+    "f16": "half", "bf16": "i16", "f32": "float", "f64": "double", "index": "i64",
 }  # fmt: skip
 
 
@@ -67,17 +67,17 @@ def lanes_of(type: Type) -> int:
 def suffix(type: Type) -> str:
     """The overload suffix of an intrinsic: v16f32, i64."""
     dtype = type.dtype
-    name = {"half": "f16", "bfloat": "bf16", "float": "f32", "double": "f64"}.get(ELEMENT[dtype.name], ELEMENT[dtype.name])
+    name = {"half": "f16", "float": "f32", "double": "f64"}.get(ELEMENT[dtype.name], ELEMENT[dtype.name])
     return f"v{type.lanes}{name}" if isinstance(type, VectorType) else name
 
 
 def float_literal(value: float, dtype: DType) -> str:
-    """The exact hexadecimal form LLVM reads."""
+    """The exact form LLVM reads."""
     if dtype is dtypes.float16:
         return f"0xH{struct.unpack('<H', struct.pack('<e', value))[0]:04X}"
-    if dtype is dtypes.bfloat16:
+    if dtype is dtypes.bfloat16:  # a pattern in an integer: LLVM calls a compiler's library for its own bfloat
         bits = struct.unpack("<I", struct.pack("<f", value))[0]
-        return f"0xR{(bits + 0x7FFF + ((bits >> 16) & 1)) >> 16:04X}"
+        return str((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
     if dtype is dtypes.float32:
         value = struct.unpack("<f", struct.pack("<f", value))[0]
     return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"

@@ -93,6 +93,7 @@ class _Plan:
         last = a.out[-1:] or ""
         swap = last in a.lhs and last not in a.rhs
         left, right = ((a.rhs, rhs), (a.lhs, lhs)) if swap else ((a.lhs, lhs), (a.rhs, rhs))
+        # In the order of lhs, whichever side it is: it decides the order of accumulation (ir/accumulation.py).
         self.k_letters = "".join(x for x in a.lhs if x in a.rhs and x not in a.out)
         self.leaves = [_leaf(value) for value in (left[1], right[1])]
         self.strides = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
-from lazytorch.ir.declaration import Attributes, Declaration, Rule, Trait
+from lazytorch.ir.attribute_checks import element_type, number_of
+from lazytorch.ir.declaration import Attributes, Declaration, Rule, Trait, example
 from lazytorch.ir.fused_multiply_add import fused_multiply_add_f32, fused_multiply_add_f64
 from lazytorch.ir.types import ScalarType, TensorType, Type, VectorType
 
@@ -57,8 +59,10 @@ def _same_dtype(name: str, types: Sequence[Type]) -> None:
             raise RuntimeError(f"{name}: expected operands of one dtype but got {types[0].dtype} and {other.dtype}")
 
 
-def _infer_same(name: str, kinds: str) -> Callable[..., Type]:
+def _infer_same(name: str, kinds: str, arity: int) -> Callable[..., Type]:
     def infer(attributes: Attributes, *types: Type) -> Type:
+        if len(types) != arity:
+            raise TypeError(f"{name}: takes {arity} operands but is given {len(types)}")
         _same_dtype(name, types)
         if types[0].dtype.kind not in kinds:
             raise RuntimeError(f"{name}: not implemented for {types[0].dtype}")
@@ -73,16 +77,18 @@ def elementwise(
     *,
     vjp: Sequence[Rule | None] | None = None,
     commutative: bool = False,
+    linear: bool = False,
     gradient_name: str = "",
     decompose: Rule | None = None,
     kinds: str = ANY,
     doc: str = "",
 ) -> Declaration:
     """Declare an elementwise operation whose operands and result have one element type, of one of the `kinds`."""
+    arity = reference.nin if isinstance(reference, np.ufunc) else len(inspect.signature(reference).parameters)
     return Declaration(
         name,
-        _infer_same(name, kinds),
-        traits=COMMUTATIVE if commutative else ELEMENTWISE,
+        _infer_same(name, kinds, arity),
+        traits=(*(COMMUTATIVE if commutative else ELEMENTWISE), *((Trait.LINEAR,) if linear else ())),
         reference=lambda attributes, *arrays: reference(*arrays),
         vjp=vjp,
         gradient_name=gradient_name,
@@ -93,6 +99,7 @@ def elementwise(
 
 def _infer_constant(attributes: Attributes) -> Type:
     constant_type: Type = attributes.type
+    number_of("arith.constant", attributes.value, constant_type.dtype)
     return constant_type
 
 
@@ -102,16 +109,24 @@ constant: Declaration = Declaration(
     attributes=("value", "type"),
     traits=(Trait.PURE, Trait.CONSTANT),
     reference=lambda attributes: np.full(attributes.type.shape, attributes.value, attributes.type.dtype.numpy),
+    example=example(value=0.5, type=TensorType(dtypes.float32, (2, 3))),
     doc="One number, as a tensor of any shape (a splat), a scalar or a vector.",
 )
 
 add: Declaration = elementwise(
-    "arith.add", np.add, vjp=(lambda op, g: g, lambda op, g: g), commutative=True, gradient_name="Add", doc="a + b"
+    "arith.add",
+    np.add,
+    vjp=(lambda op, g: g, lambda op, g: g),
+    commutative=True,
+    linear=True,
+    gradient_name="Add",
+    doc="a + b",
 )
 sub: Declaration = elementwise(
     "arith.sub",
     np.subtract,
     vjp=(lambda op, g: g, lambda op, g: neg(g)),
+    linear=True,
     gradient_name="Sub",
     kinds=NUMBERS,
     doc="a - b",
@@ -126,9 +141,15 @@ mul: Declaration = elementwise(
 )
 
 
+def zeros_like(x: Any) -> Any:
+    """Zeros of a value's type, whatever it holds: x * 0 is nan where x is infinite."""
+    return constant.build(x.builder, value=0.0, type=x.type)
+
+
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype.kind in "fc":
         return np.asarray(np.divide(a, b))
+    b = np.where(b == 0, b.dtype.type(1), b)
     quotient = np.floor_divide(a, b)
     return np.asarray(quotient + ((np.remainder(a, b) != 0) & ((a < 0) != (b < 0))).astype(a.dtype))
 
@@ -142,7 +163,7 @@ div: Declaration = elementwise(
     ),
     gradient_name="Div",
     kinds=NUMBERS,
-    doc="a / b; integers truncate toward zero, index operands are never negative",
+    doc="a / b; integers truncate toward zero, one divided by 0 is itself; index operands are never negative",
 )
 remainder: Declaration = elementwise(
     "arith.remainder",
@@ -153,18 +174,18 @@ remainder: Declaration = elementwise(
     doc="a - b * trunc(a / b), as C's fmod and %",
 )
 neg: Declaration = elementwise(
-    "arith.neg", np.negative, vjp=(lambda op, g: neg(g),), gradient_name="Neg", kinds=NUMBERS, doc="-a"
+    "arith.neg", np.negative, vjp=(lambda op, g: neg(g),), linear=True, gradient_name="Neg", kinds=NUMBERS, doc="-a"
 )
 abs_: Declaration = elementwise(
     "arith.abs", np.abs, vjp=(lambda op, g: mul(g, sign(op.operands[0])),), gradient_name="Abs", doc="|a|"
 )
 sign: Declaration = elementwise(
     "arith.sign",
-    np.sign,
-    vjp=(lambda op, g: mul(g, 0.0),),
+    lambda x: (x > 0).astype(x.dtype) if x.dtype.kind in "bu" else np.nan_to_num(np.sign(x), nan=0.0),
+    vjp=(lambda op, g: zeros_like(g),),
+    linear=True,
     gradient_name="Sign",
-    kinds=NUMBERS,
-    doc="-1, 0 or 1; nan stays",
+    doc="-1, 0 or 1; 0 for nan",
 )
 
 
@@ -176,16 +197,26 @@ def _share(op: Any, g: Any, i: int, passed_over: str) -> Any:
     return select(tied, mul(g, 0.5), select(passed, mul(g, 0.0), g))
 
 
+def larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The meaning of maximum; which of two equal zeros np.maximum gives depends on the length of the array."""
+    return np.where((a >= b) | (a != a), a, b)
+
+
+def smaller(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The meaning of minimum."""
+    return np.where((a <= b) | (a != a), a, b)
+
+
 maximum: Declaration = elementwise(
     "arith.maximum",
-    np.maximum,
+    larger,
     vjp=(lambda op, g: _share(op, g, 0, "lt"), lambda op, g: _share(op, g, 1, "lt")),
     gradient_name="Maximum",
     doc="the larger; nan if either is nan; of equal zeros the first, so it does not commute",
 )
 minimum: Declaration = elementwise(
     "arith.minimum",
-    np.minimum,
+    smaller,
     vjp=(lambda op, g: _share(op, g, 0, "gt"), lambda op, g: _share(op, g, 1, "gt")),
     gradient_name="Minimum",
     doc="the smaller; nan if either is nan; of equal zeros the first, so it does not commute",
@@ -204,18 +235,19 @@ def _fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 fma: Declaration = elementwise("arith.fma", _fma, kinds=FLOATING, doc="a * b + c with one rounding")
 floor: Declaration = elementwise(
-    "arith.floor", np.floor, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Floor", doc="toward -inf"
+    "arith.floor", np.floor, vjp=(lambda op, g: zeros_like(g),), linear=True, gradient_name="Floor", doc="toward -inf"
 )
 ceil: Declaration = elementwise(
-    "arith.ceil", np.ceil, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Ceil", doc="toward +inf"
+    "arith.ceil", np.ceil, vjp=(lambda op, g: zeros_like(g),), linear=True, gradient_name="Ceil", doc="toward +inf"
 )
 trunc: Declaration = elementwise(
-    "arith.trunc", np.trunc, vjp=(lambda op, g: mul(g, 0.0),), gradient_name="Trunc", doc="toward zero"
+    "arith.trunc", np.trunc, vjp=(lambda op, g: zeros_like(g),), linear=True, gradient_name="Trunc", doc="toward zero"
 )
 round_even: Declaration = elementwise(
     "arith.round_even",
     np.rint,
-    vjp=(lambda op, g: mul(g, 0.0),),
+    vjp=(lambda op, g: zeros_like(g),),
+    linear=True,
     gradient_name="Round",
     kinds=FLOATING,
     doc="to nearest, ties to even",
@@ -238,7 +270,7 @@ def _inverse(name: str, reference: Callable[..., np.ndarray], divisor: Rule, slo
     """1 / divisor(x), with a derivative from the result."""
     return Declaration(
         f"arith.{name}",
-        _infer_same(f"arith.{name}", FLOATING),
+        _infer_same(f"arith.{name}", FLOATING, 1),
         traits=(*ELEMENTWISE, Trait.COMPOSITE),
         vjp=(slope,),
         reference=lambda attributes, x: reference(x),
@@ -305,6 +337,8 @@ PREDICATES: dict[str, Callable[..., np.ndarray]] = {
 
 def _infer_compare(attributes: Attributes, *types: Type) -> Type:
     _same_dtype("arith.compare", types)
+    if attributes.predicate not in PREDICATES or len(types) != 2:
+        raise TypeError(f"arith.compare: {attributes.predicate!r} does not compare {len(types)} operands")
     return elementwise_type(*types).with_dtype(dtypes.bool_)
 
 
@@ -314,6 +348,7 @@ compare: Declaration = Declaration(
     attributes=("predicate",),
     traits=ELEMENTWISE,
     reference=lambda attributes, a, b: PREDICATES[attributes.predicate](a, b),
+    example=example("tensor<2x3xf32>", "tensor<3xf32>", predicate="lt"),
     doc="a < b and so on as i1: eq ne lt le gt ge; with nan every predicate but ne is false",
 )
 
@@ -331,41 +366,55 @@ select: Declaration = Declaration(
     traits=ELEMENTWISE,
     vjp=(
         None,
-        lambda op, g: select(op.operands[0], g, mul(g, 0.0)),
-        lambda op, g: select(op.operands[0], mul(g, 0.0), g),
+        lambda op, g: select(op.operands[0], g, 0.0),
+        lambda op, g: select(op.operands[0], 0.0, g),
     ),
     reference=lambda attributes, condition, a, b: np.where(condition, a, b),
     gradient_name="Where",
+    example=example("tensor<2x1xi1>", "tensor<2x3xf32>", "tensor<3xf32>"),
     doc="a where the condition holds, else b",
 )
 
 
+def integer_of_float(target: DType) -> DType:
+    """The type a float is truncated to on its way to an integer type, of which narrower types keep the low bits."""
+    return dtypes.int64 if target in (dtypes.int64, dtypes.uint64, dtypes.uint32, dtypes.index) else dtypes.int32
+
+
 def convert(array: np.ndarray, source: DType, target: DType) -> np.ndarray:
-    """`tensor.to(dtype)`: floats to integers truncate, anything to bool is `!= 0`. bfloat16 is not stored here."""
+    """`tensor.to(dtype)`: floats to integers truncate, and what does not fit is the smallest number of
+    `integer_of_float`; 16-bit floats are rounded from f32; anything to bool is `!= 0`. bfloat16 is not stored here."""
     if target is dtypes.bool_:
         return np.asarray(array != 0)
     with np.errstate(invalid="ignore", over="ignore"):
         if source.kind == "c" and target.kind != "c":
             array = array.real
         if source.kind == "f" and target.kind in "ui":
-            array = np.nan_to_num(np.trunc(array), nan=-(2.0**63), posinf=-(2.0**63), neginf=-(2.0**63)).astype(np.int64)
+            wide = integer_of_float(target).numpy
+            limit = -float(np.iinfo(wide).min)
+            whole = np.trunc(array.astype(np.float64))
+            fits = (whole >= -limit) & (whole < limit)
+            array = np.where(fits, np.where(fits, whole, 0).astype(wide), np.iinfo(wide).min)
+        if target is dtypes.float16:
+            array = array.astype(np.float32)
         return array.astype(target.numpy)
 
 
 cast: Declaration = Declaration(
     "arith.cast",
-    lambda attributes, x: x.with_dtype(attributes.dtype),
+    lambda attributes, x: x.with_dtype(element_type("arith.cast", attributes.dtype)),
     attributes=("dtype",),
-    traits=ELEMENTWISE,
+    traits=(*ELEMENTWISE, Trait.LINEAR),
     vjp=(lambda op, g: cast(g, dtype=op.operands[0].type.dtype),),
     reference=lambda attributes, x: convert(x, dtypes.of_numpy(x.dtype), attributes.dtype),
     gradient_name="ToCopy",
+    example=example("tensor<2x3xf32>", dtype=dtypes.int64),
     doc="conversion of the element type by value",
 )
 
 
 def _infer_bitcast(attributes: Attributes, x: Type) -> Type:
-    if attributes.dtype.itemsize != x.dtype.itemsize:
+    if element_type("arith.bitcast", attributes.dtype).itemsize != x.dtype.itemsize:
         raise RuntimeError(f"arith.bitcast: {x.dtype} and {attributes.dtype} differ in size")
     return x.with_dtype(attributes.dtype)
 
@@ -376,6 +425,7 @@ bitcast: Declaration = Declaration(
     attributes=("dtype",),
     traits=ELEMENTWISE,
     reference=lambda attributes, x: x.view(attributes.dtype.numpy),
+    example=example("tensor<2x3xf32>", dtype=dtypes.int32),
     doc="the same bits read as another element type of the same size",
 )
 

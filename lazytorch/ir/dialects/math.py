@@ -345,7 +345,7 @@ def _power_base(op: Any, g: Any) -> Any:
     """d/dx x**y = y x**(y-1), and 0 where y is 0 (torch's pow_backward)."""
     x, y = op.operands
     slope = mul(g, mul(y, pow_(x, sub(y, 1.0))))
-    return select(compare(y, 0.0, predicate="eq"), mul(g, 0.0), slope)
+    return select(compare(y, 0.0, predicate="eq"), 0.0, slope)
 
 
 def _power_exponent(op: Any, g: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lazytorch.ir.declaration import Attributes, Declaration
+from lazytorch.ir.declaration import Attributes, Declaration, example
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.composite import composite
 from lazytorch.ir.types import TensorType
@@ -91,6 +91,7 @@ layer_norm: Declaration = composite(
     gradient=_layer_norm_gradient,
     attributes=("shape", "eps"),
     gradient_name="NativeLayerNorm",
+    example=example("tensor<2x3xf32>", "tensor<3xf32>", "tensor<3xf32>", shape=(3,), eps=1e-05),
     doc="(x - mean) / sqrt(variance + eps) over the trailing dimensions `shape`; optional operands: weight, bias",
 )
 
@@ -146,6 +147,7 @@ batch_norm: Declaration = composite(
     gradient=_batch_norm_gradient,
     attributes=("eps",),
     gradient_name="NativeBatchNorm",
+    example=example("tensor<4x3xf32>", "tensor<3xf32>", "tensor<3xf32>", eps=1e-05),
     doc="each channel (dimension 1) normalised by the batch's own mean and variance; optional operands: weight, bias",
 )
 
@@ -182,6 +184,7 @@ moving_average: Declaration = composite(
     differentiable=(0, 1),
     attributes=("momentum",),
     elementwise=True,
+    example=example("tensor<3xf32>", "tensor<3xf32>", momentum=0.1),
     doc="momentum * batch + (1 - momentum) * running",
 )
 
@@ -215,5 +218,6 @@ batch_norm_with: Declaration = composite(
     differentiable=(0, 1, 2, 3, 4),
     attributes=("eps",),
     gradient_name="NativeBatchNorm",
+    example=example("tensor<4x3xf32>", "tensor<3xf32>", "tensor<3xf32>", eps=1e-05),
     doc="each channel normalised by a given mean and variance (evaluation); optional operands: weight, bias",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lazytorch.ir.core import Operation, Value
-from lazytorch.ir.declaration import Declaration, Trait
+from lazytorch.ir.declaration import Declaration, Trait, all_declarations
 from lazytorch.ir.dialects import tensor, tensor_strided
 from lazytorch.ir.dialects.arith_canonicalization import (
     Rewriter,
@@ -150,6 +150,13 @@ def pad_of_nothing(operation: Operation, rewriter: Rewriter) -> bool:
     return operand.type is operation.results[0].type and replace_by_operand(operation, operand, rewriter)
 
 
+@tensor.insert_slice.canonicalization
+def insert_of_everything(operation: Operation, rewriter: Rewriter) -> bool:
+    """insert_slice(x, y) that replaces every element → y"""
+    new = operation.operands[1]
+    return new.type is operation.results[0].type and replace_by_operand(operation, new, rewriter)
+
+
 @tensor.concat.canonicalization
 def concat_of_one(operation: Operation, rewriter: Rewriter) -> bool:
     """concat(x) → x"""
@@ -173,3 +180,13 @@ def _summed(value: Value, letters: str, kept: str) -> tuple[Value, str]:
     if not dims:
         return value, letters
     return tensor.reduce_sum(value, dims=dims), "".join(letter for letter in letters if letter in kept)
+
+
+def reduction_over_nothing(operation: Operation, rewriter: Rewriter) -> bool:
+    """a reduction of x over no dimensions → x"""
+    return not operation.attributes.dims and replace_by_operand(operation, operation.operands[0], rewriter)
+
+
+for _declaration in all_declarations():
+    if _declaration.has(Trait.REDUCTION) and "dims" in _declaration.attribute_names:
+        _declaration.canonicalization(reduction_over_nothing)

@@ -8,7 +8,8 @@ from typing import ClassVar
 from lazytorch.ir.accumulation import innermost_group
 from lazytorch.ir.core import IRBuilder, Operation, Value, inserting
 from lazytorch.ir.declaration import Trait
-from lazytorch.ir.passes.registry import Pass, register
+from lazytorch.ir.dialects import tensor
+from lazytorch.ir.passes.registry import Pass, count, register
 from lazytorch.ir.types import TensorType
 
 
@@ -18,8 +19,8 @@ class Decompose(Pass):
     """Expand composite operations into what they are defined by, until only primitives are left.
 
     Before: a function of tensor operations. After: no operation has the trait COMPOSITE, and every reduction's
-    dimensions are neighbours (size-1 dimensions do not count): several groups are reduced one after the other,
-    innermost first, which is the order that defines the result's bits.
+    dimensions are neighbours: several groups are reduced one after the other, innermost first, which is the order
+    that defines the result's bits. Dimensions of size 1 separate nothing; where they would, they are taken away.
 
         func @f(%x: tensor<2x3x4xf32>) -> tensor<3xf32> {
           %0 = tensor.reduce_sum %x {dims = [0, 2]} : tensor<3xf32>
@@ -62,6 +63,7 @@ class Decompose(Pass):
             if value.type is not result.type:
                 raise TypeError(f"the decomposition of {operation.name} makes {value.type} where {result.type} is due")
         operation.replace_with(values)
+        count("operations expanded")
         return before.next if before is not None else block.first
 
     def _split_reduction(self, operation: Operation) -> Operation | None:
@@ -72,11 +74,34 @@ class Decompose(Pass):
         inner = innermost_group(type.shape, dims)
         outer = [dim for dim in dims if dim not in inner]
         if not outer:
-            return operation.next
+            return self._close_up(operation)
         rest = tuple([dim - sum(removed < dim for removed in inner) for dim in outer])
         reduce = operation.declaration
         with inserting(IRBuilder(operation.parent, operation, operation.location)):
-            outcome = reduce(reduce(operation.operands[0], dims=inner), dims=rest)
+            first = reduce(operation.operands[0], dims=inner)
+            outcome = reduce(first, dims=rest)
         operation.replace_with((outcome,))
+        self._close_up(first.owner)
+        count("reductions split")
         remaining: Operation | None = outcome.owner
         return remaining
+
+    def _close_up(self, operation: Operation) -> Operation | None:
+        """Take away dimensions of size 1 so that the reduced ones are neighbours; the first operation still to be
+        looked at."""
+        following = operation.next
+        dims: tuple[int, ...] = operation.attributes.dims
+        if not dims or len(dims) == dims[-1] + 1 - dims[0]:
+            return following
+        operand, result = operation.operands[0], operation.results[0]
+        assert isinstance(operand.type, TensorType) and operation.parent is not None
+        wide = [(d, size) for d, size in enumerate(operand.type.shape) if size != 1]
+        shape = tuple([size for _, size in wide])
+        neighbours = tuple([position for position, (d, _) in enumerate(wide) if d in dims])
+        if not neighbours:
+            shape, neighbours = (1, *shape), (0,)
+        with inserting(IRBuilder(operation.parent, operation, operation.location)):
+            reduced = operation.declaration(tensor.reshape(operand, shape=shape), dims=neighbours)
+            outcome = tensor.reshape(reduced, shape=result.type.shape)
+        operation.replace_with((outcome,))
+        return following

@@ -11,8 +11,10 @@ func @innermost_group_first(%x: tensor<2x3x4x5x6xf32>) -> tensor<3x5xf32> {
 }
 
 // CHECK-LABEL: func @size_one_separates_nothing
-// CHECK-NEXT: tensor.reduce_max %x {dims = [0, 2, 4]} : tensor<1x5xf32>
-// CHECK-NEXT: return
+// CHECK-NEXT: %[[A:[0-9]+]] = tensor.reshape %x {shape = [2, 4, 5]} : tensor<2x4x5xf32>
+// CHECK-NEXT: %[[B:[0-9]+]] = tensor.reduce_max %[[A]] {dims = [0, 1]} : tensor<5xf32>
+// CHECK-NEXT: %[[C:[0-9]+]] = tensor.reshape %[[B]] {shape = [1, 5]} : tensor<1x5xf32>
+// CHECK-NEXT: return %[[C]]
 func @size_one_separates_nothing(%x: tensor<2x1x4x5x1xf32>) -> tensor<1x5xf32> {
   %0 = tensor.reduce_max %x {dims = [0, 2, 4]} : tensor<1x5xf32>
   return %0 : tensor<1x5xf32>
