@@ -22,10 +22,10 @@ from lazytorch.history import Accumulator, GradFunction, add_hook
 from lazytorch.ir.backward import FREED
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import tensor
-from lazytorch.ir.dialects.tensor_strided import write_through
 from lazytorch.ir.saved import SHARED
 from lazytorch.ir.trace import STATE, Node, Trace, enter, gradient_name, leaf, record, record_node
 from lazytorch.ir.types import TensorType
+from lazytorch.ir.write_through import write_through
 from lazytorch.printing import format_size, format_tensor
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.device import Device
@@ -121,6 +121,12 @@ class Tensor:
         def __lt__(self, other: Any) -> Any: ...
         def __gt__(self, other: Any) -> Any: ...
         def __ge__(self, other: Any) -> Any: ...
+        def __eq__(self, other: object) -> Any: ...
+        def __ne__(self, other: object) -> Any: ...
+        def __neg__(self) -> Any: ...
+        def __rsub__(self, other: Any) -> Any: ...
+        def __rtruediv__(self, other: Any) -> Any: ...
+        def __pow__(self, other: Any) -> Any: ...
         def __floordiv__(self, other: Any) -> Any: ...
         def __getitem__(self, key: Any) -> Any: ...
         def __setitem__(self, key: Any, new: Any) -> None: ...
@@ -575,7 +581,7 @@ def assign(self: Tensor, node: Node) -> Tensor:
         steps.append(record_node(trace, operator, (steps[-1],)))
     contents = node
     for operator, before in zip(reversed(self._view), reversed(steps), strict=True):
-        contents = _write_through(trace, operator, before, contents)
+        contents = write_through(trace, operator, before, contents)
     noted = DATA not in self._view
     if noted:
         self._node.storage = (root._version_count, trace.place)
@@ -637,11 +643,3 @@ def _replace(trace: Trace, root: Tensor, node: Node, noted: bool = True) -> None
     root._version_count += 1
     if isinstance(old.buffer, Buffer) and old.buffer.shared:
         synchronize(trace, (), "a write to memory that NumPy shares")
-
-
-def _write_through(trace: Trace, operator: Operator, base: Node, new: Node) -> Node:
-    """What `base` becomes when its view through `operator` becomes `new`."""
-    if operator.declaration is tensor.detach and base.history is True:
-        return record_node(trace, tensor.overwrite.operator(), (base, new))
-    node: Node = write_through(operator, base, new)
-    return node

@@ -194,7 +194,7 @@ def _share(op: Any, g: Any, i: int, passed_over: str) -> Any:
     mine, other = op.operands[i], op.operands[1 - i]
     tied = compare(mine, other, predicate="eq")
     passed = compare(mine, other, predicate=passed_over)
-    return select(tied, mul(g, 0.5), select(passed, mul(g, 0.0), g))
+    return select(tied, mul(g, 0.5), select(passed, 0.0, g))
 
 
 def larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
