@@ -1,4 +1,4 @@
-"""`tensor`: views that only strides express, diagonals and strided windows on memory; and writing through any view."""
+"""`tensor`: views that only strides express: diagonals and strided windows on memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Attributes, Declaration, Operator, example
+from lazytorch.ir.declaration import Attributes, Declaration, example
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.types import TensorType
 
@@ -17,7 +17,7 @@ def diagonal_length(rows: int, columns: int, offset: int) -> int:
     return max(min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns), 0)
 
 
-def _diagonal_place(shape: Any, offset: int) -> tuple[int, int, int]:
+def diagonal_place(shape: Any, offset: int) -> tuple[int, int, int]:
     """Where the diagonal lies in the flattened matrix: start, length, step."""
     rows, columns = shape[-2:]
     start = offset if offset >= 0 else -offset * columns
@@ -27,7 +27,7 @@ def _diagonal_place(shape: Any, offset: int) -> tuple[int, int, int]:
 def embed_diagonal(x: Any, rows: int, columns: int, offset: int) -> Any:
     """Matrices with x on the diagonal and 0 elsewhere: the adjoint of `diagonal`."""
     lead = x.type.shape[:-1]
-    start, length, step = _diagonal_place((rows, columns), offset)
+    start, length, step = diagonal_place((rows, columns), offset)
     none = (0,) * len(lead)
     used = (length - 1) * step + 1 if length else 0
     start = start if length else 0
@@ -61,7 +61,7 @@ diagonal: Declaration = Declaration(
 )
 
 
-def _strided_index(builder: Any, attributes: Any) -> Any:
+def strided_index(builder: Any, attributes: Any) -> Any:
     """The position in the flat operand of every element of an as_strided."""
     total = None
     rank = len(attributes.shape)
@@ -96,7 +96,7 @@ def _reference_strided(attributes: Attributes, x: np.ndarray) -> np.ndarray:
 
 def _strided_vjp(op: Any, g: Any) -> Any:
     zeros = arith.constant.build(g.builder, value=0.0, type=op.operands[0].type)
-    return tensor.scatter_add(zeros, _strided_index(g.builder, op.attributes), g)
+    return tensor.scatter_add(zeros, strided_index(g.builder, op.attributes), g)
 
 
 as_strided: Declaration = Declaration(
@@ -112,43 +112,7 @@ as_strided: Declaration = Declaration(
 )
 
 
-# -- writing through views
-
-
-def write_through(operator: Operator, base: Any, new: Any) -> Any:
-    """What `base` becomes when its view through `operator` becomes `new`.
-
-    Raises RuntimeError for a view in which an element of the base may appear several times.
-    """
-    declaration, a = operator.declaration, operator.attributes
-    shape = base.type.shape
-    if declaration in (tensor.alias, tensor.detach):
-        return new
-    if declaration is tensor.reshape:
-        return tensor.reshape(new, shape=shape)
-    if declaration is tensor.permute:
-        return tensor.permute(new, order=tensor.inverse_order(a.order))
-    if declaration is tensor.flip:
-        return tensor.flip(new, dims=a.dims)
-    if declaration is tensor.slice_:
-        return tensor.insert_slice(base, new, starts=a.starts, steps=a.steps)
-    if declaration is diagonal:
-        start, length, step = _diagonal_place(shape, a.offset)
-        flat = tensor.reshape(base, shape=(*shape[:-2], shape[-2] * shape[-1]))
-        lead = len(shape) - 2
-        starts, steps = (0,) * lead + (start if length else 0,), (1,) * lead + (step,)
-        return tensor.reshape(tensor.insert_slice(flat, new, starts=starts, steps=steps), shape=shape)
-    if declaration is tensor.expand and new.type.numel == base.type.numel:
-        return tensor.reshape(new, shape=shape)
-    if declaration is as_strided and not _overlaps(a.shape, a.strides):
-        return tensor.scatter(base, _strided_index(base.builder, a), new)
-    raise RuntimeError(
-        "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
-        "Please clone() the tensor before performing the operation."
-    )
-
-
-def _overlaps(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+def overlaps(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     """Whether two elements may share a place: a dimension steps by less than what the smaller ones reach over."""
     reach = 1
     for stride, size in sorted((stride, size) for stride, size in zip(strides, shape, strict=True) if size > 1):
