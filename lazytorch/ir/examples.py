@@ -54,6 +54,8 @@ def _candidates(declaration: Declaration) -> list[Example]:
         operation = example_operation(forward)
         operands = tuple([str(value.type) for value in (*operation.results, *operation.operands)])
         return [Example(operands, {**operation.attributes.as_dict(), "operand": 0})]
+    if set(declaration.attribute_names) - set(declaration.defaults):
+        return []
     types = _KERNEL_TYPES if declaration.name.startswith("loop.") else _TYPES
     return [Example((type,) * count, {}) for type in types for count in (1, 2, 3)]
 
