@@ -266,10 +266,13 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     place()
     x = cast(value(input), floating(input))
     dims = dimensions(dim, len(x.type.shape))
-    peak = emit(tensor.detach, _reduce(tensor.reduce_max, x, dims, True))
-    peak = arith.select(arith.compare(arith.abs_(peak), float("inf"), predicate="eq"), _zero(peak), peak)
-    total = math.log(_reduce(tensor.reduce_sum, math.exp(arith.sub(x, peak)), dims, True))
-    out = emit(arith.add, total, peak, label="Logsumexp")
+    if any(x.type.shape[d] == 0 for d in dims):  # nothing has no largest element; its sum is 0
+        out = emit(math.log, _reduce(tensor.reduce_sum, math.exp(x), dims, True), label="Logsumexp")
+    else:
+        peak = emit(tensor.detach, _reduce(tensor.reduce_max, x, dims, True))
+        peak = arith.select(arith.compare(arith.abs_(peak), float("inf"), predicate="eq"), _zero(peak), peak)
+        total = math.log(_reduce(tensor.reduce_sum, math.exp(arith.sub(x, peak)), dims, True))
+        out = emit(arith.add, total, peak, label="Logsumexp")
     shape = x.type.shape if not dims else tensor.reduced_shape(x.type.shape, dims)
     return result(out if keepdim else emit(tensor.reshape, out, label="Logsumexp", shape=shape))
 

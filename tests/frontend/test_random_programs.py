@@ -125,6 +125,10 @@ FOUND = {
         v4 = t.tensor([-3.0, 1.0, 3.0]).requires_grad_()
         (t.maximum(v4, -v4.detach()) * float("inf")).sum().backward()
     """,
+    "logsumexp of nothing": """
+        v1 = t.zeros(2, 0).logsumexp(1)
+        v2 = t.zeros(0, 3).logsumexp(1, keepdim=True)
+    """,
     "small types": """
         v1 = (t.arange(4) % 2 == 0).square()
         v2 = (t.arange(4) % 2 == 0).sign()
