@@ -60,7 +60,7 @@ class ExpandMath(Pass):
           %1 = math.sigmoid %0 : f64
           loop.store %1, %x, %i
         }
-        // -> (81 operations of arith between the load and the store)
+        // -> (operations of arith between the load and the store)
     """
 
     name: ClassVar[str] = "expand-math"

@@ -147,7 +147,7 @@ class Declaration:
             plain = self._plain
             if plain is not None:
                 return plain
-        key = (label, *[_identity(attributes.get(name, self.defaults.get(name))) for name in self.attribute_names])
+        key = (label, *[attribute_key(attributes.get(name, self.defaults.get(name))) for name in self.attribute_names])
         found = self._operators.get(key)
         if found is None:
             unknown = set(attributes) - set(self.attribute_names)
@@ -197,10 +197,10 @@ _PYTHON_NUMBERS = frozenset((int, float, bool, complex))
 _REGISTRY: dict[str, Declaration] = {}
 
 
-def _identity(value: Any) -> Any:
+def attribute_key(value: Any) -> Any:
     """A dictionary key that keeps 1, 1.0 and True, 0.0 and -0.0, and nan apart."""
     if isinstance(value, tuple):
-        return tuple([_identity(item) for item in value])
+        return tuple([attribute_key(item) for item in value])
     if isinstance(value, float | complex):
         return (type(value), repr(value))
     if isinstance(value, bool):

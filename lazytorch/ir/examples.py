@@ -19,9 +19,9 @@ _KERNEL_TYPES = ("vector<4xf32>", "vector<4xi1>", "index")
 
 
 def documented_operations() -> list[Declaration]:
-    """Every operation that text can hold, by name (the dialect `trace` is of the recording only)."""
+    """Every operation there is in every program, by name: not those of the recording alone, nor a user's own."""
     load_all()
-    return [declaration for declaration in all_declarations() if not declaration.name.startswith("trace.")]
+    return [declaration for declaration in all_declarations() if not declaration.name.startswith(("trace.", "autograd."))]
 
 
 def example_module(declaration: Declaration) -> Operation:

@@ -1,4 +1,4 @@
-"""Tokens of the readable IR text, the errors that point into it, and where to go on after one."""
+"""Tokens of IR text, the errors that point into it, and where to go on after one."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _TOKEN = re.compile(
     |(?P<end>\Z)
     |(?P<value>%[A-Za-z_0-9][\w]*)
     |(?P<symbol>@[A-Za-z_][\w.$-]*|@"(?:[^"\\\n]|\\.)*")
-    |(?P<type>(?:tensor|vector|buffer|complex)<)
-    |(?P<number>-?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|inf\b|nan\b))
+    |(?P<type>(?:!loop\.)?(?:tensor|vector|buffer|complex)<)
+    |(?P<number>0x[0-9A-Fa-f]+|-?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|inf\b|nan\b))
     |(?P<word>[A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)*)
     |(?P<string>"(?:[^"\\\n]|\\.)*")
     |(?P<arrow>->)
-    |(?P<punctuation>[(){}\[\]=:,?])
+    |(?P<punctuation>[(){}\[\]<>=:,?^\#])
     )""",
     re.VERBOSE,
 )
@@ -172,7 +172,7 @@ class Lexer:
             if token.leads and position > start:
                 if token.text in ends:
                     break
-                if not depth and token.kind in ("value", "word") and token.text not in _CONTINUATIONS:
+                if not depth and token.kind in ("value", "word", "string") and token.text not in _CONTINUATIONS:
                     break
             if token.text == "{":
                 depth += 1

@@ -1,4 +1,4 @@
-"""IR from its readable text: the inverse of `ir/printer.py`, at every level."""
+"""IR from its text: the readable form here, the inverse of `ir/printer.py`; the generic one by `ir/generic_parser.py`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from lazytorch.errors import ParseError
 from lazytorch.ir.core import Block, Operation, Region, Value, func, new_module, return_
 from lazytorch.ir.declaration import Declaration, Operator, declaration_named
 from lazytorch.ir.dialects import arith, fused, load_all, loop
+from lazytorch.ir.generic_parser import GenericParser
 from lazytorch.ir.lexer import Lexer, Token, TooManyErrors
 from lazytorch.ir.location import UNKNOWN, Location
-from lazytorch.ir.type_parser import parse_attribute, parse_integer, parse_string, parse_type, parse_types
+from lazytorch.ir.statement_parser import Follows, StatementParser
+from lazytorch.ir.type_parser import parse_attribute, parse_integer, parse_string, parse_type, parse_types, string_value
 from lazytorch.ir.types import INDEX, Type
 
 _ATTRIBUTES = re.compile(r"\{\s*\w+\s*=")
@@ -21,13 +23,15 @@ _TOPS = frozenset(_TOP)
 
 
 def parse_module(text: str, file: str = "<text>") -> Operation:
-    """The module of the functions and kernels in a text.
+    """The module of the functions and kernels in a text, in either form.
 
     Raises ParseError naming file, line and column; after an error reading goes on at the next statement, so that one
     exception has all errors of the text (at most 20).
     """
+    load_all()
     lexer = Lexer(text, file)
-    module = _Parser(lexer).module()
+    generic = lexer.token.kind in ("string", "value")
+    module = GenericParser(lexer).module() if generic else _Parser(lexer).module()
     lexer.report()
     return module
 
@@ -43,14 +47,11 @@ def parse_func(text: str, file: str = "<text>") -> Operation:
     return operations[0]
 
 
-class _Follows(Exception):
-    """Something is wrong that follows from an error already noted."""
+class _Parser(StatementParser):
+    tops = _TOPS
 
-
-class _Parser:
     def __init__(self, lexer: Lexer) -> None:
-        self.lexer = lexer
-        self._values: dict[str, Value | None] = {}  # None: a result of a statement that is wrong
+        super().__init__(lexer)
         self._special: dict[str, Callable[[Sequence[Token]], Operation]] = {
             "return": self._return,
             "arith.constant": self._constant,
@@ -62,7 +63,6 @@ class _Parser:
 
     def module(self) -> Operation:
         """Everything up to the end of the text; what is wrong is noted in the lexer's errors and left out."""
-        load_all()
         module = new_module()
         try:
             while self.lexer.token.kind != "end":
@@ -78,7 +78,7 @@ class _Parser:
             if self.lexer.token.text not in _TOPS:
                 self.lexer.fail(f"expected one of {', '.join(_TOP)} but found {self.lexer.token}")
             block.append(self._function())
-        except (ParseError, _Follows) as error:
+        except (ParseError, Follows) as error:
             if isinstance(error, ParseError):
                 self.lexer.note(error)
             self.lexer.skip_to(_TOPS, max(start, self.lexer.position - 1))
@@ -114,7 +114,8 @@ class _Parser:
             self.lexer.fail("the function's result types are not those of what it returns", arrow.start)
 
     def _symbol(self) -> str:
-        return self.lexer.expect_kind("symbol", "a name beginning with @").text[1:]
+        token = self.lexer.expect_kind("symbol", "a name beginning with @")
+        return string_value(self.lexer, token.text[1:], token.start) if token.text[1] == '"' else token.text[1:]
 
     def _body(self, block: Block, implied: Declaration | None) -> None:
         """`{ operations }`; a terminator without operands may be left out."""
@@ -123,48 +124,14 @@ class _Parser:
             while not self.lexer.at("}"):
                 if self.lexer.token.kind == "end" or (self.lexer.token.leads and self.lexer.token.text in _TOPS):
                     if self.lexer.errors:
-                        raise _Follows  # a brace was most likely lost where the error is
+                        raise Follows  # a brace was most likely lost where the error is
                     self.lexer.fail(f"expected '}}' but found {self.lexer.token}")
                 self._statement(block)
         self.lexer.expect("}")
         if implied is not None and (block.last is None or block.last.declaration is not implied):
             block.append(Operation(implied.operator(), (), ()))
 
-    def _statement(self, block: Block) -> None:
-        """One operation; where it is wrong, its results are known to be, and reading goes on after it."""
-        start, values = self.lexer.position, self._values
-        try:
-            block.append(self._operation())
-        except (ParseError, _Follows) as error:
-            if isinstance(error, ParseError):
-                self.lexer.note(error)
-            self._values = values
-            for token in self.lexer.skip_statement(start, _TOPS):
-                if token.kind == "value":
-                    values.setdefault(token.text, None)
-                elif token.text != ",":
-                    break
-
-    # -- values ------------------------------------------------------------
-
-    def _define(self, token: Token, value: Value) -> None:
-        if self._values.get(token.text) is not None:
-            self.lexer.fail(f"{token.text} is defined twice", token.start)
-        self._values[token.text] = value
-        name = token.text[1:]
-        value.name = "" if name.isdigit() else name
-
-    def _define_argument(self, block: Block, token: Token, type: Type) -> None:
-        self._define(token, block.add_argument(type))
-
-    def _operand(self) -> Value:
-        token = self.lexer.expect_kind("value", "a value")
-        value = self._values.get(token.text)
-        if value is None:
-            if token.text in self._values:
-                raise _Follows
-            self.lexer.fail(f"{token.text} is used before it is defined", token.start)
-        return value
+    # -- operations ------------------------------------------------------------
 
     def _operands(self) -> list[Value]:
         """Values with commas between them, possibly none."""
@@ -175,9 +142,8 @@ class _Parser:
                 operands.append(self._operand())
         return operands
 
-    # -- operations ------------------------------------------------------------
-
-    def _operation(self) -> Operation:
+    def operation(self) -> Operation:
+        """`results = name …`"""
         names: list[Token] = []
         if self.lexer.token.kind == "value":
             names.append(self.lexer.take())

@@ -27,7 +27,7 @@ def parse_type(lexer: Lexer) -> Type:
     if token.kind != "type":
         lexer.fail(f"expected a type but found {token}")
     lexer.take()
-    family, _, rest = token.text.partition("<")
+    family, _, rest = token.text.removeprefix("!loop.").partition("<")
     inside = rest[:-1]
     if family == "complex":
         return ScalarType(_element(lexer, token.text, token.start))
@@ -112,6 +112,8 @@ def _word(lexer: Lexer) -> Any:
 def parse_number(lexer: Lexer) -> int | float:
     """An int, or a float where the text has a point, an exponent, inf or nan."""
     token = lexer.expect_kind("number", "a number")
+    if token.text.startswith("0x"):
+        lexer.fail("a number in hexadecimal digits is only for the generic form", token.start)
     return _integer(lexer, token.text, token.start) if _INTEGER.match(token.text) else float(token.text)
 
 
@@ -138,13 +140,18 @@ def _integer(lexer: Lexer, text: str, position: int, limit: int | None = None) -
 def parse_string(lexer: Lexer) -> str:
     """A quoted string."""
     token = lexer.expect_kind("string", "a string")
-    if token.text.isprintable() and "\\" not in token.text:
-        return token.text[1:-1]
+    return string_value(lexer, token.text, token.start)
+
+
+def string_value(lexer: Lexer, quoted: str, position: int) -> str:
+    """What a quoted string at a position says."""
+    if quoted.isprintable() and "\\" not in quoted:
+        return quoted[1:-1]
     try:
-        text: str = json.loads(token.text)
+        text: str = json.loads(quoted)
         text.encode()  # half of a surrogate pair is no character
     except ValueError:
-        lexer.fail("the string has an escape that is not understood", token.start)
+        lexer.fail("the string has an escape that is not understood", position)
     return text
 
 

@@ -100,6 +100,8 @@ def _check_operation(
         raise fault(operation, broken)
     if declaration.has(Trait.TERMINATOR) and operation.next is not None:
         raise fault(operation, "a terminator must be the last operation of its block")
+    if "name" in declaration.attribute_names and not isinstance(operation.attributes.name, str):
+        raise fault(operation, f"its name is {operation.attributes.name}, not a string")
     if operation.regions:
         _check_regions(operation, visible, functions)
     elif declaration in TERMINATORS or declaration is module:

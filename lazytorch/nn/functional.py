@@ -1,89 +1,291 @@
-"""Functions of neural networks (torch.nn.functional): each records one operation."""
+"""Functions of neural networks (torch.nn.functional); what is not defined here is gathered from lazytorch/nn/functions."""
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from typing import Any
 
-from lazytorch import dtypes
 from lazytorch.ir.declaration import Operator
-from lazytorch.ir.dialects import arith, nn_loss, nn_normalization, nn_pooling, tensor
 from lazytorch.ir.dialects import nn as ops
-from lazytorch.ir.dialects.conv import conv as convolution
-from lazytorch.ir.trace import STATE, record_node
+from lazytorch.ir.dialects import nn_loss
+from lazytorch.nn.functions.activations import (
+    celu,
+    celu_,
+    elu,
+    elu_,
+    gelu,
+    glu,
+    gumbel_softmax,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    hardtanh_,
+    leaky_relu,
+    leaky_relu_,
+    logsigmoid,
+    mish,
+    normalize,
+    prelu,
+    relu,
+    relu6,
+    relu_,
+    rrelu,
+    rrelu_,
+    selu,
+    selu_,
+    sigmoid,
+    silu,
+    softmin,
+    softplus,
+    softshrink,
+    softsign,
+    tanh,
+    tanhshrink,
+    threshold,
+    threshold_,
+)
+from lazytorch.nn.functions.attention import (
+    multi_head_attention_forward,
+    scaled_dot_product_attention,
+)
+from lazytorch.nn.functions.class_losses import (
+    ctc_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+)
+from lazytorch.nn.functions.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+    fold,
+    unfold,
+)
+from lazytorch.nn.functions.distance import (
+    bilinear,
+    cosine_similarity,
+    pairwise_distance,
+    pdist,
+)
+from lazytorch.nn.functions.dropout import (
+    alpha_dropout,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+)
+from lazytorch.nn.functions.embedding import (
+    embedding,
+    embedding_bag,
+)
+from lazytorch.nn.functions.losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cosine_embedding_loss,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    mse_loss,
+    multilabel_soft_margin_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+    soft_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
+from lazytorch.nn.functions.normalization import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+)
+from lazytorch.nn.functions.padding import (
+    pad,
+)
+from lazytorch.nn.functions.pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    fractional_max_pool2d,
+    fractional_max_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
+from lazytorch.nn.functions.reduction import reduction_of
+from lazytorch.nn.functions.resampling import (
+    affine_grid,
+    channel_shuffle,
+    grid_sample,
+    interpolate,
+    pixel_shuffle,
+    pixel_unshuffle,
+    upsample,
+    upsample_bilinear,
+    upsample_nearest,
+)
 from lazytorch.ops.activations import log_softmax, softmax
 from lazytorch.ops.creation import one_hot
-from lazytorch.ops.recording import FUNCTIONS, apply, place, result, write_into
-from lazytorch.ops.sampling import dropout_mask
+from lazytorch.ops.recording import FUNCTIONS, apply
 from lazytorch.ops.unary import clamp
-from lazytorch.tensor import Tensor, from_array, value, wrap
+from lazytorch.tensor import Tensor, value
 
-__all__ = ["clamp", "log_softmax", "one_hot", "softmax"]
+__all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "affine_grid",
+    "alpha_dropout",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "batch_norm",
+    "bilinear",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "celu",
+    "celu_",
+    "channel_shuffle",
+    "clamp",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "cosine_embedding_loss",
+    "cosine_similarity",
+    "cross_entropy",
+    "ctc_loss",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "elu",
+    "elu_",
+    "embedding",
+    "embedding_bag",
+    "feature_alpha_dropout",
+    "fold",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
+    "gaussian_nll_loss",
+    "gelu",
+    "glu",
+    "grid_sample",
+    "group_norm",
+    "gumbel_softmax",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "hardtanh_",
+    "hinge_embedding_loss",
+    "huber_loss",
+    "instance_norm",
+    "interpolate",
+    "kl_div",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "leaky_relu_",
+    "linear",
+    "local_response_norm",
+    "log_softmax",
+    "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
+    "margin_ranking_loss",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
+    "mish",
+    "mse_loss",
+    "multi_head_attention_forward",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
+    "nll_loss",
+    "normalize",
+    "one_hot",
+    "pad",
+    "pairwise_distance",
+    "pdist",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "poisson_nll_loss",
+    "prelu",
+    "relu",
+    "relu6",
+    "relu_",
+    "rms_norm",
+    "rrelu",
+    "rrelu_",
+    "scaled_dot_product_attention",
+    "selu",
+    "selu_",
+    "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "soft_margin_loss",
+    "softmax",
+    "softmin",
+    "softplus",
+    "softshrink",
+    "softsign",
+    "tanh",
+    "tanhshrink",
+    "threshold",
+    "threshold_",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
+    "unfold",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
+]
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias over the last dimension."""
     x, w = value(input), value(weight)
+    if len(w.type.shape) != 2 or not x.type.shape:
+        product = FUNCTIONS["matmul"](input, FUNCTIONS["t"](weight))
+        return product if bias is None else product + bias
     if bias is None:
         return apply(ops.linear_without_bias(len(x.type.shape)), x, w)
     return apply(_LINEAR if len(x.type.shape) <= 2 else _LINEAR_OF_MANY, x, w, value(bias))
 
 
 _LINEAR, _LINEAR_OF_MANY = ops.linear.operator(), ops.linear.operator("View")
-_RELU = ops.relu.operator()
-
-
-def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """max(input, 0)"""
-    out = apply(_RELU, value(input))
-    return write_into(input, out) if inplace else out
-
-
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """x * Phi(x), by erf or ("tanh") its approximation."""
-    return apply(ops.gelu.operator(approximate=approximate), value(input))
-
-
-def silu(input: Tensor, inplace: bool = False) -> Tensor:
-    """x * sigmoid(x)"""
-    return apply(ops.silu.operator(), value(input))
-
-
-def tanh(input: Tensor) -> Tensor:
-    """Hyperbolic tangent."""
-    return FUNCTIONS["tanh"](input)
-
-
-def sigmoid(input: Tensor) -> Tensor:
-    """1 / (1 + exp(-x))"""
-    return FUNCTIONS["sigmoid"](input)
-
-
-def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zeros with probability p, and the rest scaled by 1 / (1 - p)."""
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-    if not training or p == 0.0:
-        return input
-    if p == 1.0:
-        return input * 0.0
-    mask = from_array(dropout_mask(input._node.type.numel, p).reshape(tuple(input.shape)), dtypes.bool_)
-    return apply(ops.dropout.operator(p=p), value(input), value(mask))
-
-
-def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, **other: Any) -> Tensor:
-    """Rows of the weight."""
-    padding = -1 if padding_idx is None else padding_idx % weight.shape[0]
-    return apply(ops.embedding.operator(padding=padding), value(weight), value(input))
-
-
-def _reduction(size_average: Any, reduce: Any, reduction: str) -> str:
-    if size_average is None and reduce is None:
-        if reduction not in ("none", "mean", "sum"):
-            raise ValueError(f"{reduction} is not a valid value for reduction")
-        return reduction
-    return "none" if reduce is False else "sum" if size_average is False else "mean"
 
 
 def cross_entropy(
@@ -98,7 +300,7 @@ def cross_entropy(
 ) -> Tensor:
     """log_softmax and negative log-likelihood of class numbers, or of class probabilities."""
     x, y = value(input), value(target)
-    kind = _reduction(size_average, reduce, reduction)
+    kind = reduction_of(size_average, reduce, reduction)
     operator = _cross_entropy(y.type.dtype.kind == "f", kind, ignore_index, float(label_smoothing))
     return apply(operator, x, y) if weight is None else apply(operator, x, y, value(weight))
 
@@ -120,157 +322,6 @@ def nll_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """The negative of the scores at the target classes."""
-    kind = _reduction(size_average, reduce, reduction)
+    kind = reduction_of(size_average, reduce, reduction)
     operands = [value(input), value(target)] + ([value(weight)] if weight is not None else [])
     return apply(nn_loss.nll_loss.operator(reduction=kind, ignore_index=ignore_index), *operands)
-
-
-def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
-    """The squared difference."""
-    kind = _reduction(size_average, reduce, reduction)
-    return apply(nn_loss.mse_loss.operator(reduction=kind), value(input), value(target))
-
-
-def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
-    """The absolute difference."""
-    kind = _reduction(size_average, reduce, reduction)
-    label = {"mean": "Mean0", "sum": "Sum0"}.get(kind, "Abs")
-    return apply(nn_loss.l1_loss.operator(label, reduction=kind), value(input), value(target))
-
-
-def layer_norm(
-    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
-) -> Tensor:
-    """Normalise over the trailing dimensions."""
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    operands = [value(input), *[value(x) for x in (weight, bias) if x is not None]]
-    return apply(nn_normalization.layer_norm.operator(shape=shape, eps=eps), *operands)
-
-
-def batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Normalise every channel, by the batch (training) or by running statistics."""
-    affine = [value(x) for x in (weight, bias) if x is not None]
-    x = value(input)
-    if not training:
-        assert running_mean is not None and running_var is not None
-        operator = nn_normalization.batch_norm_with.operator(eps=eps)
-        return apply(operator, x, value(running_mean), value(running_var), *affine)
-    out = apply(nn_normalization.batch_norm.operator(eps=eps), x, *affine)
-    if running_mean is not None and running_var is not None:
-        trace = STATE.trace
-        before, trace.grad_enabled = trace.grad_enabled, False
-        average = nn_normalization.moving_average.operator(momentum=momentum)
-        for running, statistic in (
-            (running_mean, nn_normalization.batch_mean),
-            (running_var, nn_normalization.batch_variance),
-        ):
-            new = record_node(trace, average, (value(running), record_node(trace, statistic.operator(), (x,))))
-            running.data.copy_(wrap(trace, new))
-        trace.grad_enabled = before
-    return out
-
-
-def _sizes(x: Any, count: int) -> tuple[int, ...]:
-    return (int(x),) * count if isinstance(x, int) else tuple([int(n) for n in x])
-
-
-def _conv(
-    count: int,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
-) -> Tensor:
-    batched = len(input.shape) == count + 2
-    x = input if batched else input.unsqueeze(0)
-    strides, dilations = _sizes(stride, count), _sizes(dilation, count)
-    if padding == "valid":
-        padding = 0
-    elif padding == "same":
-        padding = tuple([d * (k - 1) // 2 for d, k in zip(dilations, weight.shape[2:], strict=True)])
-    operator = convolution.operator(strides=strides, padding=_sizes(padding, count), dilations=dilations, groups=groups)
-    out = apply(operator, value(x), value(weight))
-    if bias is not None:
-        place()
-        node = record_node(STATE.trace, tensor.reshape.operator(shape=(bias.shape[0], *(1,) * count)), (value(bias),))
-        out = result(record_node(STATE.trace, arith.add.operator("Convolution"), (value(out), node)))
-    return out if batched else out.squeeze(0)
-
-
-def conv1d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Convolution along one dimension."""
-    return _conv(1, input, weight, bias, stride, padding, dilation, groups)
-
-
-def conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Convolution over two dimensions."""
-    return _conv(2, input, weight, bias, stride, padding, dilation, groups)
-
-
-def max_pool2d(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """The largest element of every window (and where it was)."""
-    sizes = _sizes(kernel_size, 2)
-    options: dict[str, Any] = {
-        "sizes": sizes,
-        "strides": _sizes(stride, 2) if stride is not None else sizes,
-        "padding": _sizes(padding, 2),
-        "dilations": _sizes(dilation, 2),
-        "ceil": ceil_mode,
-    }
-    out = apply(nn_pooling.max_pool.operator(**options), value(input))
-    if return_indices:
-        return out, apply(nn_pooling.max_pool_index.operator(**options), value(input))
-    return out
-
-
-def scaled_dot_product_attention(
-    query: Tensor,
-    key: Tensor,
-    value_: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-) -> Tensor:
-    """softmax(query @ key.T * scale + mask) @ value"""
-    if dropout_p:
-        raise NotImplementedError("scaled_dot_product_attention with dropout is not supported yet; use dropout_p=0")
-    operands = [value(query), value(key), value(value_)] + ([value(attn_mask)] if attn_mask is not None else [])
-    factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
-    return apply(ops.attention.operator(causal=is_causal, scale=factor), *operands)

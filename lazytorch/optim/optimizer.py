@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
 from math import copysign
 from typing import Any
 
+from lazytorch import dtypes
 from lazytorch.autograd.modes import enable_grad
 from lazytorch.dtypes import DType
+from lazytorch.history import RemovableHandle
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import optim
 from lazytorch.ir.trace import STATE, Node, record_node, results_of
+from lazytorch.ops.creation import tensor_
 from lazytorch.ops.recording import FUNCTIONS, number_leaf, place
 from lazytorch.tensor import Tensor, assign_fresh, value, wrap
 
@@ -22,8 +28,13 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.defaults = defaults
-        self.state: dict[Tensor, dict[str, Any]] = {}
+        self.state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
+        if isinstance(params, Tensor):
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
+                f"torch.{'FloatTensor' if params.dtype is dtypes.float32 else 'Tensor'}"
+            )
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -33,17 +44,38 @@ class Optimizer:
             self.add_param_group(group)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with options of their own."""
-        group = dict(param_group)
+        """Add parameters (or pairs of names and parameters) with options of their own."""
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        group = param_group
         members = group["params"]
-        group["params"] = [members] if isinstance(members, Tensor) else list(members)
-        for parameter in group["params"]:
+        if isinstance(members, set):
+            raise TypeError(
+                "optimizer parameters need to be organized in ordered collections, but the ordering of tensors in sets will "
+                "change between runs. Please use a list instead."
+            )
+        found: list[Any] = [members] if isinstance(members, Tensor) else list(members)
+        if found and isinstance(found[0], tuple):
+            group["param_names"] = [name for name, _ in found]
+            found = [parameter for _, parameter in found]
+        group["params"] = found
+        for parameter in found:
             if not isinstance(parameter, Tensor):
-                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(parameter)}")
+                kind = type(parameter)
+                name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {name}")
             if not parameter.is_leaf:
                 raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
             group.setdefault(name, default)
+        if len(set(found)) != len(found):
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; in future, this will cause an error; see "
+                "github.com/pytorch/pytorch/issues/40967 for more information",
+                stacklevel=3,
+            )
+        if any(parameter in set(other["params"]) for other in self.param_groups for parameter in found):
+            raise ValueError("some parameters appear in more than one parameter group")
         self.param_groups.append(group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -81,32 +113,150 @@ class Optimizer:
         """Record one step of parameters of one element type, all of them with a state or all without."""
         raise NotImplementedError
 
+    # -- hooks
+
+    def _around_step(self) -> _SteppedWithHooks:
+        """The instance's own `step`, which calls hooks; made when the first one is registered."""
+        own = self.__dict__.get("step")
+        if not isinstance(own, _SteppedWithHooks):
+            own = self.__dict__["step"] = _SteppedWithHooks(self, self.step)
+        return own
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` before every step; it may return other arguments."""
+        return _hooked(self._around_step().before, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` after every step."""
+        return _hooked(self._around_step().after, hook)
+
+    def _hooks(self, name: str) -> dict[int, Any]:
+        hooks: dict[int, Any] = self.__dict__.setdefault(f"_{name}_hooks", {})
+        return hooks
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer)` before a state dict is made."""
+        return _hooked(self._hooks("state_dict_pre"), hook)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer, state_dict)` after a state dict is made; what it returns replaces it."""
+        return _hooked(self._hooks("state_dict_post"), hook)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer, state_dict)` before a state dict is loaded; what it returns replaces it."""
+        return _hooked(self._hooks("load_pre"), hook)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(optimizer)` after a state dict is loaded."""
+        return _hooked(self._hooks("load_post"), hook)
+
+    # -- state
+
     def state_dict(self) -> dict[str, Any]:
-        """Options and states, with parameters as numbers."""
-        numbers = {id(p): i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
-        groups = [{**group, "params": [numbers[id(p)] for p in group["params"]]} for group in self.param_groups]
-        return {"state": {numbers[id(p)]: dict(s) for p, s in self.state.items()}, "param_groups": groups}
+        """Options and states, with parameters as numbers; counters are tensors, as in torch."""
+        for hook in list(self._hooks("state_dict_pre").values()):
+            hook(self)
+        numbers: dict[int, int] = {}
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                numbers.setdefault(id(parameter), len(numbers))
+        groups = [
+            {
+                **{name: entry for name, entry in group.items() if name != "params"},
+                "params": [numbers[id(p)] for p in group["params"]],
+            }
+            for group in self.param_groups
+        ]
+        states = {
+            (numbers[id(p)] if isinstance(p, Tensor) else p): {name: _shown(name, entry) for name, entry in state.items()}
+            for p, state in self.state.items()
+        }
+        out: dict[str, Any] = {"state": states, "param_groups": groups}
+        for hook in list(self._hooks("state_dict_post").values()):
+            replaced = hook(self, out)
+            out = out if replaced is None else replaced
+        return out
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take options and states from `state_dict`."""
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        for own, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
+        """Take options and states from `state_dict`. Raises ValueError when its groups do not fit."""
+        for hook in list(self._hooks("load_pre").values()):
+            replaced = hook(self, state_dict)
+            state_dict = state_dict if replaced is None else replaced
+        saved_groups = state_dict["param_groups"]
+        if len(saved_groups) != len(self.param_groups):
+            raise ValueError("loaded state dict has a different number of parameter groups")
+        parameters: dict[Any, Tensor] = {}
+        for own, saved in zip(self.param_groups, saved_groups, strict=True):
             if len(own["params"]) != len(saved["params"]):
                 raise ValueError(
                     "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
                 )
-            own.update({name: entry for name, entry in saved.items() if name != "params"})
-        self.state = {
-            parameters[number]: {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
-            for number, state in state_dict["state"].items()
-        }
+            parameters.update(zip(saved["params"], own["params"], strict=True))
+        for own, saved in zip(self.param_groups, saved_groups, strict=True):
+            own.update({name: copy.deepcopy(entry) for name, entry in saved.items() if name != "params"})
+        self.state = defaultdict(dict)
+        for number, state in state_dict["state"].items():
+            parameter = parameters.get(number, number)
+            self.state[parameter] = {name: _taken(name, entry, parameter) for name, entry in state.items()}
+        for hook in list(self._hooks("load_post").values()):
+            hook(self)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
         for number, group in enumerate(self.param_groups):
-            lines.append(f"Parameter Group {number}")
+            lines += [*([""] if number else []), f"Parameter Group {number}"]
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return "\n".join([*lines, ")"])
+
+
+COUNTERS = ("step", "mu_product", "eta", "mu")
+"""Entries of a state that are Python numbers here and tensors in a state dict."""
+
+
+def _shown(name: str, entry: Any) -> Any:
+    """An entry of a state as a state dict has it."""
+    return tensor_(float(entry)) if name in COUNTERS and isinstance(entry, int | float) else entry
+
+
+def _taken(name: str, entry: Any, parameter: Any) -> Any:
+    """An entry of a state dict as a state keeps it: a copy in the parameter's element type."""
+    if name in COUNTERS and isinstance(entry, Tensor | int | float):
+        number = float(entry)
+        return int(number) if name == "step" else number
+    if not isinstance(entry, Tensor):
+        return copy.deepcopy(entry)
+    floating = isinstance(parameter, Tensor) and parameter.is_floating_point() and entry.is_floating_point()
+    return entry.detach().to(parameter.dtype).clone() if floating else entry.detach().clone()
+
+
+class _SteppedWithHooks:
+    """A `step` with hooks before and after it."""
+
+    def __init__(self, optimizer: Optimizer, step: Callable[..., Any]) -> None:
+        self.optimizer, self.step = optimizer, step
+        self.before: dict[int, Any] = {}
+        self.after: dict[int, Any] = {}
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        given: tuple[Any, dict[str, Any]] = ((self.optimizer, *arguments), keywords)
+        for hook in list(self.before.values()):
+            replaced = hook(self.optimizer, *given)
+            if replaced is not None:
+                if not isinstance(replaced, tuple) or len(replaced) != 2:
+                    raise RuntimeError(
+                        f"{self.step} must return None or a tuple of (new_args, new_kwargs), but got {replaced}."
+                    )
+                given = replaced
+        out = self.step(*given[0][1:], **given[1])
+        for hook in list(self.after.values()):
+            hook(self.optimizer, *given)
+        return out
+
+
+def _hooked(hooks: dict[int, Any], hook: Callable[..., Any]) -> RemovableHandle:
+    key = max(hooks, default=0) + 1
+    hooks[key] = hook
+    return RemovableHandle(hooks, key)
 
 
 def _record(operator: Operator, scalars: list[float], dtype: DType, operands: list[Node]) -> tuple[Node, ...]:
@@ -155,8 +305,9 @@ class SGD(Optimizer):
             raise ValueError(f"Invalid momentum value: {momentum}")
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
-        options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "nesterov": nesterov, "maximize": maximize})
+        options: dict[str, Any] = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        options |= {"nesterov": nesterov, "maximize": maximize, "foreach": foreach, "differentiable": differentiable}
+        super().__init__(params, {**options, "fused": fused})
 
     def _update(self, group: dict[str, Any], members: list[Tensor], dtype: DType, started: bool) -> None:
         momentum, decay = float(group["momentum"]), float(group["weight_decay"])
@@ -210,8 +361,10 @@ class Adam(Optimizer):
         for position, beta in enumerate(betas):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"Invalid beta parameter at index {position}: {beta}")
-        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "amsgrad": amsgrad, "maximize": maximize})
+        options: dict[str, Any] = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        options |= {"amsgrad": amsgrad, "maximize": maximize, "foreach": foreach, "capturable": capturable}
+        options |= {"differentiable": differentiable, "fused": fused, "decoupled_weight_decay": self.decoupled}
+        super().__init__(params, options)
 
     def _update(self, group: dict[str, Any], members: list[Tensor], dtype: DType, started: bool) -> None:
         names = ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if group["amsgrad"] else [])

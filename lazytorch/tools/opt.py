@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lazytorch.codegen import passes
 from lazytorch.config import Config, config
-from lazytorch.errors import LazytorchError
+from lazytorch.errors import LazytorchError, ParseError
 from lazytorch.ir.generic_printer import print_generic
 from lazytorch.ir.parser import parse_module
 from lazytorch.ir.pass_manager import PassManager
@@ -46,9 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.run_reproducer:
             _restore(reproducer.environment)
         manager = _manager(options, reproducer)
-    except ValueError as error:  # also UnicodeDecodeError
+    except ValueError as error:
         parser.error(str(error))
-    except OSError as error:
+    except (ParseError, OSError) as error:
         return failed(error)
     try:
         module = parse_module(text, "<stdin>" if options.file == "-" else options.file)
@@ -68,8 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_text(file: str) -> str:
-    """The text of a file, or of the standard input for `-`."""
-    return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    """The text of a file, or of the standard input for `-`. Raises ParseError where it is not UTF-8."""
+    content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
+        raise ParseError("this byte is no UTF-8 text", file, line, column) from None
 
 
 def failed(error: Exception) -> int:

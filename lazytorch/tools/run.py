@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(text, body, options)
     except ArgumentError as error:
         parser.error(str(error))
-    except (LazytorchError, OSError, UnicodeDecodeError, IndexError, RuntimeError, NotImplementedError, ValueError) as error:
+    except (LazytorchError, OSError, IndexError, RuntimeError, NotImplementedError, ValueError) as error:
         return failed(error)
 
 

@@ -1,5 +1,5 @@
 """Utilities (torch.utils)."""
 
-from lazytorch.utils import data
+from lazytorch.utils import checkpoint, data
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data"]

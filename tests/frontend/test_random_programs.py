@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.fuzz.torch_programs import Statement, TorchProgram, check, execute, new_scope, oracle, programs
 
 
+@pytest.mark.filterwarnings("ignore")
 @settings(max_examples=80, suppress_health_check=list(HealthCheck))
 @given(programs())
 def test_a_random_program_does_what_it_does_in_torch(program: TorchProgram) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        check(program)
+    check(program)
 
 
 FOUND = {

@@ -11,6 +11,7 @@ from lazytorch.ir.core import Block, Operation
 from lazytorch.ir.declaration import Declaration, Trait, example
 from lazytorch.ir.equivalence import equivalent
 from lazytorch.ir.examples import documented_operations, example_module, example_operation
+from lazytorch.ir.generic_printer import print_generic
 from lazytorch.ir.parser import parse_module
 from lazytorch.ir.printer import print_ir
 from lazytorch.ir.types import ScalarType, TensorType, Type
@@ -27,6 +28,7 @@ def test_the_example_of_every_operation_verifies_and_reads_back(declaration: Dec
     module = example_module(declaration)
     verify(module)
     assert equivalent(module, parse_module(print_ir(module, locations=True)))
+    assert equivalent(module, parse_module(print_generic(module, locations=True)))
     assert example_operation(declaration).declaration is declaration
 
 

@@ -53,12 +53,10 @@ def test_the_example_in_a_pass_docstring_is_what_the_pass_does(name: str) -> Non
     assert example, f"the docstring of {name} has no example"
     body = parse_func(example[1])
     PassManager(name, verify_each=True).run_on_func(body)
-    described = re.match(r" \((\d+) operations of (\w+) between", example[2])
+    described = re.match(r" \(operations of (\w+) between", example[2])
     if described:
         inner = list(body.region.block)[1:-2]
-        assert len(inner) == int(described[1]) and {operation.name.partition(".")[0] for operation in inner} == {
-            described[2]
-        }
+        assert {operation.name.partition(".")[0] for operation in inner} == {described[1]}
     else:
         assert equivalent(body, parse_func(example[2])), print_ir(body)
 

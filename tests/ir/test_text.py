@@ -16,7 +16,7 @@ from lazytorch.errors import ParseError, VerificationError
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.equivalence import equivalent
-from lazytorch.ir.generic_printer import print_generic
+from lazytorch.ir.generic_printer import mlir_attribute, print_generic
 from lazytorch.ir.lexer import Lexer
 from lazytorch.ir.parser import parse_func, parse_module
 from lazytorch.ir.printer import attribute_text, print_ir
@@ -81,12 +81,92 @@ loop.kernel @row_sum(%x: buffer<f32, [?, 1]>, %out: buffer<f32, [1]>, %m: index,
 """
 
 
+@pytest.mark.parametrize("name", ["f.1-$", "", "1", "two words", 'a"b\\', "\n", "é"])
+def test_a_name_of_any_kind_reads_back(name: str) -> None:
+    func = parse_func("func @f() {\n  return\n}")
+    func.operator = func.declaration.operator(name=name)
+    module = parse_module(print_ir(func))
+    assert module.region.block.first is not None and module.region.block.first.attributes.name == name
+    verify(module)
+    again = parse_module(print_generic(module))
+    assert equivalent(module, again)
+
+
+def test_a_value_that_only_equals_the_default_is_written() -> None:
+    text = (
+        "func @f(%x: tensor<4x3xf32>, %y: tensor<4xi64>) -> tensor<f32> {\n"
+        "  %0 = nn.cross_entropy %x, %y {label_smoothing = -0.0} : tensor<f32>\n  return %0 : tensor<f32>\n}\n"
+    )
+    assert print_ir(parse_func(text)) == text
+    assert "label_smoothing" not in print_ir(parse_func(text.replace("-0.0", "0.0")))
+
+
+NUMBERS = st.one_of(st.booleans(), st.integers(), st.floats(), st.complex_numbers(allow_nan=False))
+LEAVES = st.one_of(NUMBERS, st.none(), st.text(), st.sampled_from(dtypes.ALL))
+ATTRIBUTES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=6)
+
+
 @pytest.mark.parametrize("text", [TENSOR_LEVEL, FUSED_LEVEL, LOOP_LEVEL], ids=["tensor", "fused", "loop"])
 def test_text_of_every_level_reads_back_as_itself(text: str) -> None:
     module = parse_module(text)
     verify(module)
     assert print_ir(module, locations=True) == text
     assert equivalent(module, parse_module(print_ir(module, locations=True)), locations=True)
+
+
+@pytest.mark.parametrize("text", [TENSOR_LEVEL, FUSED_LEVEL, LOOP_LEVEL], ids=["tensor", "fused", "loop"])
+def test_the_generic_form_of_every_level_reads_back_as_itself(text: str) -> None:
+    module = parse_module(text)
+    generic = print_generic(module, locations=True)
+    again = parse_module(generic)
+    assert print_generic(again, locations=True) == generic
+    assert equivalent(module, again, locations=True)
+    assert print_ir(again.region.block.first or again).partition("\n")[0] == text.partition("\n")[0]
+
+
+@given(ATTRIBUTES)
+def test_every_attribute_reads_back_from_the_generic_form(value: Any) -> None:
+    number = f'"func.func"() ({{\n  %0 = "arith.constant"() {{value = {mlir_attribute(value)}, type = f32}} : () -> f32\n'
+    module = parse_module(number + '  "func.return"() : () -> ()\n}) {sym_name = "f"} : () -> ()')
+    first = module.region.block.first
+    assert first is not None and first.region.block.first is not None
+    operator = first.region.block.first.operator
+    assert operator is arith.constant.operator(value=value, type=ScalarType(dtypes.float32))
+
+
+GENERIC = """\
+"func.func"() ({
+^bb0(%x: tensor<2xf32>):
+  "builtin.nothing"() : () -> ()
+  %0 = "arith.neg"(%y) : (tensor<2xf32>) -> tensor<2xf32>
+  %1 = "arith.neg"(%0) : (tensor<2xf32>) -> tensor<2xf32>
+  %2 = "arith.neg"(%x) : (tensor<3xf32>) -> tensor<2xf32>
+  %3 = "tensor.flip"(%x) {dim = [0 : i64]} : (tensor<2xf32>) -> tensor<2xf32>
+  %4 = "tensor.iota"() {dtype = #lazytorch.f32, size = 3 : i64} : () -> tensor<3xf32>
+  %5 = "arith.constant"() {value = 0x7F : f64, type = f32} : () -> f32
+  %6 = "arith.constant"() {value = 1.0 : i64, type = f32} : () -> f32
+  "func.return"(%1) : (tensor<2xf32>) -> ()
+}) {sym_name = "f"} : () -> ()
+"func.func"() ({
+  "func.return"() : () -> ()
+}) {sym_name = "g", function_type = (f32) -> ()} : () -> ()
+"""
+
+
+def test_all_errors_of_a_generic_text_are_reported() -> None:
+    with pytest.raises(ParseError) as caught:
+        parse_module(GENERIC)
+    assert [(error.line, error.message) for error in (caught.value, *caught.value.others)] == [
+        (3, "there is no operation 'builtin.nothing'"),
+        (4, "%y is used before it is defined"),
+        (6, "the types are not those of the operands"),
+        (7, "tensor.flip has the attributes dims, not dim"),
+        (8, "there is no element type #lazytorch.f32"),
+        (9, "the bits of a float are 16 hexadecimal digits"),
+        (10, "a number of type i64 has another form"),
+    ]
+    with pytest.raises(ParseError, match="the function's type is not that of its arguments and of what it returns"):
+        parse_module(GENERIC[GENERIC.index('"func.func"', 1) :])
 
 
 def test_locations_are_left_out_unless_asked_for() -> None:
@@ -103,11 +183,6 @@ def test_names_that_occur_twice_are_told_apart() -> None:
     func.region.block.arguments[1].name = "x"
     assert "return %x_1 : tensor<f32>" in print_ir(func)
     assert equivalent(func, parse_func(print_ir(func)))
-
-
-NUMBERS = st.one_of(st.booleans(), st.integers(), st.floats(), st.complex_numbers(allow_nan=False))
-LEAVES = st.one_of(NUMBERS, st.none(), st.text(), st.sampled_from(dtypes.ALL))
-ATTRIBUTES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=6)
 
 
 @given(ATTRIBUTES)
@@ -313,6 +388,9 @@ def test_excess_is_an_error_and_takes_no_time(text: str, message: str) -> None:
 
 
 LIT = sorted((Path(__file__).parent / "lit").glob("*.mlir"))
+WHOLE = [TENSOR_LEVEL, FUSED_LEVEL, LOOP_LEVEL]
+TEXTS = [path.read_bytes() for path in LIT] + [text.encode() for text in WHOLE]
+TEXTS += [print_generic(parse_module(text), locations=True).encode() for text in WHOLE]
 PIECES = st.one_of(
     st.binary(min_size=1, max_size=4),
     st.sampled_from(
@@ -340,7 +418,7 @@ def test_no_damaged_text_crashes_parser_verifier_or_printer(text: bytes, changes
         return
     again = parse_module(print_ir(module, locations=True))
     assert equivalent(module, again, locations=True)
-    assert print_generic(module, locations=True).encode()
+    assert equivalent(module, parse_module(print_generic(module, locations=True)), locations=True)
 
 
 def test_10_000_operations_are_read_written_and_verified_in_a_second_each() -> None:

@@ -154,6 +154,7 @@ KERNEL_RULES = [
         ("%0 = loop.masked_load %x, %i, %i, %m, %f {lanes = 4} : vector<4xf32>", "should be vector<4xf32> but is f32"),
         ("%0 = loop.extract %v {lane = 4} : f32", "lane 4 is not one of vector<4xf32>"),
         ("%0 = loop.shuffle %v, %v {lanes = [0, 8]} : vector<2xf32>", "are not among those of two vector<4xf32>"),
+        ("%0 = loop.any %v : i1", "expected a vector of i1 but got vector<4xf32>"),
         ("%0 = loop.mask %f {lanes = 4} : vector<4xi1>", "expected an index but got f32"),
         ("loop.if %f {\n}", "the condition should be i1 but is f32"),
         ("loop.for %j = %i to %n step %f {\n}", "bounds and step should be of type index"),
@@ -268,7 +269,13 @@ def _wrong_yield(module: Operation) -> None:
     end.operands = (end.operands[0], end.operands[0])
 
 
+def _wrong_name(module: Operation) -> None:
+    kernel = _find(module, "fused.kernel")
+    kernel.operator = kernel.declaration.operator(name=3, schedule="map")
+
+
 DAMAGES = [
+    (_wrong_name, "its name is 3, not a string"),
     (_twice, "the module defines @f twice"),
     (_not_a_function, "a module holds functions and kernels only"),
     (_use_before, "operand 0 is used before (or outside of) its definition"),

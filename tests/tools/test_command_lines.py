@@ -197,3 +197,15 @@ def test_every_tool_has_an_entry_point_and_says_what_it_does(capsys: pytest.Capt
         with pytest.raises(SystemExit, match="0"):
             getattr(import_module(module), name)(["--help"])
         assert f"usage: {script} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tool", [["opt"], ["run-ir"], ["translate", "--to=llvm"], ["reduce", "--test=true"]])
+def test_what_is_no_text_is_refused_with_its_place(
+    tool: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "binary.mlir"
+    file.write_bytes(b"func @f() {\n  \xff\n}")
+    assert main([*tool, str(file)]) == 1
+    assert f"{file}:2:3: error: this byte is no UTF-8 text" in capsys.readouterr().err
+    assert main([*tool, str(tmp_path / "missing.mlir")]) == 1
+    assert "FileNotFoundError" in capsys.readouterr().err

@@ -40,7 +40,7 @@ def _relu_gradient(op: Any, g: Any, operand: int) -> Any:
 
 def _infer_relu(attributes: Attributes, x: TensorType) -> TensorType:
     if x.dtype.kind in "bc":
-        raise RuntimeError(f"relu is not supported for {x.dtype} inputs")
+        raise RuntimeError(f"{'Boolean' if x.dtype.kind == 'b' else 'Complex'} inputs not supported for relu")
     return x
 
 
@@ -379,7 +379,7 @@ dropout: Declaration = composite(
 def _infer_embedding(attributes: Attributes, weight: TensorType, index: TensorType) -> TensorType:
     if weight.rank != 2:
         raise RuntimeError("'weight' must be 2-D")
-    if index.dtype is not dtypes.int64:
+    if index.dtype not in (dtypes.int64, dtypes.int32):
         raise RuntimeError(
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
             f"torch.{_said(index)}Tensor instead (while checking arguments for embedding)"

@@ -7,6 +7,7 @@ from typing import Any
 from lazytorch.ir.declaration import Attributes, Declaration, example
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.composite import composite
+from lazytorch.ir.dialects.nn import require_floating
 from lazytorch.ir.types import TensorType
 
 
@@ -44,6 +45,12 @@ class _Moments:
 
 def _infer_layer_norm(attributes: Attributes, x: TensorType, *affine: TensorType) -> TensorType:
     shape = attributes.shape
+    if not shape:
+        raise RuntimeError(
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
+            "normalized_shape = []"
+        )
+    require_floating("LayerNormKernelImpl", x)
     if x.shape[x.rank - len(shape) :] != shape or len(shape) > x.rank:
         wanted = "".join(f", {size}" for size in shape)
         raise RuntimeError(

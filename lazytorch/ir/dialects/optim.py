@@ -15,16 +15,16 @@ from lazytorch.ir.dialects.composite import reference_of
 from lazytorch.ir.types import TensorType
 
 
-def _add_scaled(x: Any, y: Any, scale: Any) -> Any:
+def add_scaled(x: Any, y: Any, scale: Any) -> Any:
     """`x.add(y, alpha=scale)`: torch's CPU code is one fused multiply-add."""
     return arith.fma(y, scale, x)
 
 
-def _no_gradient(op: Any, g: Any) -> Any:
+def no_gradient(op: Any, g: Any) -> Any:
     raise NotImplementedError("optimizer steps are not differentiable")
 
 
-def _declare(
+def declare_step(
     name: str,
     scalars: Sequence[str],
     lists: Callable[[Attributes], int],
@@ -51,7 +51,7 @@ def _declare(
         infer,
         attributes=("count", *options),
         traits=(Trait.PURE, Trait.COMPOSITE),
-        vjp=_no_gradient,
+        vjp=no_gradient,
         reference=reference_of(decompose),
         decompose=decompose,
         example=example(
@@ -75,16 +75,16 @@ def _sgd(op: Any) -> tuple[Any, ...]:
         if a.maximize:
             gradient = arith.neg(gradient)
         if a.decay:
-            gradient = _add_scaled(gradient, parameter, decay)
+            gradient = add_scaled(gradient, parameter, decay)
         if a.momentum:
-            buffer = _add_scaled(arith.mul(values[2 * count + i], momentum), gradient, damping)
+            buffer = add_scaled(arith.mul(values[2 * count + i], momentum), gradient, damping)
             buffers.append(buffer)
-            gradient = _add_scaled(gradient, buffer, momentum) if a.nesterov else buffer
-        parameters.append(_add_scaled(parameter, gradient, rate))
+            gradient = add_scaled(gradient, buffer, momentum) if a.nesterov else buffer
+        parameters.append(add_scaled(parameter, gradient, rate))
     return (*parameters, *buffers)
 
 
-sgd: Declaration = _declare(
+sgd: Declaration = declare_step(
     "optim.sgd",
     SGD_SCALARS,
     lambda a: 3 if a.momentum else 2,
@@ -106,11 +106,11 @@ def _sgd_first(op: Any) -> tuple[Any, ...]:
         if a.maximize:
             gradient = arith.neg(gradient)
         if a.decay:
-            gradient = _add_scaled(gradient, parameter, decay)
+            gradient = add_scaled(gradient, parameter, decay)
         buffers.append(gradient)
         if a.nesterov:
-            gradient = _add_scaled(gradient, gradient, momentum)
-        parameters.append(_add_scaled(parameter, gradient, rate))
+            gradient = add_scaled(gradient, gradient, momentum)
+        parameters.append(add_scaled(parameter, gradient, rate))
     return (*parameters, *buffers)
 
 
@@ -126,7 +126,7 @@ sgd_first: Declaration = Declaration(
     _infer_sgd_first,
     attributes=("count", "nesterov", "decay", "maximize"),
     traits=(Trait.PURE, Trait.COMPOSITE),
-    vjp=_no_gradient,
+    vjp=no_gradient,
     reference=reference_of(_sgd_first),
     decompose=_sgd_first,
     example=example(
@@ -160,10 +160,10 @@ def _adam(op: Any) -> tuple[Any, ...]:
         if a.decay == "decoupled":
             parameter = arith.mul(parameter, decay)
         elif a.decay == "gradient":
-            gradient = _add_scaled(gradient, parameter, decay)
+            gradient = add_scaled(gradient, parameter, decay)
         first, second = values[2 * count + i], values[3 * count + i]
-        first = _add_scaled(first, arith.sub(gradient, first), lerp)
-        second = _add_product(arith.mul(second, beta2), gradient, gradient, rest2)
+        first = add_scaled(first, arith.sub(gradient, first), lerp)
+        second = add_product(arith.mul(second, beta2), gradient, gradient, rest2)
         under_root = second
         if a.amsgrad:
             under_root = arith.maximum(values[4 * count + i], second)
@@ -175,12 +175,12 @@ def _adam(op: Any) -> tuple[Any, ...]:
     return (*parameters, *firsts, *seconds, *largest)
 
 
-def _add_product(x: Any, a: Any, b: Any, scale: Any) -> Any:
+def add_product(x: Any, a: Any, b: Any, scale: Any) -> Any:
     """`x.addcmul(a, b, value=scale)`."""
     return arith.add(x, arith.mul(arith.mul(a, scale), b))
 
 
-adam: Declaration = _declare(
+adam: Declaration = declare_step(
     "optim.adam",
     ADAM_SCALARS,
     lambda a: 5 if a.amsgrad else 4,

@@ -1,0 +1,121 @@
+"""Dropout of elements, channels and SELU activations, with torch's random numbers (torch.nn.functional)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lazytorch import dtypes
+from lazytorch.ir import random_reference
+from lazytorch.ir.dialects import nn as ops
+from lazytorch.ops.recording import apply, write_into
+from lazytorch.ops.sampling import default_generator, dropout_mask
+from lazytorch.tensor import Tensor, from_array, value
+
+
+def _checked(p: float) -> None:
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+
+
+def _in_memory_order(drawn: np.ndarray, input: Tensor) -> np.ndarray:
+    """Drawn numbers in the input's shape: torch draws them in the order in which a permuted view lies in memory."""
+    shape = tuple(input.shape)
+    strides = () if input._base is None else input._access().strides
+    if 0 in strides:
+        strides = ()
+    order = sorted(range(len(strides)), key=lambda d: -strides[d])
+    if order == list(range(len(strides))):
+        return drawn.reshape(shape)
+    return drawn.reshape([shape[d] for d in order]).transpose(np.argsort(order))
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zeros with probability p, and the rest scaled by 1 / (1 - p)."""
+    _checked(p)
+    if not training or p == 0.0:
+        return input
+    if p == 1.0:
+        out = input * 0.0
+    else:
+        mask = from_array(_in_memory_order(dropout_mask(input._node.type.numel, p), input), dtypes.bool_)
+        out = apply(ops.dropout.operator(p=p), value(input), value(mask))
+    return write_into(input, out) if inplace else out
+
+
+def _noise(shape: tuple[int, ...], p: float) -> np.ndarray:
+    """Ones with probability 1 - p."""
+    drawn = default_generator.draw(random_reference.bernoulli, int(np.prod(shape)), 1.0 - p)
+    return np.asarray(drawn).reshape(shape)
+
+
+def _feature_shape(input: Tensor) -> tuple[int, ...]:
+    if len(input.shape) < 2:
+        raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
+    return (*input.shape[:2], *(1,) * (len(input.shape) - 2))
+
+
+def _feature_dropout(input: Tensor, p: float, training: bool, inplace: bool, unbatched: int) -> Tensor:
+    """Whole channels become zero. `unbatched`: the rank at which the batch dimension is missing."""
+    _checked(p)
+    if not training or p == 0.0:
+        return input
+    x = input.unsqueeze(0) if len(input.shape) == unbatched else input
+    if p == 1.0:
+        out = x * 0.0
+    else:
+        noise = _noise(_feature_shape(x), p).astype(x.dtype.numpy)
+        noise /= x.dtype.numpy.type(1.0 - p)
+        out = x * from_array(noise, x.dtype)
+    out = out.squeeze(0) if x is not input else out
+    return write_into(input, out) if inplace else out
+
+
+def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero whole channels of [N, C, L] or [C, L] with probability p."""
+    if len(input.shape) not in (2, 3):
+        raise RuntimeError(
+            f"dropout1d: Expected 2D or 3D input, but received a {len(input.shape)}D input. Note that dropout1d exists to "
+            "provide channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional batch "
+            "dimension (i.e. 2D or 3D inputs)."
+        )
+    return _feature_dropout(input, p, training, inplace, 2)
+
+
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero whole channels of [N, C, H, W] with probability p."""
+    return _feature_dropout(input, p, training, inplace, 0)
+
+
+def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero whole channels of [N, C, D, H, W] or [C, D, H, W] with probability p."""
+    return _feature_dropout(input, p, training, inplace, 4)
+
+
+_ALPHA = 1.7580993408473766
+
+
+def _alpha_dropout(input: Tensor, p: float, training: bool, inplace: bool, shape: Any) -> Tensor:
+    _checked(p)
+    if not training or p == 0.0:
+        return input
+    if p == 1.0:
+        out = input * 0.0
+    else:
+        kept = _noise(shape, p)
+        a = 1.0 / np.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
+        real = input.dtype.numpy
+        shift = (kept.astype(real) - real.type(1)) * real.type(_ALPHA * a) + real.type(_ALPHA * a * p)
+        out = input * from_array(kept.astype(real) * real.type(a), input.dtype) + from_array(shift, input.dtype)
+    return write_into(input, out) if inplace else out
+
+
+def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """Dropout that keeps mean and variance of SELU activations (Klambauer et al. 2017)."""
+    return _alpha_dropout(input, p, training, inplace, tuple(input.shape))
+
+
+def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """`alpha_dropout` of whole channels."""
+    return _alpha_dropout(input, p, training, inplace, _feature_shape(input) if training and p else ())

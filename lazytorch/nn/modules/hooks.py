@@ -1,0 +1,167 @@
+"""Hooks of modules: what is called before and after forward and backward, for one module or for all of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lazytorch.autograd.function import Function
+from lazytorch.history import RemovableHandle
+from lazytorch.tensor import Tensor
+
+
+class Hooks(OrderedDict[int, Any]):
+    """Functions in the order they are called, by the number of their handle."""
+
+    def add(self, hook: Callable[..., Any], prepend: bool = False, **options: Any) -> RemovableHandle:
+        """Register a hook; options are kept as its attributes."""
+        handle = HookHandle(self)
+        self[handle.id] = (hook, options) if options else hook
+        if prepend:
+            self.move_to_end(handle.id, last=False)
+        return handle
+
+
+class HookHandle(RemovableHandle):
+    """Takes a hook away again, also at the end of a `with` block."""
+
+    next_id = 0
+
+    def __init__(self, hooks: dict[int, Any]) -> None:
+        self.id = HookHandle.next_id
+        HookHandle.next_id += 1
+        super().__init__(hooks, self.id)
+
+    def __enter__(self) -> HookHandle:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
+
+
+class GlobalHooks:
+    """Hooks that run for every module."""
+
+    def __init__(self) -> None:
+        self.forward, self.forward_pre = Hooks(), Hooks()
+        self.backward, self.backward_pre = Hooks(), Hooks()
+
+    def __bool__(self) -> bool:
+        return bool(self.forward or self.forward_pre or self.backward or self.backward_pre)
+
+
+EVERY_MODULE = GlobalHooks()
+
+
+def register_module_forward_hook(
+    hook: Callable[..., Any], *, with_kwargs: bool = False, always_call: bool = False
+) -> RemovableHandle:
+    """Call `hook(module, inputs, output)` after every module's forward."""
+    return EVERY_MODULE.forward.add(hook, with_kwargs=with_kwargs, always_call=always_call)
+
+
+def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, inputs)` before every module's forward."""
+    return EVERY_MODULE.forward_pre.add(hook, with_kwargs=False)
+
+
+def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, grad_input, grad_output)` when the gradients of any module's inputs are known."""
+    return EVERY_MODULE.backward.add(hook)
+
+
+def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, grad_output)` when the gradients of any module's outputs are known."""
+    return EVERY_MODULE.backward_pre.add(hook)
+
+
+class _Watch(Function):
+    """The identity, which tells `ctx.tell` the cotangents in the backward and passes on what it returns."""
+
+    @staticmethod
+    def forward(ctx: Any, tell: Any, *tensors: Tensor) -> Any:
+        ctx.tell = tell
+        ctx.set_materialize_grads(False)
+        return tuple(tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return (None, *ctx.tell(gradients))
+
+
+class BackwardWatch:
+    """Sees the gradients at a module's outputs and inputs, and calls its backward hooks with them."""
+
+    def __init__(self, module: Any, hooks: Sequence[Any], pre_hooks: Sequence[Any]) -> None:
+        self.module, self.hooks, self.pre_hooks = module, hooks, pre_hooks
+        self.grad_outputs: tuple[Any, ...] = ()
+        self.watches_inputs = False
+        self.input_places: list[int] = []
+        self.input_count = 0
+
+    def inputs(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments, watched where they are tensors."""
+        self.input_count = len(arguments)
+        self.input_places = [i for i, x in enumerate(arguments) if isinstance(x, Tensor)]
+        tensors = [arguments[i] for i in self.input_places]
+        if not self.hooks or not any(x.requires_grad for x in tensors):
+            return arguments
+        self.watches_inputs = True
+        watched = _Watch.apply(self._at_inputs, *tensors)
+        out = list(arguments)
+        for place, tensor in zip(self.input_places, watched, strict=True):
+            out[place] = tensor
+        return tuple(out)
+
+    def outputs(self, result: Any) -> Any:
+        """The result, watched where it is a tensor or a sequence with tensors."""
+        single = isinstance(result, Tensor)
+        if not single and not isinstance(result, tuple | list):
+            return result
+        parts = [result] if single else list(result)
+        places = [i for i, x in enumerate(parts) if isinstance(x, Tensor)]
+
+        def tell(gradients: tuple[Any, ...]) -> tuple[Any, ...]:
+            return self._at_outputs(gradients, places, len(parts))
+
+        watched = _Watch.apply(tell, *[parts[i] for i in places])
+        for place, tensor in zip(places, watched, strict=True):
+            parts[place] = tensor
+        return parts[0] if single else type(result)(parts)
+
+    def _at_outputs(self, gradients: tuple[Any, ...], places: list[int], count: int) -> tuple[Any, ...]:
+        full: list[Any] = [None] * count
+        for place, gradient in zip(places, gradients, strict=True):
+            full[place] = gradient
+        self.grad_outputs = tuple(full)
+        for hook in self.pre_hooks:
+            changed = hook(self.module, self.grad_outputs)
+            if changed is not None:
+                self.grad_outputs = changed if isinstance(changed, tuple) else (changed,)
+        if not self.watches_inputs:
+            nothing = (None,) * self.input_count
+            for hook in self.hooks:
+                if hook(self.module, nothing, self.grad_outputs) is not None:
+                    raise RuntimeError(
+                        "Backward hook for Modules where no input requires gradient should always return None or None for "
+                        "all gradients."
+                    )
+        return tuple([self.grad_outputs[place] for place in places])
+
+    def _at_inputs(self, gradients: tuple[Any, ...]) -> tuple[Any, ...]:
+        full: list[Any] = [None] * self.input_count
+        for place, gradient in zip(self.input_places, gradients, strict=True):
+            full[place] = gradient
+        found = tuple(full)
+        for hook in self.hooks:
+            changed = hook(self.module, found, self.grad_outputs)
+            if changed is not None:
+                changed = changed if isinstance(changed, tuple) else (changed,)
+                if len(changed) != len(found):
+                    raise RuntimeError(
+                        f"Backward hook returned an invalid number of grad_input, got {len(changed)}, but expected "
+                        f"{len(found)}"
+                    )
+                found = changed
+        return tuple([found[place] for place in self.input_places])

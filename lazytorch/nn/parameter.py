@@ -1,0 +1,58 @@
+"""Parameters and buffers: tensors that a module registers when they are assigned as attributes (torch.nn.parameter)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lazytorch.history import Accumulator
+from lazytorch.ir.trace import STATE
+from lazytorch.ops.creation import empty
+from lazytorch.printing import format_parameter
+from lazytorch.tensor import Tensor, default_dtype, own_node, realize
+
+
+class Parameter(Tensor):
+    """A tensor that is a module's parameter when it is assigned as an attribute."""
+
+    def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
+        self: Parameter = object.__new__(cls)
+        source = empty(0) if data is None else data.detach()
+        self._node = own_node(source) if data is not None and data.requires_grad else source._node
+        self._base = None
+        self._version_count = 0
+        self.grad = None
+        if requires_grad:
+            self._node = own_node(self)
+            self._node.history = Accumulator(self)
+        STATE.trace.live.append(self)
+        return self
+
+    def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
+        pass
+
+    def _text(self) -> str:
+        realize(self, "print")
+        return format_parameter(
+            self.detach()._array("print"),
+            requires_grad=self.requires_grad,
+            dtype_name=self.dtype.torch_name,
+            default_dtype_name=default_dtype().torch_name,
+        )
+
+
+class _BufferType(type):
+    """A buffer is any tensor marked as one."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, Tensor) and getattr(instance, "_is_buffer", False)
+
+
+class Buffer(Tensor, metaclass=_BufferType):
+    """A tensor that is a module's buffer when it is assigned as an attribute; `persistent`: part of the state dict."""
+
+    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Any:
+        out = (empty(0) if data is None else data).detach()
+        out.requires_grad_(data is not None and data.requires_grad)
+        out.__dict__["persistent"] = persistent
+        out.__dict__["_is_buffer"] = True
+        return out
