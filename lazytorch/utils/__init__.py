@@ -1,4 +1,4 @@
-"""Utilities (torch.utils)."""
+"""Utilities (torch.utils); `torch.utils.tensorboard` has to be imported by name, as in torch."""
 
 from lazytorch.utils import checkpoint, data
 
