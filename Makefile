@@ -18,3 +18,4 @@ format:
 
 docs: ## the generated pages
 	$(VENV)/bin/python -c "from lazytorch.config import describe; print(describe(), end='')" > docs/configuration.md
+	$(VENV)/bin/python -c "from lazytorch.tools.reference import describe_operations as page; print(page(), end='')" > docs/operations.md

@@ -1,4 +1,4 @@
-"""`python -m lazytorch run SCRIPT [args]`, `info`, `opt FILE ...`."""
+"""`python -m lazytorch run SCRIPT [args]`, `info`, and the tools for IR text: `opt`, `run-ir`, `translate`, `reduce`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from typing import Any
 from lazytorch.codegen.target import host_target
 from lazytorch.config import config
 from lazytorch.runtime.thread_count import get_num_threads
-from lazytorch.tools import opt
+
+TOOLS = {
+    "opt": ("lazytorch.tools.opt", "run passes on IR text"),
+    "run-ir": ("lazytorch.tools.run", "compile or interpret a function of IR text"),
+    "translate": ("lazytorch.tools.translate", "write IR text as LLVM IR, assembly or StableHLO"),
+    "reduce": ("lazytorch.tools.reduce", "make IR text smaller for as long as a command finds it interesting"),
+}
+"""Commands that load the compiler, so each is imported when it is asked for: its module, what it does."""
 
 
 class TorchAlias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -64,15 +71,16 @@ def info() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["opt"]:
-        return int(opt.main(arguments[1:]) or 0)
+    if arguments and arguments[0] in TOOLS:
+        return int(importlib.import_module(TOOLS[arguments[0]][0]).main(arguments[1:]))
     parser = argparse.ArgumentParser(prog="python -m lazytorch", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run", help="run a PyTorch script with torch resolved to lazytorch")
     running.add_argument("script")
     running.add_argument("arguments", nargs=argparse.REMAINDER)
     commands.add_parser("info", help="what the compiler found on this machine")
-    commands.add_parser("opt", help="run passes on IR text (see python -m lazytorch opt --help)")
+    for name, (_, meaning) in TOOLS.items():
+        commands.add_parser(name, help=f"{meaning} (see python -m lazytorch {name} --help)")
     options = parser.parse_args(arguments)
     if options.command == "run":
         run(options.script, options.arguments)

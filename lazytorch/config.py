@@ -93,7 +93,12 @@ class Config:
         default_text="nothing",
     )
     verify: bool = _setting("LAZYTORCH_VERIFY", False, "Verify the IR after every pass.")
-    check: bool = _setting("LAZYTORCH_CHECK", False, "Compare the result of every kernel with the reference interpreter's.")
+    check: bool = _setting(
+        "LAZYTORCH_CHECK",
+        False,
+        "Run the reference interpreter before and after every pass and beside every kernel, on the real inputs, and name "
+        "the first that changes a result: slow, for finding bugs.",
+    )
     num_threads: int = _setting(
         "LAZYTORCH_NUM_THREADS",
         0,

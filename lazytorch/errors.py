@@ -41,6 +41,10 @@ class CompileError(LazytorchError):
         return text
 
 
+class PassError(LazytorchError):
+    """A pass was asked for what the module does not allow: a function that is not there, a missing derivative."""
+
+
 class VerificationError(CompileError):
     """IR, a kernel or an execution plan breaks a rule of its level. `message` names the operation and the rule."""
 
@@ -48,23 +52,37 @@ class VerificationError(CompileError):
 class ParseError(LazytorchError):
     """Text that is not IR. `line` and `column` count from 1; `source` is the text of that line, shown with a caret.
 
+    `others` are further errors of the same text, in order; the text shows them all.
+
     >>> print(ParseError("expected a type", "add.mlir", 2, 13, "%0 = f %a : ?"))
     add.mlir:2:13: error: expected a type
       %0 = f %a : ?
                   ^
     """
 
-    def __init__(self, message: str, file: str, line: int, column: int, source: str = "") -> None:
+    def __init__(
+        self, message: str, file: str, line: int, column: int, source: str = "", others: tuple[ParseError, ...] = ()
+    ) -> None:
         self.message = message
         self.file = file
         self.line = line
         self.column = column
         self.source = source
-        super().__init__(message, file, line, column, source)
+        self.others = others
+        super().__init__(message, file, line, column, source, others)
 
     def __str__(self) -> str:
         text = f"{self.file}:{self.line}:{self.column}: error: {self.message}"
         if self.source:
-            before = "".join("\t" if character == "\t" else " " for character in self.source[: self.column - 1])
-            text += f"\n  {self.source}\n  {before}^"
-        return text
+            shown, column = self._excerpt()
+            before = "".join("\t" if character == "\t" else " " for character in shown[: column - 1])
+            text += f"\n  {shown}\n  {before}^"
+        return "\n".join([text, *map(str, self.others)])
+
+    def _excerpt(self) -> tuple[str, int]:
+        """The part of the line to show, and the column within it: a very long line is cut around the error."""
+        begin = max(0, self.column - 100)
+        shown = self.source[begin : begin + 200]
+        return "".join(
+            x if x.isprintable() or x == "\t" else "\N{REPLACEMENT CHARACTER}" for x in shown
+        ), self.column - begin

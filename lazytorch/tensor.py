@@ -25,6 +25,7 @@ from lazytorch.ir.dialects import tensor
 from lazytorch.ir.saved import SHARED
 from lazytorch.ir.trace import STATE, Node, Trace, enter, gradient_name, leaf, record, record_node
 from lazytorch.ir.types import TensorType
+from lazytorch.ir.write_through import write_through
 from lazytorch.printing import format_size, format_tensor
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.device import Device
@@ -579,7 +580,7 @@ def assign(self: Tensor, node: Node) -> Tensor:
         steps.append(record_node(trace, operator, (steps[-1],)))
     contents = node
     for operator, before in zip(reversed(self._view), reversed(steps), strict=True):
-        contents = _write_through(trace, operator, before, contents)
+        contents = write_through(trace, operator, before, contents)
     noted = DATA not in self._view
     if noted:
         self._node.storage = (root._version_count, trace.place)
@@ -641,27 +642,3 @@ def _replace(trace: Trace, root: Tensor, node: Node, noted: bool = True) -> None
     root._version_count += 1
     if isinstance(old.buffer, Buffer) and old.buffer.shared:
         synchronize(trace, (), "a write to memory that NumPy shares")
-
-
-def _write_through(trace: Trace, operator: Operator, base: Node, new: Node) -> Node:
-    """What `base` becomes when its view through `operator` becomes `new`."""
-    declaration, a = operator.declaration, operator.attributes
-    shape = base.type.shape
-    if declaration is tensor.detach and base.history is True:
-        return record_node(trace, tensor.overwrite.operator(), (base, new))
-    if declaration in (tensor.alias, tensor.detach):
-        return new
-    if declaration is tensor.reshape:
-        return record_node(trace, tensor.reshape.operator(shape=shape), (new,))
-    if declaration is tensor.permute:
-        return record_node(trace, tensor.permute.operator(order=tensor.inverse_order(a.order)), (new,))
-    if declaration is tensor.flip:
-        return record_node(trace, operator, (new,))
-    if declaration is tensor.slice_:
-        return record_node(trace, tensor.insert_slice.operator(starts=a.starts, steps=a.steps), (base, new))
-    if declaration is tensor.expand and new.type.numel == base.type.numel:
-        return record_node(trace, tensor.reshape.operator(shape=shape), (new,))
-    raise RuntimeError(
-        "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
-        "Please clone() the tensor before performing the operation."
-    )

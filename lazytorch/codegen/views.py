@@ -33,7 +33,7 @@ def contiguous(shape: tuple[int, ...]) -> Access:
     step = 1
     for size in reversed(shape):
         strides.append(step)
-        step *= size
+        step *= max(size, 1)
     return Access(shape, tuple(reversed(strides)))
 
 

@@ -252,18 +252,30 @@ def _no_results(attributes: Attributes, *operands: Type) -> tuple[Type, ...]:
     return ()
 
 
+_FUNCTION = """\
+func @square(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %0 = arith.mul %x, %x : tensor<4xf32>
+  return %0 : tensor<4xf32>
+}
+"""
+
 module: Declaration = Declaration(
-    "builtin.module", _no_results, traits=(), doc="The top of the IR: a list of functions and kernels."
+    "builtin.module", _no_results, traits=(), example=_FUNCTION, doc="The top of the IR: a list of functions and kernels."
 )
 func: Declaration = Declaration(
     "builtin.func",
     _no_results,
     attributes=("name",),
     traits=(),
+    example=_FUNCTION,
     doc="A program over tensors: block arguments in, `builtin.return` out.",
 )
 return_: Declaration = Declaration(
-    "builtin.return", _no_results, traits=(Trait.TERMINATOR,), doc="Ends a function; the operands are its results."
+    "builtin.return",
+    _no_results,
+    traits=(Trait.TERMINATOR,),
+    example=_FUNCTION,
+    doc="Ends a function; the operands are its results.",
 )
 
 

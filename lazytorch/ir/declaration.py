@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lazytorch.ir.types import TupleType, Type
@@ -53,6 +54,19 @@ Infer = Callable[..., Type | tuple[Type, ...]]
 Rule = Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class Example:
+    """A use of an operation: the types of its operands as text, its attributes. The reference and tests start from it."""
+
+    operands: tuple[str, ...]
+    attributes: dict[str, Any]
+
+
+def example(*operands: str, **attributes: Any) -> Example:
+    """An example for a declaration: `example("tensor<2x3xf32>", order=(1, 0))`."""
+    return Example(operands, attributes)
+
+
 class Declaration:
     """One operation. Calling it emits it: `arith.mul(x, 2.0)`, `tensor.permute(x, order=(1, 0))`.
 
@@ -67,6 +81,8 @@ class Declaration:
     gradient_name: torch's name of the autograd node, without "Backward0".
     saves: the operands (by position) and results (`RESULT`) whose values torch keeps for the derivative, where `vjp` reads
         others; by default what `vjp` reads (see ir/saved.py).
+    example: a use of the operation, or a module's text where it has regions. An operation of floating-point tensors
+        without obligatory attributes needs none (see ir/examples.py).
     """
 
     __slots__ = (
@@ -77,6 +93,7 @@ class Declaration:
         "decompose",
         "defaults",
         "documentation",
+        "example",
         "fold",
         "gradient_name",
         "infer",
@@ -101,6 +118,7 @@ class Declaration:
         fold: Rule | None = None,
         gradient_name: str = "",
         saves: Sequence[int] | None = None,
+        example: Example | str | None = None,
         doc: str = "",
     ) -> None:
         if name in _REGISTRY:
@@ -117,6 +135,7 @@ class Declaration:
         self.gradient_name = gradient_name
         self.saves = saves
         self.documentation = doc
+        self.example = example
         self.canonicalizations: list[Rule] = []
         self._operators: dict[Any, Operator] = {}
         self._plain: Operator | None = None
@@ -128,7 +147,7 @@ class Declaration:
             plain = self._plain
             if plain is not None:
                 return plain
-        key = (label, *[_identity(attributes.get(name, self.defaults.get(name))) for name in self.attribute_names])
+        key = (label, *[attribute_key(attributes.get(name, self.defaults.get(name))) for name in self.attribute_names])
         found = self._operators.get(key)
         if found is None:
             unknown = set(attributes) - set(self.attribute_names)
@@ -178,10 +197,10 @@ _PYTHON_NUMBERS = frozenset((int, float, bool, complex))
 _REGISTRY: dict[str, Declaration] = {}
 
 
-def _identity(value: Any) -> Any:
+def attribute_key(value: Any) -> Any:
     """A dictionary key that keeps 1, 1.0 and True, 0.0 and -0.0, and nan apart."""
     if isinstance(value, tuple):
-        return tuple([_identity(item) for item in value])
+        return tuple([attribute_key(item) for item in value])
     if isinstance(value, float | complex):
         return (type(value), repr(value))
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""IR as text in MLIR's generic form, for other MLIR tools.
+"""IR as text in MLIR's generic form, for other MLIR tools; `ir/generic_parser.py` reads it back.
 
 Functions become `func.func`; types that MLIR does not have are dialect types (`!loop.buffer<f32, [?, 1]>`).
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Block, Operation, func, module, return_
-from lazytorch.ir.location import UNKNOWN
+from lazytorch.ir.location import UNKNOWN, Location
 from lazytorch.ir.printer import ValueNames
 from lazytorch.ir.types import BufferType, Type
 
@@ -39,13 +39,13 @@ def mlir_attribute(value: Any) -> str:
     if isinstance(value, float):
         return f"{_float(value)} : f64"
     if isinstance(value, complex):
-        return f"[{mlir_attribute(value.real)}, {mlir_attribute(value.imag)}]"
+        return f"{{re = {mlir_attribute(value.real)}, im = {mlir_attribute(value.imag)}}}"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, tuple):
         return "[" + ", ".join(map(mlir_attribute, value)) + "]"
     if isinstance(value, DType):
-        return value.name
+        return f"#lazytorch.{value.torch_name}"
     if isinstance(value, Type):
         return mlir_type(value)
     raise TypeError(f"an attribute of type {type(value).__name__} has no text: {value!r}")
@@ -73,7 +73,7 @@ class _GenericPrinter:
         head = f'{results} = "{_name(operation)}"({operands})' if results else f'"{_name(operation)}"({operands})'
         tail = f"{_attributes(operation)} : {_signature(operation)}"
         if self._locations and operation.location != UNKNOWN:
-            tail += f" loc({json.dumps(operation.location.file, ensure_ascii=False)}:{operation.location.line}:1)"
+            tail += f" {_location(operation.location)}"
         if not operation.regions:
             self.lines.append(self._indent + head + tail)
             return
@@ -94,6 +94,11 @@ class _GenericPrinter:
         self._indent = outer
 
 
+def _location(location: Location) -> str:
+    place = f"{json.dumps(location.file, ensure_ascii=False)}:{location.line}:1"
+    return f'loc(fused<"grad">[{place}])' if location.gradient else f"loc({place})"
+
+
 def _name(operation: Operation) -> str:
     return {func: "func.func", return_: "func.return"}.get(operation.declaration, operation.name)
 
@@ -109,7 +114,7 @@ def _attributes(operation: Operation) -> str:
         block = operation.region.block
         arguments = ", ".join(mlir_type(argument.type) for argument in block.arguments)
         results = ", ".join(mlir_type(operand.type) for operand in block.terminator.operands)
-        return f' {{sym_name = "{operation.attributes.name}", function_type = ({arguments}) -> ({results})}}'
+        return f" {{sym_name = {mlir_attribute(operation.attributes.name)}, function_type = ({arguments}) -> ({results})}}"
     if operation.declaration is module:
         return ""
     shown = [f"{name} = {mlir_attribute(value)}" for name, value in operation.attributes.items()]

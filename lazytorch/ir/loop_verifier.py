@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lazytorch import dtypes
-from lazytorch.errors import VerificationError
 from lazytorch.ir.core import Operation
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import loop
@@ -15,16 +14,12 @@ Check = Callable[[Operation, list[Type]], str | None]
 """The rule an operation (with these operand types) breaks, or None."""
 
 
-def check_loop_operation(operation: Operation, functions: dict[str, Operation]) -> None:
-    """Raise VerificationError if a loop operation breaks its rule. `functions` are those that a loop.call may name."""
+def loop_rule_broken_by(operation: Operation, functions: dict[str, Operation]) -> str | None:
+    """The rule that a loop operation breaks, or None. `functions` are those that a loop.call may name."""
     if operation.declaration is loop.call:
-        broken = _check_call(operation, functions)
-    else:
-        check = _CHECKS.get(operation.declaration)
-        broken = None if check is None else check(operation, [operand.type for operand in operation.operands])
-    if broken:
-        operands = ", ".join(str(operand.type) for operand in operation.operands)
-        raise VerificationError(f"{operation.name}({operands}): {broken}", location=operation.location)
+        return _check_call(operation, functions)
+    check = _CHECKS.get(operation.declaration)
+    return None if check is None else check(operation, [operand.type for operand in operation.operands])
 
 
 def _check_call(operation: Operation, functions: dict[str, Operation]) -> str | None:

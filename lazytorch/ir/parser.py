@@ -1,4 +1,4 @@
-"""IR from its readable text: the inverse of `ir/printer.py`, at every level."""
+"""IR from its text: the readable form here, the inverse of `ir/printer.py`; the generic one by `ir/generic_parser.py`."""
 
 from __future__ import annotations
 
@@ -6,39 +6,52 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lazytorch.errors import ParseError
 from lazytorch.ir.core import Block, Operation, Region, Value, func, new_module, return_
 from lazytorch.ir.declaration import Declaration, Operator, declaration_named
 from lazytorch.ir.dialects import arith, fused, load_all, loop
-from lazytorch.ir.lexer import Lexer, Token
+from lazytorch.ir.generic_parser import GenericParser
+from lazytorch.ir.lexer import Lexer, Token, TooManyErrors
 from lazytorch.ir.location import UNKNOWN, Location
-from lazytorch.ir.type_parser import parse_attribute, parse_number, parse_string, parse_type, parse_types
+from lazytorch.ir.statement_parser import Follows, StatementParser
+from lazytorch.ir.type_parser import parse_attribute, parse_integer, parse_string, parse_type, parse_types, string_value
 from lazytorch.ir.types import INDEX, Type
 
 _ATTRIBUTES = re.compile(r"\{\s*\w+\s*=")
 _TOP = ("func", "loop.kernel", "loop.function")
+_TOPS = frozenset(_TOP)
 
 
 def parse_module(text: str, file: str = "<text>") -> Operation:
-    """The module of the functions and kernels in a text. Raises ParseError naming file, line and column."""
-    return _Parser(Lexer(text, file)).module()
+    """The module of the functions and kernels in a text, in either form.
+
+    Raises ParseError naming file, line and column; after an error reading goes on at the next statement, so that one
+    exception has all errors of the text (at most 20).
+    """
+    load_all()
+    lexer = Lexer(text, file)
+    generic = lexer.token.kind in ("string", "value")
+    module = GenericParser(lexer).module() if generic else _Parser(lexer).module()
+    lexer.report()
+    return module
 
 
 def parse_func(text: str, file: str = "<text>") -> Operation:
     """The only function or kernel of a text, on its own. Raises ParseError, also when there are several or none."""
-    parser = _Parser(Lexer(text, file))
-    operations = list(parser.module().region.block)
+    operations = list(parse_module(text, file).region.block)
     if len(operations) != 1:
-        parser.lexer.fail(f"expected one function or kernel but there are {len(operations)}")
+        Lexer(text, file).fail(f"expected one function or kernel but there are {len(operations)}", len(text))
     block = operations[0].parent
     assert block is not None
     block.remove(operations[0])
     return operations[0]
 
 
-class _Parser:
+class _Parser(StatementParser):
+    tops = _TOPS
+
     def __init__(self, lexer: Lexer) -> None:
-        self.lexer = lexer
-        self._values: dict[str, Value] = {}
+        super().__init__(lexer)
         self._special: dict[str, Callable[[Sequence[Token]], Operation]] = {
             "return": self._return,
             "arith.constant": self._constant,
@@ -49,15 +62,26 @@ class _Parser:
         }
 
     def module(self) -> Operation:
-        """Everything up to the end of the text."""
-        load_all()
+        """Everything up to the end of the text; what is wrong is noted in the lexer's errors and left out."""
         module = new_module()
-        while self.lexer.token.kind != "end":
-            if self.lexer.token.text not in _TOP:
-                self.lexer.fail(f"expected one of {', '.join(_TOP)} but found {self.lexer.token}")
-            self._values = {}
-            module.region.block.append(self._function())
+        try:
+            while self.lexer.token.kind != "end":
+                self._top(module.region.block)
+        except TooManyErrors:
+            pass
         return module
+
+    def _top(self, block: Block) -> None:
+        start = self.lexer.position
+        self._values = {}
+        try:
+            if self.lexer.token.text not in _TOPS:
+                self.lexer.fail(f"expected one of {', '.join(_TOP)} but found {self.lexer.token}")
+            block.append(self._function())
+        except (ParseError, Follows) as error:
+            if isinstance(error, ParseError):
+                self.lexer.note(error)
+            self.lexer.skip_to(_TOPS, max(start, self.lexer.position - 1))
 
     # -- functions and kernels ------------------------------------------------------------
 
@@ -79,7 +103,7 @@ class _Parser:
             results = parse_types(self.lexer)
         operator = self._operator(declaration, {"name": name})
         self._body(block, loop.return_ if declaration is not func else None)
-        if results is not None:
+        if results is not None and not self.lexer.errors:
             self._check_results(block, results, arrow)
         return Operation(operator, (), (), [Region([block])], self._location())
 
@@ -90,37 +114,24 @@ class _Parser:
             self.lexer.fail("the function's result types are not those of what it returns", arrow.start)
 
     def _symbol(self) -> str:
-        return self.lexer.expect_kind("symbol", "a name beginning with @").text[1:]
+        token = self.lexer.expect_kind("symbol", "a name beginning with @")
+        return string_value(self.lexer, token.text[1:], token.start) if token.text[1] == '"' else token.text[1:]
 
     def _body(self, block: Block, implied: Declaration | None) -> None:
         """`{ operations }`; a terminator without operands may be left out."""
         self.lexer.expect("{")
-        while not self.lexer.at("}"):
-            if self.lexer.token.kind == "end":
-                self.lexer.fail("expected '}' but found the end of the text")
-            block.append(self._operation())
+        with self.lexer.nested():
+            while not self.lexer.at("}"):
+                if self.lexer.token.kind == "end" or (self.lexer.token.leads and self.lexer.token.text in _TOPS):
+                    if self.lexer.errors:
+                        raise Follows  # a brace was most likely lost where the error is
+                    self.lexer.fail(f"expected '}}' but found {self.lexer.token}")
+                self._statement(block)
         self.lexer.expect("}")
         if implied is not None and (block.last is None or block.last.declaration is not implied):
             block.append(Operation(implied.operator(), (), ()))
 
-    # -- values ------------------------------------------------------------
-
-    def _define(self, token: Token, value: Value) -> None:
-        if token.text in self._values:
-            self.lexer.fail(f"{token.text} is defined twice", token.start)
-        self._values[token.text] = value
-        name = token.text[1:]
-        value.name = "" if name.isdigit() else name
-
-    def _define_argument(self, block: Block, token: Token, type: Type) -> None:
-        self._define(token, block.add_argument(type))
-
-    def _operand(self) -> Value:
-        token = self.lexer.expect_kind("value", "a value")
-        value = self._values.get(token.text)
-        if value is None:
-            self.lexer.fail(f"{token.text} is used before it is defined", token.start)
-        return value
+    # -- operations ------------------------------------------------------------
 
     def _operands(self) -> list[Value]:
         """Values with commas between them, possibly none."""
@@ -131,26 +142,28 @@ class _Parser:
                 operands.append(self._operand())
         return operands
 
-    # -- operations ------------------------------------------------------------
-
-    def _operation(self) -> Operation:
+    def operation(self) -> Operation:
+        """`results = name …`"""
         names: list[Token] = []
         if self.lexer.token.kind == "value":
             names.append(self.lexer.take())
             while self.lexer.accept(","):
                 names.append(self.lexer.expect_kind("value", "a result"))
             self.lexer.expect("=")
-        word = self.lexer.expect_kind("word", "an operation")
+        word = self.lexer.token
+        if word.kind != "word":
+            self.lexer.fail(f"expected an operation but found {word}")
+        self.lexer.take()
         special = self._special.get(word.text)
-        operation = special(names) if special is not None else self._ordinary(word)
+        operation = special(names) if special is not None else self._ordinary(word, names)
         if len(operation.results) != len(names):
             made = len(operation.results)
-            self.lexer.fail(f"{operation.name} has {made} results but {len(names)} are named", word.start)
+            self.lexer.fail(f"{operation.name} has {made} results here but {len(names)} are named", word.start)
         for token, result in zip(names, operation.results, strict=True):
             self._define(token, result)
         return operation
 
-    def _ordinary(self, word: Token) -> Operation:
+    def _ordinary(self, word: Token, names: Sequence[Token]) -> Operation:
         """`name operands {attributes} : types`"""
         try:
             declaration = declaration_named(word.text)
@@ -158,6 +171,8 @@ class _Parser:
             self.lexer.fail(f"there is no operation {word.text!r}", word.start)
         operands = self._operands()
         operator = self._operator(declaration, {})
+        if names and not self.lexer.at(":"):
+            self.lexer.missing("':' and the type of every result")
         types = parse_types(self.lexer) if self.lexer.accept(":") else []
         return Operation(operator, operands, types, (), self._location())
 
@@ -195,7 +210,7 @@ class _Parser:
             self.lexer.expect("(")
         file = parse_string(self.lexer)
         self.lexer.expect(":")
-        line = int(parse_number(self.lexer))
+        line = parse_integer(self.lexer)
         if gradient:
             self.lexer.expect(")")
         self.lexer.expect(")")
@@ -228,7 +243,7 @@ class _Parser:
         block = Block()
         operands: list[Value] = []
         self.lexer.expect("(")
-        inner: dict[str, Value] = {}
+        inner: dict[str, Value | None] = {}
         while not self.lexer.accept(")"):
             if operands:
                 self.lexer.expect(",")

@@ -16,12 +16,13 @@ from typing import Any
 
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Block, Operation, Value, func, module, return_
-from lazytorch.ir.declaration import Declaration
+from lazytorch.ir.declaration import Declaration, attribute_key
 from lazytorch.ir.dialects import arith, fused, loop
 from lazytorch.ir.location import UNKNOWN, Location
 from lazytorch.ir.types import Type
 
 _NAME = re.compile(r"[A-Za-z_]\w*\Z")
+_SYMBOL = re.compile(r"[A-Za-z_][\w.$-]*\Z")
 
 
 def print_ir(operation: Operation, *, locations: bool = False) -> str:
@@ -57,6 +58,11 @@ def attribute_text(value: Any) -> str:
     if isinstance(value, Type):
         return f"type({value})"
     raise TypeError(f"an attribute of type {type(value).__name__} has no text: {value!r}")
+
+
+def symbol_text(name: str) -> str:
+    """`@name`, in quotes where it is no identifier."""
+    return f"@{name}" if _SYMBOL.match(name) else f"@{json.dumps(name, ensure_ascii=False)}"
 
 
 def location_text(location: Location) -> str:
@@ -141,7 +147,7 @@ class _ReadablePrinter:
         shown = [
             f"{name} = {attribute_text(value)}"
             for name, value in operation.attributes.items()
-            if name not in hidden and not (name in defaults and value == defaults[name])
+            if name not in hidden and not (name in defaults and attribute_key(value) == attribute_key(defaults[name]))
         ]
         text = f" {{{', '.join(shown)}}}" if shown else ""
         label = operation.operator.label
@@ -175,7 +181,7 @@ class _ReadablePrinter:
         returned = ""
         if operation.declaration is func and block.last is not None and block.last.declaration is return_:
             returned = f" -> {_types(block.last.operands) or '()'}"
-        self._line(f"{keyword} @{operation.attributes.name}({arguments}){returned}{attributes} {{")
+        self._line(f"{keyword} {symbol_text(operation.attributes.name)}({arguments}){returned}{attributes} {{")
         self._body(block)
         self._line("}", operation)
 
@@ -195,7 +201,7 @@ class _ReadablePrinter:
         arguments = ", ".join(f"{self._names.define(inner)} = {self._names[outer]}" for inner, outer in pairs)
         attributes = self._attributes(operation, ("name",))
         types = _types(operation.results) or "()"
-        self._line(f"{results}fused.kernel @{operation.attributes.name}({arguments}){attributes} : {types} {{")
+        self._line(f"{results}fused.kernel {symbol_text(operation.attributes.name)}({arguments}){attributes} : {types} {{")
         self._body(operation.region.block)
         self._line("}", operation)
 

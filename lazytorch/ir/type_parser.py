@@ -11,8 +11,11 @@ from lazytorch.dtypes import DType
 from lazytorch.ir.lexer import Lexer
 from lazytorch.ir.types import BufferType, ScalarType, TensorType, Type, VectorType
 
-_SHAPED = re.compile(r"(?P<sizes>(?:\d+x)*)(?P<dtype>.+)\Z", re.DOTALL)
-_BUFFER = re.compile(r"(?P<dtype>[^\[]+?)\s*,\s*\[(?P<strides>[^\]]*)\]\s*\Z")
+_SHAPED = re.compile(r"(?P<sizes>(?:[0-9]+x)*)(?P<dtype>.+)\Z", re.DOTALL)
+_BUFFER = re.compile(r"\s*(?P<dtype>[\w<>]+)\s*,\s*\[(?P<strides>[^\]]*)\]\s*\Z")
+_STRIDE = re.compile(r"\s*(\?|-?[0-9]+)\s*\Z")
+_INTEGER = re.compile(r"-?[0-9]+\Z")
+_LIMIT = 1 << 63
 
 
 def parse_type(lexer: Lexer) -> Type:
@@ -24,7 +27,7 @@ def parse_type(lexer: Lexer) -> Type:
     if token.kind != "type":
         lexer.fail(f"expected a type but found {token}")
     lexer.take()
-    family, _, rest = token.text.partition("<")
+    family, _, rest = token.text.removeprefix("!loop.").partition("<")
     inside = rest[:-1]
     if family == "complex":
         return ScalarType(_element(lexer, token.text, token.start))
@@ -36,12 +39,12 @@ def parse_type(lexer: Lexer) -> Type:
     match = _SHAPED.match(inside)
     if match is None:
         lexer.fail(f"expected {family}<sizes x dtype>", token.start)
-    sizes = tuple([int(size) for size in match["sizes"].split("x")[:-1]])
+    sizes = tuple([_integer(lexer, size, token.start, _LIMIT) for size in match["sizes"].split("x")[:-1]])
     dtype = _element(lexer, match["dtype"], token.start)
     if family == "tensor":
         return TensorType(dtype, sizes)
-    if len(sizes) != 1:
-        lexer.fail("a vector has one size", token.start)
+    if len(sizes) != 1 or not sizes[0]:
+        lexer.fail("a vector has one size, which is not 0", token.start)
     return VectorType(dtype, sizes[0])
 
 
@@ -72,10 +75,11 @@ def parse_attribute(lexer: Lexer) -> Any:
         return dtype
     if lexer.accept("["):
         items: list[Any] = []
-        while not lexer.accept("]"):
-            if items:
-                lexer.expect(",")
-            items.append(parse_attribute(lexer))
+        with lexer.nested():
+            while not lexer.accept("]"):
+                if items:
+                    lexer.expect(",")
+                items.append(parse_attribute(lexer))
         return tuple(items)
     if token.kind == "word":
         return _word(lexer)
@@ -107,17 +111,47 @@ def _word(lexer: Lexer) -> Any:
 
 def parse_number(lexer: Lexer) -> int | float:
     """An int, or a float where the text has a point, an exponent, inf or nan."""
-    text = lexer.expect_kind("number", "a number").text
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+    token = lexer.expect_kind("number", "a number")
+    if token.text.startswith("0x"):
+        lexer.fail("a number in hexadecimal digits is only for the generic form", token.start)
+    return _integer(lexer, token.text, token.start) if _INTEGER.match(token.text) else float(token.text)
+
+
+def parse_integer(lexer: Lexer) -> int:
+    """A whole number."""
+    start = lexer.token.start
+    number = parse_number(lexer)
+    if not isinstance(number, int):
+        lexer.fail(f"expected a whole number but found {number}", start)
+    return number
+
+
+def _integer(lexer: Lexer, text: str, position: int, limit: int | None = None) -> int:
+    """The number of a text of digits. What Python refuses to read, or is not below the limit, is an error."""
+    try:
+        number = int(text)
+    except ValueError:
+        lexer.fail(f"a number has {len(text)} digits, which is too many", position)
+    if limit is not None and not -limit <= number < limit:
+        lexer.fail(f"{number} does not fit into 64 bits", position)
+    return number
 
 
 def parse_string(lexer: Lexer) -> str:
     """A quoted string."""
     token = lexer.expect_kind("string", "a string")
+    return string_value(lexer, token.text, token.start)
+
+
+def string_value(lexer: Lexer, quoted: str, position: int) -> str:
+    """What a quoted string at a position says."""
+    if quoted.isprintable() and "\\" not in quoted:
+        return quoted[1:-1]
     try:
-        text: str = json.loads(token.text)
+        text: str = json.loads(quoted)
+        text.encode()  # half of a surrogate pair is no character
     except ValueError:
-        lexer.fail("the string has an escape that is not understood", token.start)
+        lexer.fail("the string has an escape that is not understood", position)
     return text
 
 
@@ -138,8 +172,8 @@ def _element(lexer: Lexer, name: str, position: int) -> DType:
 def _strides(lexer: Lexer, text: str, position: int) -> tuple[int | None, ...]:
     strides: list[int | None] = []
     for stride in text.split(",") if text.strip() else ():
-        stride = stride.strip()
-        if stride != "?" and not stride.lstrip("-").isdigit():
-            lexer.fail(f"a stride is a number or '?', not {stride!r}", position)
-        strides.append(None if stride == "?" else int(stride))
+        match = _STRIDE.match(stride)
+        if match is None:
+            lexer.fail(f"a stride is a number or '?', not {stride.strip()!r}", position)
+        strides.append(None if match[1] == "?" else _integer(lexer, match[1], position, _LIMIT))
     return tuple(strides)

@@ -8,7 +8,8 @@ from lazytorch.errors import VerificationError
 from lazytorch.ir.core import Block, Operation, Value, func, module, return_
 from lazytorch.ir.declaration import Declaration, Trait
 from lazytorch.ir.dialects import fused, loop
-from lazytorch.ir.loop_verifier import check_loop_operation
+from lazytorch.ir.location import UNKNOWN
+from lazytorch.ir.loop_verifier import loop_rule_broken_by
 from lazytorch.ir.types import INDEX, TupleType, Type
 
 TERMINATORS: dict[Declaration, Declaration] = {
@@ -41,7 +42,8 @@ def verify(operation: Operation) -> None:
 
 def fault(operation: Operation, rule: str) -> VerificationError:
     """The error for an operation that breaks a rule."""
-    return VerificationError(f"{describe(operation)}: {rule}", location=operation.location)
+    place = None if operation.location == UNKNOWN else operation.location
+    return VerificationError(f"{describe(operation)}: {rule}", location=place)
 
 
 def describe(operation: Operation) -> str:
@@ -90,9 +92,16 @@ def _check_operation(
         if result.owner is not operation:
             raise fault(operation, f"result {result.index} says that another operation owns it")
     _check_types(operation)
-    check_loop_operation(operation, functions)
+    try:
+        broken = loop_rule_broken_by(operation, functions)
+    except (TypeError, AttributeError) as error:  # an attribute of hand-written text that is no number, say
+        raise fault(operation, f"attributes do not fit: {error}") from error
+    if broken:
+        raise fault(operation, broken)
     if declaration.has(Trait.TERMINATOR) and operation.next is not None:
         raise fault(operation, "a terminator must be the last operation of its block")
+    if "name" in declaration.attribute_names and not isinstance(operation.attributes.name, str):
+        raise fault(operation, f"its name is {operation.attributes.name}, not a string")
     if operation.regions:
         _check_regions(operation, visible, functions)
     elif declaration in TERMINATORS or declaration is module:

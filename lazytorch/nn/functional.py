@@ -147,7 +147,7 @@ from lazytorch.nn.functions.resampling import (
 )
 from lazytorch.ops.activations import log_softmax, softmax
 from lazytorch.ops.creation import one_hot
-from lazytorch.ops.recording import apply
+from lazytorch.ops.recording import FUNCTIONS, apply
 from lazytorch.ops.unary import clamp
 from lazytorch.tensor import Tensor, value
 
@@ -277,6 +277,9 @@ __all__ = [
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias over the last dimension."""
     x, w = value(input), value(weight)
+    if len(w.type.shape) != 2 or not x.type.shape:
+        product = FUNCTIONS["matmul"](input, FUNCTIONS["t"](weight))
+        return product if bias is None else product + bias
     if bias is None:
         return apply(ops.linear_without_bias(len(x.type.shape)), x, w)
     return apply(_LINEAR if len(x.type.shape) <= 2 else _LINEAR_OF_MANY, x, w, value(bias))

@@ -204,7 +204,7 @@ zeros, ones, empty = _maker("zeros", 0), _maker("ones", 1), _maker("empty", 0)
 @torch_function("full", method=False)
 def full(size: Sequence[int], fill_value: Any, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
     """One number everywhere."""
-    if isinstance(fill_value, Tensor):
+    if isinstance(fill_value, Tensor) and not fill_value.shape:
         fill_value = fill_value.item()
     if not isinstance(fill_value, NUMBERS):
         raise wrong_argument("fill_value", "Number", fill_value)
@@ -235,9 +235,13 @@ def arange(
     start: Any, end: Any = None, step: Any = 1, *, dtype: DType | None = None, device: Any = None, **options: Any
 ) -> Tensor:
     """start, start + step, ... below end."""
+    first = 1 if end is None else 2  # arange(end)
     if end is None:
         start, end = 0, start
-    start, end, step = (x.item() if isinstance(x, Tensor) else x for x in (start, end, step))
+    start, end, step = (x.item() if isinstance(x, Tensor) and not x.shape else x for x in (start, end, step))
+    for name, x in (("start", start), ("end", end), ("step", step)):
+        if not isinstance(x, NUMBERS):
+            raise wrong_argument(name, "Number", x, first if name == "end" else 0)
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if (end - start) * step < 0:
@@ -259,6 +263,12 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, de
     kind = element_type(dtype, default_dtype())
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
+    for name, x in (("start", start), ("end", end)):
+        if isinstance(x, Tensor) and x.shape:
+            raise RuntimeError(
+                f"linspace only supports 0-dimensional start and end tensors, but got {name} with {len(x.shape)} "
+                "dimension(s)."
+            )
     real: Any = np.float32 if kind.itemsize < 8 else np.float64
     first, last = real(start), real(end)
     step = (last - first) / real(max(steps - 1, 1))
@@ -274,6 +284,8 @@ def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: Any
     """Ones on the diagonal, zeros elsewhere."""
     columns = n if m is None else m
     for name, count in (("n", n), ("m", columns)):
+        if not isinstance(count, int):
+            raise wrong_argument(name, "int", count)
         if count < 0:
             raise RuntimeError(f"{name} must be greater or equal to 0, got {count}")
     place()
@@ -286,6 +298,8 @@ def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: Any
 @torch_function("one_hot", method=False, out=False)
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """int64 ones at the classes along a new last dimension (nn.functional.one_hot)."""
+    if input.dtype is not dtypes.int64:
+        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
     count = num_classes if num_classes >= 0 else int(FUNCTIONS["max"](input)) + 1
     place()
     classes = RECORDER.emit(tensor.iota.operator(size=count, dtype=dtypes.int64), ())

@@ -66,11 +66,17 @@ class Binary:
         if self.rule == "true" and dtype.kind not in "fc":
             dtype = default_dtype()
         if dtype.kind in _REFUSED.get(self.rule, ""):
-            raise NotImplementedError(f"\"{self.name}_cpu\" not implemented for '{dtype.title}'")
+            name = self.name if self.name == "pow" else f"{self.name}_cpu"
+            raise NotImplementedError(f"\"{name}\" not implemented for '{dtype.title}'")
         if self.rule == "subtract" and a.dtype is dtypes.bool_ and b.dtype is dtypes.bool_:
             raise RuntimeError(
                 "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
                 "operator instead."
+            )
+        if self.rule == "subtract" and dtypes.bool_ in (a.dtype, b.dtype):
+            raise RuntimeError(
+                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
+                "use the `~` or `logical_not()` operator instead."
             )
         return dtype
 
@@ -192,6 +198,7 @@ def define_operator(method: str, binary: Binary, differentiable: bool = True, sw
 
 ADD = Binary("add", arith.add)
 SUB = Binary("sub", arith.sub, "subtract")
+POWER = Binary("pow", math.pow_, "numbers")
 RSUB = Binary("sub", arith.sub, "subtract", label="Rsub1")
 MUL = Binary("mul", arith.mul)
 DIV = Binary("div", arith.div, "true")
@@ -202,6 +209,7 @@ COMPARISONS = {name: Binary(name, arith.compare, "compare", predicate=name) for 
 MAXIMUM, MINIMUM = Binary("maximum", arith.maximum), Binary("minimum", arith.minimum)
 FMOD = Binary("fmod", arith.remainder, "numbers")
 REMAINDER, FLOOR_DIVIDE = Binary("remainder", arith.remainder, "numbers"), Binary("div_floor", arith.div, "numbers")
+TRUNCATE_DIVIDE = Binary("div_trunc", arith.div, "numbers")
 LEFT, RIGHT = Binary("lshift", arith.shift_left, "integers"), Binary("rshift", arith.shift_right, "integers")
 ATAN2, HYPOT = Binary("atan2", math.atan2, "true"), Binary("hypot", math.hypot, "real")
 
@@ -228,14 +236,15 @@ for _name, _binary in COMPARISONS.items():
 attach("__hash__", object.__hash__)  # by identity: `==` compares elements
 
 
-def _scaled(other: Any, alpha: Any) -> Any:
-    return (
-        other
-        if type(alpha) is int and alpha == 1
-        else MUL.call(other, alpha)
-        if isinstance(other, Tensor)
-        else other * alpha
-    )
+def _scaled(input: Any, other: Any, alpha: Any) -> Any:
+    if type(alpha) is int and alpha == 1:
+        return other
+    whole = all(x.dtype.kind in "uib" if isinstance(x, Tensor) else isinstance(x, int) for x in (input, other))
+    if whole and isinstance(alpha, float):
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    if not isinstance(other, Tensor):
+        return other * alpha
+    return MUL.call(other, bool(alpha) if other.dtype is dtypes.bool_ else alpha)
 
 
 @torch_function("result_type", method=False, out=False)
@@ -257,19 +266,19 @@ def can_cast(from_: DType, to: DType) -> bool:
 @torch_function("add", inplace=True)
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha * other"""
-    return ADD.call(input, _scaled(other, alpha))
+    return ADD.call(input, _scaled(input, other, alpha))
 
 
 @torch_function("sub", "subtract", inplace=True)
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input - alpha * other"""
-    return SUB.call(input, _scaled(other, alpha))
+    return SUB.call(input, _scaled(input, other, alpha))
 
 
 @torch_function("rsub")
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input"""
-    return SUB.call(other, _scaled(input, alpha))
+    return SUB.call(other, _scaled(other, input, alpha))
 
 
 @torch_function("mul", "multiply", inplace=True)
@@ -290,7 +299,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
             "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '" + rounding_mode + "'"
         )
     place()
-    na, nb = ADD.operands(input, other)
+    na, nb = TRUNCATE_DIVIDE.operands(input, other)
     quotient = emit(arith.div, na, _divisor(na, nb))
     return result(emit(arith.trunc, quotient) if quotient.type.dtype.kind == "f" else quotient)
 
@@ -301,7 +310,7 @@ def _divisor(na: Node, nb: Node) -> Node:
     if dtype.kind not in "iu" or na.type.numel == 0:
         return nb
     if nb.signature is None and type(nb.buffer) is int:
-        if nb.buffer == 0:
+        if nb.buffer % (1 << 8 * dtype.itemsize) == 0:  # what is left of it in that type
             raise RuntimeError("ZeroDivisionError")
         return nb
     # Every element picked by its own place, which a 0 makes one that is out of range.
@@ -353,19 +362,42 @@ def remainder(input: Any, other: Any) -> Tensor:
 
 @torch_function("pow", inplace=True)
 def pow(input: Any, exponent: Any) -> Tensor:
-    """input ** exponent; small whole exponents multiply, as torch does."""
+    """input ** exponent; small whole exponents multiply, as torch does. Whole numbers are exact, and wrap."""
     if isinstance(input, Tensor) and isinstance(exponent, int | float) and not isinstance(exponent, bool):
+        if input.dtype is dtypes.bool_:
+            input = cast_tensor(input, dtypes.int64 if isinstance(exponent, int) else default_dtype())
         special = _special_power(input, exponent)
         if special is not None:
             return special
     place()
-    na, nb = ADD.operands(input, exponent)
-    if na.type.dtype.kind in "iub":
-        whole = na.type.dtype
-        double = dtypes.float64
-        return result(cast(emit(math.pow_, cast(na, double), cast(nb, double), label="Pow"), whole))
+    na, nb = POWER.operands(input, exponent)
+    if na.type.dtype.kind in "iu":
+        if isinstance(exponent, int) and exponent < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        return result(_whole_powers(na, nb), input, exponent)
     label = "Pow0" if not isinstance(exponent, Tensor) else "Pow1" if isinstance(input, Tensor) else "Pow2"
     return result(emit(math.pow_, na, nb, label=label), input, exponent)
+
+
+def _whole_powers(base: Node, exponent: Node) -> Node:
+    """Whole numbers to whole powers, by squaring; to negative powers only 1 and -1 are not 0."""
+    dtype = base.type.dtype
+    total: Node = arith.add(arith.mul(base, 0), 1)
+    square = base
+    bits = 8 * dtype.itemsize - (dtype.kind == "i")
+    for bit in range(bits):
+        chosen = arith.bit_and(arith.shift_right(exponent, bit), 1)
+        total = arith.select(arith.compare(chosen, 0, predicate="ne"), arith.mul(total, square), total)
+        if bit < bits - 1:
+            square = arith.mul(square, square)
+    if dtype.kind == "u":
+        return total
+    odd = arith.bit_and(exponent, 1)
+    alternating = arith.sub(1, arith.mul(odd, 2))
+    inverse = arith.select(arith.compare(base, -1, predicate="eq"), alternating, 0)
+    inverse = arith.select(arith.compare(base, 1, predicate="eq"), 1, inverse)
+    node: Node = arith.select(arith.compare(exponent, 0, predicate="lt"), inverse, total)
+    return node
 
 
 def _special_power(input: Tensor, exponent: float) -> Tensor | None:
@@ -389,6 +421,11 @@ def _special_power(input: Tensor, exponent: float) -> Tensor | None:
     return None
 
 
+def cast_tensor(x: Tensor, dtype: DType) -> Tensor:
+    """The tensor in another element type."""
+    return apply(arith.cast.operator("ToCopy", dtype=dtype), value(x))
+
+
 def _power_of_two(input: Tensor) -> Tensor:
     x = cast(value(input), dtypes.int64 if input.dtype is dtypes.bool_ else None)
     return apply(arith.mul.operator("Pow"), x, x)
@@ -403,6 +440,20 @@ def _whole_power(input: Tensor, exponent: int) -> Tensor:
     return result(total)
 
 
+def _takes(other: Any) -> bool:
+    """Whether an operator may try its luck with the other operand: tensors, numbers, arrays."""
+    return isinstance(other, Tensor | int | float | complex) or (hasattr(other, "__array__") and not isinstance(other, str))
+
+
+def _operator_of(function: Callable[..., Tensor], swapped: bool) -> Callable[..., Any]:
+    def operate(a: Tensor, b: Any) -> Any:
+        if not _takes(b):
+            return NotImplemented
+        return function(b, a) if swapped else function(a, b)
+
+    return operate
+
+
 for _method, _function, _swapped in (
     ("pow", pow, False),
     ("floordiv", floor_divide, False),
@@ -411,11 +462,13 @@ for _method, _function, _swapped in (
     ("rfloordiv", floor_divide, True),
     ("rmod", remainder, True),
 ):
-    setattr(Tensor, f"__{_method}__", (lambda f: lambda a, b: f(b, a))(_function) if _swapped else _function)
+    setattr(Tensor, f"__{_method}__", _operator_of(_function, _swapped))
 
 
 def _binary_function(name: str, binary: Binary, *aliases: str, inplace: bool = True) -> None:
     def function(input: Any, other: Any) -> Tensor:
+        if not isinstance(other, Tensor) and binary in (MAXIMUM, MINIMUM):
+            raise TypeError(f"{name}(): argument 'other' (position 2) must be Tensor, not {type(other).__name__}")
         return binary.call(input, other)
 
     function.__name__, function.__doc__ = name, f"Elementwise `{name}`."
@@ -489,8 +542,8 @@ for _name, _declaration in (("and", arith.bit_and), ("or", arith.bit_or), ("xor"
 
 
 def _inplace_operator(name: str, function: Callable[..., Tensor]) -> None:
-    def write(self: Tensor, other: Any) -> Tensor:
-        return write_into(self, function(self, other))
+    def write(self: Tensor, other: Any) -> Any:
+        return write_into(self, function(self, other)) if _takes(other) else NotImplemented
 
     setattr(Tensor, f"__i{name}__", write)
 

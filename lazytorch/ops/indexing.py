@@ -38,6 +38,10 @@ def _items(key: Any, rank: int) -> list[Any]:
     used = sum(x.ndim if _is_mask(x) else 1 for x in items if x is not None and x is not Ellipsis and not _is_truth(x))
     if used > rank:
         if not rank:
+            if any(isinstance(x, slice) for x in items):
+                raise IndexError("slice() cannot be applied to a 0-dim tensor.")
+            if isinstance(items[0], int) and items[0]:
+                raise IndexError(f"index {items[0]} is out of bounds for dimension 0 with size 0")
             raise IndexError(
                 "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a "
                 "0-dim tensor to a number"
@@ -57,7 +61,7 @@ def _is_truth(x: Any) -> bool:
 
 
 def _is_mask(x: Any) -> bool:
-    return isinstance(x, Tensor) and x.dtype in (dtypes.bool_, dtypes.uint8) and x.ndim > 0
+    return isinstance(x, Tensor) and (x.dtype is dtypes.bool_ or (x.dtype is dtypes.uint8 and x.ndim > 0))
 
 
 def _as_index(x: Any) -> Any:
@@ -298,6 +302,8 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 @torch_function("masked_select")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, in one dimension."""
+    if not input.shape and not mask.shape:
+        input, mask = reshape(input, (1,)), reshape(mask, (1,))
     return named(input[mask], "MaskedSelect")
 
 
@@ -336,6 +342,9 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
     place()
     shape = self.shape
     d = dimension(dim, len(shape))
+    if not shape:
+        wide = reshape(source, (1,)) if isinstance(source, Tensor) else source
+        return reshape(_scattered(name, reshape(self, (1,)), 0, reshape(index, (1,)), wide), ())
     at = _element_index(shape, d, cast(value(index), dtypes.int64))
     if isinstance(source, Tensor):
         new = cast(value(source), self.dtype)
@@ -347,8 +356,8 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
     flat = emit(tensor.reshape, value(self), shape=(self._node.type.numel,))
     declaration = tensor.scatter_add if name == "scatter_add" else tensor.scatter
     label = "ScatterAdd" if name == "scatter_add" else "Scatter0" if isinstance(source, Tensor) else "Scatter1"
-    out = emit(declaration, flat, at, new, label=label, bounds=((d, shape[d]),), fault="element")
-    return result(emit(tensor.reshape, out, label=label, shape=tuple(shape)))
+    written = emit(declaration, flat, at, new, label=label, bounds=((d, shape[d]),), fault="element")
+    return result(emit(tensor.reshape, written, label=label, shape=tuple(shape)))
 
 
 @torch_function("scatter", inplace=True)
@@ -382,7 +391,12 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
 @torch_function("nonzero", out=False)
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The positions of elements that are not 0; asks for the values."""
-    found = np.nonzero(input.detach()._array("nonzero()"))
+    array = input.detach()._array("nonzero()")
+    if not array.shape:
+        if as_tuple:
+            return nonzero(input.unsqueeze(0), as_tuple=True)
+        return from_array(np.zeros((int(bool(array)), 0), np.int64), dtypes.int64)
+    found = np.nonzero(array)
     if as_tuple:
         return tuple([from_array(where.astype(np.int64), dtypes.int64) for where in found])
     return from_array(np.stack(found, 1).astype(np.int64) if found else np.zeros((0, 0), np.int64), dtypes.int64)

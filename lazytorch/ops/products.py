@@ -150,6 +150,9 @@ def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alp
 @torch_function("outer", "ger")
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """The outer product of two vectors."""
+    for name, x in (("self", input), ("vec2", vec2)):
+        if len(x.shape) != 1:
+            raise RuntimeError(f"outer: Expected 1-D argument {name}, but got {len(x.shape)}-D")
     return input.unsqueeze(1) * vec2
 
 

@@ -37,10 +37,10 @@ def number_leaf(number: Any, dtype: DType) -> Node:
         raise RuntimeError("value cannot be converted to type int64_t without overflow")
     number = _PYTHON_TYPES[kind](number)
     if kind == "f" and dtype.itemsize < 8:
-        if dtype is dtypes.bfloat16:
-            return cast(number_leaf(number, dtypes.float32), dtype)
-        if abs(number) > _LARGEST[dtype.itemsize]:
+        if dtype is not dtypes.bfloat16 and abs(number) > _LARGEST[dtype.itemsize]:
             number = math.copysign(math.inf, number)
+        if dtype.itemsize == 2:  # halves are no run-time arguments
+            return cast(number_leaf(number, dtypes.float32), dtype)
     return leaf(scalar_type(dtype), number)
 
 
@@ -205,13 +205,13 @@ def called(argument: str = "") -> tuple[str, int]:
     return name, position
 
 
-def wrong_argument(argument: str, expected: str, got: Any) -> TypeError:
-    """torch's error for an argument of a wrong type."""
+def wrong_argument(argument: str, expected: str, got: Any, at: int = 0) -> TypeError:
+    """torch's error for an argument of a wrong type. at: its position, where it is not that of the parameter."""
     kind = type(got).__name__
     name, position = called(argument)
     if name in _OVERLOADED:
         return TypeError(f"{name}() received an invalid combination of arguments - got ({argument}={kind}, )")
-    position = position or int(argument == "size")
+    position = at or position or int(argument == "size")
     where = f" (position {position})" if position and argument != "dtype" else ""
     return TypeError(f"{name}(): argument '{argument}'{where} must be {expected}, not {kind}")
 

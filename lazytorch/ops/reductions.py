@@ -92,6 +92,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType 
 @torch_function("amax")
 def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The largest element over dimensions; the gradient is shared by equal ones."""
+    _refuse_empty("amax", input, dim)
     place()
     x = value(input)
     return result(_reduce(tensor.reduce_max, x, dimensions(dim, len(x.type.shape)), keepdim, "Amax"))
@@ -100,12 +101,30 @@ def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
 @torch_function("amin")
 def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The smallest element over dimensions; the gradient is shared by equal ones."""
+    _refuse_empty("amin", input, dim)
     place()
     x = value(input)
     return result(_reduce(tensor.reduce_min, x, dimensions(dim, len(x.type.shape)), keepdim, "Amin"))
 
 
+def _refuse_empty(name: str, input: Tensor, dim: Any, error: type[Exception] = RuntimeError) -> None:
+    """Raise torch's error for the extreme of nothing."""
+    shape = input._node.type.shape
+    if 0 not in shape:
+        return
+    if dim is None or dim == ():
+        hint = " Specify the reduction dim with the 'dim' argument." if error is RuntimeError else ""
+        raise error(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.{hint}")
+    for d in dimensions(dim, len(shape)):
+        if shape[d] == 0:
+            raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
+
+
 def _argument(declaration: Declaration, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    name = declaration.name.partition(".")[2]
+    if input.dtype is dtypes.bool_:
+        raise RuntimeError(f"{name}(): does not support bool input")
+    _refuse_empty(name, input, dim, IndexError)
     place()
     x = value(input)
     shape = x.type.shape
@@ -167,7 +186,9 @@ def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
             )
         return result(_reduce(reduce, x, dimensions(None, len(shape)), False, "Max1" if largest else "Min1"))
     d = dimension(dim, len(shape))
-    indices = _argument(tensor.argmax if largest else tensor.argmin, input, d, keepdim)
+    _refuse_empty(name, input, d)
+    counted = FUNCTIONS["where"](input, 1, 0) if input.dtype is dtypes.bool_ else input
+    indices = _argument(tensor.argmax if largest else tensor.argmin, counted, d, keepdim)
     if not shape:
         return (Max if largest else Min)(named(input, label), indices)
     at = indices if keepdim else FUNCTIONS["unsqueeze"](indices, d)
@@ -221,6 +242,8 @@ def _spread(input: Tensor, dim: Any, unbiased: Any, correction: Any, keepdim: bo
         dim, unbiased = None, dim
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
+    if input.dtype.kind not in "fc":
+        raise RuntimeError("std and var only support floating point and complex dtypes")
     place()
     x = value(input)
     return variance(x, dimensions(dim, len(x.type.shape)), correction, keepdim)
@@ -242,6 +265,10 @@ def std(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = Fa
 def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
     """The p-norm of all elements or over dimensions (p = 2, 1, inf, -inf, 0 or any number)."""
     place()
+    if input.dtype.kind not in "fc" and dtype is None:
+        raise RuntimeError(
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got " + input.dtype.title
+        )
     x = cast(value(input), dtype or floating(input))
     dims = dimensions(dim, len(x.type.shape))
     if p in ("fro", None, 2, 2.0):
@@ -266,6 +293,9 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     place()
     x = cast(value(input), floating(input))
     dims = dimensions(dim, len(x.type.shape))
+    if any(x.type.shape[d] == 0 for d in dims):
+        total = math.log(_reduce(tensor.reduce_sum, math.exp(x), dims, keepdim))
+        return result(total)
     peak = emit(tensor.detach, _reduce(tensor.reduce_max, x, dims, True))
     peak = arith.select(arith.compare(arith.abs_(peak), float("inf"), predicate="eq"), _zero(peak), peak)
     total = math.log(_reduce(tensor.reduce_sum, math.exp(arith.sub(x, peak)), dims, True))
@@ -289,6 +319,8 @@ def equal(input: Tensor, other: Tensor) -> bool:
 @torch_function("isclose", out=False)
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Whether |input - other| <= atol + rtol * |other|."""
+    if input.dtype is dtypes.bool_:
+        return FUNCTIONS["eq"](input, other)
     limit = atol + rtol * other.abs()
     close = (input == other) | (((input - other).abs() <= limit) & FUNCTIONS["isfinite"](input))
     if equal_nan:

@@ -129,12 +129,12 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
     """Reorder the dimensions."""
     rank = len(input._node.type.shape)
-    order = tuple([dimension(int(d), rank) for d in dims])
-    if len(order) != rank:
+    if len(dims) != rank:
         raise RuntimeError(
             "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
-            f"ordering of dimensions i.e. input.dim() = {rank} is not equal to len(dims) = {len(order)}"
+            f"ordering of dimensions i.e. input.dim() = {rank} is not equal to len(dims) = {len(dims)}"
         )
+    order = tuple([dimension(int(d), rank) for d in dims])
     if len(set(order)) != rank:
         raise RuntimeError("permute(): duplicate dims are not allowed.")
     return view(input, tensor.permute.operator(order=order))
@@ -188,6 +188,8 @@ attach("mT", property(_last_two))
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Move dimensions to new places; the others keep their order."""
     rank = len(input._node.type.shape)
+    if not rank:
+        return view(input, tensor.alias.operator())
     sources = [dimension(d, rank) for d in ([source] if isinstance(source, int) else source)]
     places = [dimension(d, rank) for d in ([destination] if isinstance(destination, int) else destination)]
     order = [-1] * rank
@@ -257,6 +259,8 @@ def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
 @torch_function("narrow", out=False)
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """`length` elements from `start` along a dimension."""
+    if not input._node.type.shape:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     return sliced(input, dimension(dim, len(input._node.type.shape)), int(start), int(length), 1, "Slice")
 
 
@@ -344,6 +348,8 @@ def _one(input: Tensor, d: int, at: int, label: str) -> Tensor:
 @torch_function("unbind", out=False)
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Every element along a dimension."""
+    if not input._node.type.shape:
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     d = dimension(dim, len(input._node.type.shape))
     return tuple([_one(input, d, i, "Unbind") for i in range(input._node.type.shape[d])])
 
@@ -401,9 +407,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
     """A copy with dimensions reversed."""
     rank = len(input._node.type.shape)
+    chosen = tuple(sorted(dimension(d, rank) for d in dims)) if rank else ()
     place()
-    flipped = tuple(sorted(dimension(d, rank) for d in dims))
-    return result(emit(tensor.flip, value(input), dims=flipped if rank else ()))
+    return result(emit(tensor.flip, value(input), dims=chosen))
 
 
 def _flip_method(self: Tensor, *dims: Any) -> Tensor:
@@ -432,6 +438,8 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
 def _repeat(self: Tensor, *sizes: Any) -> Tensor:
     """A copy with the tensor repeated along each dimension."""
     times = sizes_of(sizes)
+    if len(times) < len(self._node.type.shape):
+        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
     shape = (1,) * (len(times) - len(self._node.type.shape)) + self._node.type.shape
     place()
     pairs = tuple([n for size in shape for n in (1, size)])
@@ -453,6 +461,8 @@ def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
 def _triangle(name: str, predicate: str) -> None:
     def function(input: Tensor, diagonal: int = 0) -> Tensor:
         shape = input._node.type.shape
+        if len(shape) < 2:
+            raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
         rows, columns = shape[-2], shape[-1]
         place()
         from lazytorch import dtypes
@@ -475,7 +485,11 @@ _triangle("triu", "ge")
 
 
 def _size(self: Tensor, dim: int | None = None) -> Any:
-    return self.shape if dim is None else self.shape[dimension(dim, len(self.shape))]
+    if dim is None:
+        return self.shape
+    if not self._node.type.shape:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    return self.shape[dimension(dim, len(self.shape))]
 
 
 def _rank(self: Tensor) -> int:

@@ -68,6 +68,7 @@ for _declaration, _names in (
     (math.atanh, ("atanh", "arctanh")),
     (math.erf, ("erf",)),
     (math.erfc, ("erfc",)),
+    (math.erfinv, ("erfinv",)),
     (math.lgamma, ("lgamma",)),
     (math.digamma, ("digamma",)),
     (math.sigmoid, ("sigmoid",)),
@@ -96,8 +97,10 @@ attach("polygamma", _polygamma_method)
 attach("polygamma_", in_place(_polygamma_method, "polygamma"))
 
 
-def _divided(self: Tensor, other: Any) -> Tensor:
+def _divided(self: Tensor, other: Any) -> Any:
     """other / self, as torch forms it: the reciprocal times the number."""
+    if not isinstance(other, NUMBERS) and not hasattr(other, "__array__"):
+        return NotImplemented
     inverse = FUNCTIONS["reciprocal"](self)
     return MUL.call(inverse, other) if isinstance(other, NUMBERS) else inverse * other
 
@@ -105,11 +108,24 @@ def _divided(self: Tensor, other: Any) -> Tensor:
 attach("__rtruediv__", _divided)
 
 
+def _refuse_bool(input: Tensor, declaration: Declaration, name: str) -> None:
+    if input.dtype is not dtypes.bool_ or declaration is arith.sign:
+        return
+    if declaration is arith.neg:
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` "
+            "or `logical_not()` operator instead."
+        )
+    kernel = f"{name}_cpu" if declaration is arith.abs_ else f"{name}_vml_cpu"
+    raise NotImplementedError(f"\"{kernel}\" not implemented for 'Bool'")
+
+
 def _whole_function(declaration: Declaration, *names: str) -> None:
     """A function that keeps the element type."""
     operator = declaration.operator()
 
     def function(input: Tensor) -> Tensor:
+        _refuse_bool(input, declaration, names[0])
         if input.dtype.kind in "uib" and declaration not in (arith.neg, arith.abs_, arith.sign):
             return FUNCTIONS["clone"](input)
         return apply(operator, value(input))
@@ -134,6 +150,8 @@ attach("__abs__", inspect.unwrap(FUNCTIONS["abs"]))
 
 
 def _positive(self: Tensor) -> Tensor:
+    if self.dtype is dtypes.bool_:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
     return self
 
 
@@ -143,6 +161,7 @@ attach("__pos__", _positive)
 @torch_function("round", inplace=True)
 def round_(input: Tensor, *, decimals: int = 0) -> Tensor:
     """To the nearest whole number (or decimal), ties to even."""
+    _refuse_bool(input, arith.round_even, "round")
     if input.dtype.kind in "uib":
         return FUNCTIONS["clone"](input)
     if decimals == 0:
@@ -158,17 +177,27 @@ def round_(input: Tensor, *, decimals: int = 0) -> Tensor:
 @torch_function("square", inplace=True)
 def square(input: Tensor) -> Tensor:
     """input * input"""
-    x = cast(value(input), dtypes.int64 if input.dtype is dtypes.bool_ else None)
+    if input.dtype is dtypes.bool_:
+        return FUNCTIONS["pow"](input, 2)
+    x = value(input)
     return apply(arith.mul.operator("Pow"), x, x)
 
 
 @torch_function("bitwise_not", inplace=True)
 def bitwise_not(input: Tensor) -> Tensor:
     """~input"""
+    if input.dtype.kind in "fc":
+        raise NotImplementedError(f"\"bitwise_not_cpu\" not implemented for '{input.dtype.title}'")
     return apply(arith.bit_not.operator(), value(input))
 
 
-attach("__invert__", bitwise_not)
+def _inverted(self: Tensor) -> Tensor:
+    if self.dtype.kind in "fc":
+        raise TypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
+    return bitwise_not(self)
+
+
+attach("__invert__", _inverted)
 
 
 @torch_function("logical_not", inplace=True)
@@ -276,7 +305,8 @@ def masked_fill(input: Tensor, mask: Tensor, value_: Any = None, **keywords: Any
 def _test(name: str, test: Callable[[Any], Any]) -> None:
     def function(input: Tensor) -> Tensor:
         place()
-        return result(test(value(input)), input)
+        x = value(input)
+        return result(test(x if x.type.dtype.kind in "fc" else cast(x, dtypes.float32)), input)
 
     function.__name__, function.__doc__ = name, f"Whether each element is {name[2:]}."
     torch_function(name, out=False)(function)
@@ -311,6 +341,9 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input), from the end's side for weights of 0.5 and more, as torch."""
     place()
     a, b = ADD.operands(input, end)
+    if a.type.dtype.kind not in "fc":
+        kernel = "lerp_kernel_tensor" if isinstance(weight, Tensor) else "lerp_kernel_scalar"
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{a.type.dtype.title}'")
     w = node_of(weight, a.type.dtype)
     difference = arith.sub(b, a)
     low = arith.add(a, arith.mul(w, difference))

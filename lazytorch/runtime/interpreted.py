@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from lazytorch.errors import CompileError
+from lazytorch.ir.interpreter import apply_reference
 from lazytorch.ir.location import from_frame_place
 from lazytorch.ir.trace import Node, Trace, result
+from lazytorch.ir.types import TupleType
+from lazytorch.ir.validation import difference
 from lazytorch.runtime.buffer import Buffer
+
+
+class Leaf(Protocol):
+    """A value of a program's caller: its type, and its memory (a Buffer) or Python number; None: not computed yet."""
+
+    type: Any
+    buffer: Any
 
 
 def interpret(trace: Trace, outputs: Sequence[Node]) -> None:
@@ -22,44 +32,33 @@ def interpret(trace: Trace, outputs: Sequence[Node]) -> None:
 
 def evaluate(trace: Trace, outputs: Sequence[Node]) -> list[np.ndarray]:
     """The outputs' values by the reference meanings, as arrays of their storage types."""
-    values: dict[int, Any] = {}
-    for node in trace.leaves:
-        if isinstance(node.buffer, Buffer):
-            values[id(node)] = node.buffer.numpy(node.type.dtype.numpy, node.type.shape)
-        else:
-            values[id(node)] = np.asarray(node.buffer, node.type.dtype.numpy)
+    values: dict[int, Any] = {id(node): leaf_array(node) for node in trace.leaves}
     for node in trace.nodes:
         assert node.signature is not None
-        declaration = node.signature.operator.declaration
+        operator = node.signature.operator
         operands = [values[id(operand)] for operand in node.operands]
-        if declaration is result:
+        if operator.declaration is result:
             values[id(node)] = operands[0][node.attributes.index]
             continue
-        if declaration.reference is None:
-            raise CompileError(f"{declaration.name} has no reference meaning", stage="interpret")
-        with np.errstate(all="ignore"):
-            values[id(node)] = declaration.reference(node.attributes, *operands)
+        several = isinstance(node.type, TupleType)
+        types = node.type.types if several else (node.type,)
+        arrays = apply_reference(operator, node.signature.operand_types, types, operands)
+        values[id(node)] = tuple(arrays) if several else arrays[0]
     return [np.ascontiguousarray(values[id(node)], node.type.dtype.numpy).reshape(node.type.shape) for node in outputs]
+
+
+def leaf_array(leaf: Leaf) -> np.ndarray:
+    """The value of a leaf: what its memory holds, or its Python number."""
+    dtype = leaf.type.dtype.numpy
+    if isinstance(leaf.buffer, Buffer):
+        return leaf.buffer.numpy(dtype, leaf.type.shape)
+    return np.asarray(leaf.buffer, dtype)
 
 
 def check(trace: Trace, outputs: Sequence[Node], expected: Sequence[np.ndarray]) -> None:
     """Compare computed outputs with the reference's (`LAZYTORCH_CHECK=1`). Raises CompileError naming what differs."""
     for node, want in zip(outputs, expected, strict=True):
-        got = node.buffer.numpy(node.type.dtype.numpy, node.type.shape)
-        close = node.type.dtype.kind in "fc" and node.type.dtype.numpy.kind != "u"
-        limit = 64 * float(np.finfo(want.dtype).eps) if close else 0.0
-        # A sum of terms that cancel is as exact as its terms, which are taken to be of the order of 1/16 at least.
-        scale = float(np.abs(want[np.isfinite(want)]).max(initial=2.0**-4)) if close else 0.0
-        same = np.allclose(got, want, rtol=limit, atol=limit * scale, equal_nan=True) if close else np.array_equal(got, want)
-        if not same:
-            place = from_frame_place(node.place)
-            raise CompileError(
-                f"{node} differs from the reference interpreter's value by up to {_distance(got, want):.3g}",
-                stage="check",
-                location=str(place),
-            )
-
-
-def _distance(got: np.ndarray, want: np.ndarray) -> float:
-    with np.errstate(invalid="ignore"):
-        return float(np.abs(got.astype(np.float64) - want.astype(np.float64)).max())
+        wrong = difference(leaf_array(node), want, node.type.dtype)
+        if wrong:
+            place = str(from_frame_place(node.place))
+            raise CompileError(f"{node} {wrong}", stage="check", location=place)

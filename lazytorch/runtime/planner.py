@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lazytorch.codegen.expression import pull, tensor_type
-from lazytorch.codegen.fusion import fuse
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Status, Table
+from lazytorch.codegen.passes import Fuse
 from lazytorch.codegen.schedules import schedule
 from lazytorch.codegen.target import Target, current_target
 from lazytorch.codegen.views import contiguous
@@ -23,7 +23,10 @@ from lazytorch.ir.pass_manager import PassManager
 from lazytorch.ir.printer import print_ir
 from lazytorch.ir.trace import Node
 from lazytorch.ir.types import TensorType
+from lazytorch.ir.validation import Validation
 from lazytorch.runtime.buffer import Buffer
+from lazytorch.runtime.checking import CheckedKernel, KernelCheck, Place
+from lazytorch.runtime.interpreted import Leaf, leaf_array
 from lazytorch.runtime.kernels import kernel_address, kernel_text
 from lazytorch.runtime.memory_plan import Lifetime, plan_arena
 from lazytorch.runtime.program import Donation, Program, Stages
@@ -39,13 +42,31 @@ _FORMATS = {"f2": "e", "f4": "f", "f8": "d"}
 
 def plan(nodes: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[int], saved: Sequence[int]) -> Program:
     """Compile a program that computes the numbered values (see ir/capture.py) from the leaves."""
+
+    def captured() -> Operation:
+        return capture(nodes, [leaf.type for leaf in leaves], outputs)
+
+    return plan_function(captured(), leaves, nodes, saved, lambda: print_ir(captured(), locations=True))
+
+
+def plan_function(
+    func: Operation,
+    leaves: Sequence[Leaf],
+    nodes: Sequence[Node] = (),
+    saved: Sequence[int] = (),
+    source: Callable[[], str] | None = None,
+) -> Program:
+    """Compile a function of tensor operations, which is taken apart for it.
+
+    leaves: its arguments' values, of which only LAZYTORCH_CHECK looks at more than whether they are memory.
+    nodes: the recorded operations it was captured from, which refer to the leaves. source: its text, for a reproducer.
+    """
     STATISTICS.programs_planned += 1
-    func = capture(nodes, [leaf.type for leaf in leaves], outputs)
     recorded = print_ir(func, locations=True) if config.dump else ""
-    PassManager(PIPELINE).run_on_func(func)
+    PassManager(PIPELINE).run_on_func(func, source, _validation(func, leaves))
     simplified = print_ir(func, locations=True) if config.dump else ""
     layout = _Layout(func, nodes, leaves)
-    fuse(func, config.fuse)
+    PassManager([Fuse(single=not config.fuse)]).run_on_func(func, None, _validation(func, leaves))
     context = ScheduleContext(current_target(), get_num_threads())
     launches: list[Launch] = []
     for operation in func.region.block:
@@ -63,6 +84,16 @@ def plan(nodes: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[int], 
     if config.dump:
         _write_stages(func, launches, context.target, recorded, simplified)
     return layout.program(launches, context.target, saved)
+
+
+def _validation(func: Operation, leaves: Sequence[Leaf]) -> Validation | None:
+    """What the function computes now, to compare with after every pass, if LAZYTORCH_CHECK asks for that."""
+    if not config.check:
+        return None
+    try:
+        return Validation(func, [leaf_array(leaf) for leaf in leaves])
+    except IndexError:  # the program's own error, found when it runs
+        return None
 
 
 def _write_stages(func: Operation, launches: Sequence[Launch], target: Target, graph: str, tensor_text: str) -> None:
@@ -84,7 +115,7 @@ def _write_stages(func: Operation, launches: Sequence[Launch], target: Target, g
 class _Layout:
     """Decides for every value of a function where it lives: leaf, result buffer, or arena offset."""
 
-    def __init__(self, func: Operation, nodes: Sequence[Node], leaves: Sequence[Node]) -> None:
+    def __init__(self, func: Operation, nodes: Sequence[Node], leaves: Sequence[Leaf]) -> None:
         block = func.region.block
         self.nodes = nodes
         self.func = func
@@ -170,6 +201,7 @@ class _Layout:
                 slots.append(self._slot(slot, position, step, patches, tables, constants, keep))
             steps.append(Step(address, slots, patches, launch.chunks, launch.symbol))
         native = NativeProgram(steps, formats, constants, keep) if steps else None
+        check = KernelCheck(self._checked_kernels(steps, formats, constants, keep)) if config.check else None
         return Program(
             native=native,
             donations=self._donations(),
@@ -181,7 +213,31 @@ class _Layout:
             operations=[launch.operations[0] if launch.operations else None for launch in launches],
             flops=sum(launch.flops for launch in launches),
             stages=Stages(fused=self.func, launches=launches),
+            check=check,
         )
+
+    def _checked_kernels(
+        self, steps: Sequence[Step], formats: str, constants: Sequence[int], keep: Sequence[object]
+    ) -> list[CheckedKernel]:
+        """The kernels one by one, each with its part of the steps."""
+        checked = []
+        kernels = [operation for operation in self.func.region.block if operation.declaration is fused.kernel]
+        for number, kernel in enumerate(kernels):
+            own = [step for step, of in enumerate(self.kernel_of_launch) if of == number]
+            if own:
+                native = NativeProgram(steps[own[0] : own[-1] + 1], formats, constants, keep)
+                places = [[self._place(value) for value in values] for values in (kernel.operands, kernel.results)]
+                checked.append(CheckedKernel(kernel, native, own[0], *places))
+        return checked
+
+    def _place(self, value: Value) -> Place:
+        """Where a value of the function lies in a run."""
+        root = self.root(value)
+        binding = self.binding.get(root)
+        if binding is None:
+            return Place(self.arena_binding, self.offset[root])
+        in_memory = binding >= len(self.leaf_numbers) or self._holds_memory(self.leaf_numbers[binding])
+        return Place(binding, 0, in_memory)
 
     def _format(self, number: int) -> str:
         if self._holds_memory(number):

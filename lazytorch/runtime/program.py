@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from sys import getrefcount
 from typing import Any, NamedTuple
@@ -13,10 +13,11 @@ from lazytorch.codegen.launch import Launch
 from lazytorch.dtypes import float32
 from lazytorch.ir.core import Operation
 from lazytorch.ir.dialects.indirect import index_error
-from lazytorch.ir.trace import Node, leaf
+from lazytorch.ir.trace import leaf
 from lazytorch.ir.types import TensorType
 from lazytorch.runtime.buffer import Buffer
-from lazytorch.runtime.runner import NativeProgram
+from lazytorch.runtime.interpreted import Leaf
+from lazytorch.runtime.runner import Failure, NativeProgram
 from lazytorch.runtime.statistics import STATISTICS
 
 
@@ -49,6 +50,7 @@ class Program:
     sizes: bytes of each new result buffer, in the order of their bindings.
     saved: numbers of recorded values that are outputs only because a kept autograd history will need them.
     operations: per step, what it computes (for errors found while running).
+    check: runs the steps instead of `native`, comparing every kernel with the reference (`LAZYTORCH_CHECK=1`).
     """
 
     native: NativeProgram | None
@@ -61,8 +63,9 @@ class Program:
     donations: Sequence[Donation] = ()
     flops: int = 0
     stages: Stages = field(default_factory=Stages)
+    check: Callable[[Sequence[Any]], Failure | None] | None = None
 
-    def run(self, leaves: Sequence[Node], outputs: Sequence[Node], replaced: Sequence[Node] = ()) -> None:
+    def run(self, leaves: Sequence[Leaf], outputs: Sequence[Leaf], replaced: Sequence[Leaf] = ()) -> None:
         """Compute, and give every output its buffer. Raises IndexError for an index found out of range.
 
         replaced: leaves whose tensors get a new value by this run. Where nobody else refers to one, its memory becomes the
@@ -83,8 +86,12 @@ class Program:
             if self.arena_bytes:
                 arena = Buffer(self.arena_bytes)
                 values.append(arena.ptr)
-            if native.run(*values):
-                self._raise(leaves, outputs, donated)
+            if self.check is not None:
+                failure = self.check(values)
+            else:
+                failure = native.failure if native.run(*values) else None
+            if failure is not None:
+                self._raise(failure, leaves, outputs, donated)
             STATISTICS.flops += self.flops
         for node, (kind, number) in zip(outputs, self.results, strict=True):
             node.buffer = buffers[number] if kind == "new" else _leaf_buffer(leaves[number])
@@ -93,7 +100,7 @@ class Program:
                 if donation.position in donated:
                     leaves[donation.leaf].buffer = None
 
-    def _donated(self, leaves: Sequence[Node], replaced: Sequence[Node]) -> dict[int, Buffer]:
+    def _donated(self, leaves: Sequence[Leaf], replaced: Sequence[Leaf]) -> dict[int, Buffer]:
         """By position, the leaves' buffers that results of this run may overwrite."""
         old = set(map(id, replaced))
         given = {}
@@ -104,10 +111,7 @@ class Program:
                 given[position] = node.buffer
         return given
 
-    def _raise(self, leaves: Sequence[Node], outputs: Sequence[Node], donated: dict[int, Buffer]) -> None:
-        assert self.native is not None
-        failure = self.native.failure
-        assert failure is not None
+    def _raise(self, failure: Failure, leaves: Sequence[Leaf], outputs: Sequence[Leaf], donated: dict[int, Buffer]) -> None:
         for donation in self.donations:
             if donation.position in donated and donation.step <= failure.step:
                 # Already written: the old value is gone, the new one is there.
@@ -140,7 +144,7 @@ def _calibrate() -> tuple[int, int]:
 _OWN_LEAF, _OWN_BUFFER = _calibrate()
 
 
-def _leaf_buffer(node: Node) -> Any:
+def _leaf_buffer(node: Leaf) -> Any:
     """The memory of a leaf that is itself a result: shared, unless somebody else may write to it."""
     buffer = node.buffer
     if type(buffer) is Buffer and not buffer.shared:

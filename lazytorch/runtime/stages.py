@@ -27,11 +27,17 @@ def stage_text(trace: Trace, node: Node, stage: str) -> str:
     graph: as recorded. tensor: simplified and decomposed. fused: one fused.kernel per kernel. loop: the loop IR of
     every kernel. llvm, asm: what it becomes. A value that is computed already has an empty program.
     """
-    if stage not in STAGES:
-        raise ValueError(f"unknown stage {stage!r}; there are {', '.join(STAGES)}")
     if node.epoch is not trace.epoch:
         enter(trace, node)
     func = capture(trace.nodes, [leaf.type for leaf in trace.leaves], [node.number])
+    return function_text(func, stage)
+
+
+def function_text(func: Operation, stage: str) -> str:
+    """What a function of tensor operations, which is taken apart for it, is at a stage. Raises ValueError for an
+    unknown stage."""
+    if stage not in STAGES:
+        raise ValueError(f"unknown stage {stage!r}; there are {', '.join(STAGES)}")
     if stage == "graph":
         return print_ir(func, locations=True)
     PassManager(PIPELINE).run_on_func(func)

@@ -47,3 +47,23 @@ def test_floats_divided_by_zero() -> None:
         return [str(y.tolist()) for y in (x // 0, x % 0, 1 // x, x // t.tensor([2.0, 0.0, 0.0, -2.0]))]
 
     assert run(lazytorch) == run(oracle)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_halves_and_numbers(dtype: str) -> None:
+    def run(t):
+        x = t.tensor([3.0, 1.0, -2.5]).to(getattr(t, dtype))
+        return [
+            (str(y.dtype), y.tolist()) for y in (x + 2, 2 * x, x - 1.5, x / 2, x % 2, x.clamp(0, 1), t.where(x > 0, x, 0))
+        ]
+
+    assert run(lazytorch) == run(oracle)
+
+
+def test_whole_powers_are_exact() -> None:
+    def run(t):
+        x = t.tensor([3, -1, 2, 7, 0])
+        powers = [x**13, x ** t.tensor([39, 5, -1, 22, 0]), 3 ** t.tensor([0, 5, 40]), x.byte() ** 5]
+        return [(str(y.dtype), y.tolist()) for y in powers]
+
+    assert run(lazytorch) == run(oracle)

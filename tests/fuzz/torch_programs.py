@@ -211,6 +211,7 @@ def _leaf(d: _Draft) -> None:
 def _view_expression(d: _Draft, name: str) -> str:
     x = d.scope[name]
     rank, a, b = x.ndim, d.dim(x), d.dim(x)
+    matrix = f"{name}.mT" if rank > 1 else f"{name}[None]"
     choice = d.below(14)
     if choice == 0:
         return f"{name}.transpose({a}, {b})"
@@ -238,7 +239,7 @@ def _view_expression(d: _Draft, name: str) -> str:
     if choice == 13:
         return d.pick(f"{name}.detach()", f"{name}.view_as({name})", f"{name}.data")
     return d.pick(
-        f"{name}.split(2, {a})[0].clone()", f"({name}.chunk(2, {a})[-1] + 1)", f"({name}.unbind({a})[0] * 2)", f"{name}.mT"
+        f"{name}.split(2, {a})[0].clone()", f"({name}.chunk(2, {a})[-1] + 1)", f"({name}.unbind({a})[0] * 2)", matrix
     )
 
 
@@ -287,7 +288,7 @@ def _binary(d: _Draft) -> None:
     if x:
         y = d.partner(x)
         if d.flag():
-            d.define(f"{x} {d.pick('+', '-', '*', '/', '>', '<=', '==', '//', '%', '&')} {y}")
+            d.define(f"{x} {d.pick('+', '-', '*', '/', '>', '<=', '==', '%', '&')} {y}")
         else:
             d.define(f"t.{d.pick(*BINARY[:-3])}({x}, {y})")
 
@@ -391,7 +392,7 @@ def _grad(d: _Draft) -> None:
     y = d.any_variable(lambda x: x.requires_grad)
     if x and y:
         create = d.pick("", ", create_graph=True")
-        d.define(f"t.autograd.grad(({y} * {y}).sum(), {x}, retain_graph=True{create})[0]")
+        d.define(f"t.autograd.grad(({y} * {y}).sum(), {x}, retain_graph=True{create})[0].contiguous()")
 
 
 def _look(d: _Draft) -> None:
@@ -403,7 +404,9 @@ def _look(d: _Draft) -> None:
                 f"seen.append({x}.detach().numpy().copy())",
                 f"str({x})",
                 f"seen.append({x}.sum().item())",
-                f"seen.append([{x}.storage_offset()])" if d.scope[x]._base is not None else f"seen.append({x}.tolist())",
+                f"seen.append([{x}.storage_offset()])"
+                if d.scope[x]._base is not None and d.scope[x].numel()
+                else f"seen.append({x}.tolist())",
                 f"{x}.detach().numpy()[...] = 2",
                 f"del {x}",
             )

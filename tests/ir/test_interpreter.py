@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from lazytorch.errors import CompileError
+from lazytorch.ir.bfloat16 import narrow, widen
 from lazytorch.ir.interpreter import interpret
 from lazytorch.ir.loop_interpreter import interpret_kernel
 from lazytorch.ir.parser import parse_func, parse_module
@@ -44,12 +45,29 @@ def test_wrong_arguments_are_refused() -> None:
         interpret(func, [np.zeros(2)])
 
 
-def test_bfloat16_arithmetic_is_refused_but_moving_it_is_not() -> None:
-    text = "func @f(%x: tensor<2xbf16>) -> tensor<2xbf16> {{\n  %0 = {} : tensor<2xbf16>\n  return %0 : tensor<2xbf16>\n}}"
-    x = np.array([1, 2], np.uint16)
-    assert interpret(parse_func(text.format("tensor.flip %x {dims = [0]}")), [x])[0].tolist() == [2, 1]
-    with pytest.raises(CompileError, match=r"arith\.neg: bfloat16 arithmetic has no reference meaning"):
-        interpret(parse_func(text.format("arith.neg %x")), [x])
+def test_bfloat16_is_computed_in_float32_and_rounded_to_even() -> None:
+    text = "func @f(%x: tensor<3xbf16>) -> tensor<3x{t}> {{\n  %0 = {op} : tensor<3x{t}>\n  return %0 : tensor<3x{t}>\n}}"
+    numbers = torch.tensor([1.0, -2.5, float("nan")], dtype=torch.bfloat16)
+    x = numbers.view(torch.uint16).numpy()
+
+    def run(op: str, type: str = "bf16") -> np.ndarray:
+        return interpret(parse_func(text.format(op=op, t=type)), [x])[0]
+
+    assert run("tensor.flip %x {dims = [0]}").tolist() == x[::-1].tolist()
+    assert run("arith.bitcast %x {dtype = i16}", "i16").tolist() == x.view(np.int16).tolist()
+    assert run("arith.cast %x {dtype = f32}", "f32")[:2].tolist() == [1.0, -2.5]
+    assert run("arith.neg %x")[:2].tolist() == (-numbers).view(torch.uint16).numpy()[:2].tolist()
+    assert run("math.exp %x")[:2].tolist() == torch.exp(numbers).view(torch.uint16).numpy()[:2].tolist()
+    assert run("arith.constant 0.1").tolist() == torch.full((3,), 0.1, dtype=torch.bfloat16).view(torch.uint16).tolist()
+
+
+def test_rounding_to_bfloat16_is_torchs() -> None:
+    random = np.random.default_rng(0)
+    numbers = random.integers(0, 1 << 32, 100_000, np.uint32).view(np.float32)
+    expected = torch.from_numpy(numbers).to(torch.bfloat16)
+    same = narrow(numbers) == expected.view(torch.uint16).numpy()
+    assert np.all(same | np.isnan(numbers))
+    assert np.array_equal(widen(narrow(numbers)), expected.float().numpy(), equal_nan=True)
 
 
 def test_an_index_out_of_range_is_an_error() -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lazytorch import dtypes
-from lazytorch.errors import ParseError
+from lazytorch.errors import ParseError, VerificationError
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.equivalence import equivalent
+from lazytorch.ir.generic_printer import mlir_attribute, print_generic
 from lazytorch.ir.lexer import Lexer
 from lazytorch.ir.parser import parse_func, parse_module
 from lazytorch.ir.printer import attribute_text, print_ir
@@ -78,12 +81,92 @@ loop.kernel @row_sum(%x: buffer<f32, [?, 1]>, %out: buffer<f32, [1]>, %m: index,
 """
 
 
+@pytest.mark.parametrize("name", ["f.1-$", "", "1", "two words", 'a"b\\', "\n", "é"])
+def test_a_name_of_any_kind_reads_back(name: str) -> None:
+    func = parse_func("func @f() {\n  return\n}")
+    func.operator = func.declaration.operator(name=name)
+    module = parse_module(print_ir(func))
+    assert module.region.block.first is not None and module.region.block.first.attributes.name == name
+    verify(module)
+    again = parse_module(print_generic(module))
+    assert equivalent(module, again)
+
+
+def test_a_value_that_only_equals_the_default_is_written() -> None:
+    text = (
+        "func @f(%x: tensor<4x3xf32>, %y: tensor<4xi64>) -> tensor<f32> {\n"
+        "  %0 = nn.cross_entropy %x, %y {label_smoothing = -0.0} : tensor<f32>\n  return %0 : tensor<f32>\n}\n"
+    )
+    assert print_ir(parse_func(text)) == text
+    assert "label_smoothing" not in print_ir(parse_func(text.replace("-0.0", "0.0")))
+
+
+NUMBERS = st.one_of(st.booleans(), st.integers(), st.floats(), st.complex_numbers(allow_nan=False))
+LEAVES = st.one_of(NUMBERS, st.none(), st.text(), st.sampled_from(dtypes.ALL))
+ATTRIBUTES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=6)
+
+
 @pytest.mark.parametrize("text", [TENSOR_LEVEL, FUSED_LEVEL, LOOP_LEVEL], ids=["tensor", "fused", "loop"])
 def test_text_of_every_level_reads_back_as_itself(text: str) -> None:
     module = parse_module(text)
     verify(module)
     assert print_ir(module, locations=True) == text
     assert equivalent(module, parse_module(print_ir(module, locations=True)), locations=True)
+
+
+@pytest.mark.parametrize("text", [TENSOR_LEVEL, FUSED_LEVEL, LOOP_LEVEL], ids=["tensor", "fused", "loop"])
+def test_the_generic_form_of_every_level_reads_back_as_itself(text: str) -> None:
+    module = parse_module(text)
+    generic = print_generic(module, locations=True)
+    again = parse_module(generic)
+    assert print_generic(again, locations=True) == generic
+    assert equivalent(module, again, locations=True)
+    assert print_ir(again.region.block.first or again).partition("\n")[0] == text.partition("\n")[0]
+
+
+@given(ATTRIBUTES)
+def test_every_attribute_reads_back_from_the_generic_form(value: Any) -> None:
+    number = f'"func.func"() ({{\n  %0 = "arith.constant"() {{value = {mlir_attribute(value)}, type = f32}} : () -> f32\n'
+    module = parse_module(number + '  "func.return"() : () -> ()\n}) {sym_name = "f"} : () -> ()')
+    first = module.region.block.first
+    assert first is not None and first.region.block.first is not None
+    operator = first.region.block.first.operator
+    assert operator is arith.constant.operator(value=value, type=ScalarType(dtypes.float32))
+
+
+GENERIC = """\
+"func.func"() ({
+^bb0(%x: tensor<2xf32>):
+  "builtin.nothing"() : () -> ()
+  %0 = "arith.neg"(%y) : (tensor<2xf32>) -> tensor<2xf32>
+  %1 = "arith.neg"(%0) : (tensor<2xf32>) -> tensor<2xf32>
+  %2 = "arith.neg"(%x) : (tensor<3xf32>) -> tensor<2xf32>
+  %3 = "tensor.flip"(%x) {dim = [0 : i64]} : (tensor<2xf32>) -> tensor<2xf32>
+  %4 = "tensor.iota"() {dtype = #lazytorch.f32, size = 3 : i64} : () -> tensor<3xf32>
+  %5 = "arith.constant"() {value = 0x7F : f64, type = f32} : () -> f32
+  %6 = "arith.constant"() {value = 1.0 : i64, type = f32} : () -> f32
+  "func.return"(%1) : (tensor<2xf32>) -> ()
+}) {sym_name = "f"} : () -> ()
+"func.func"() ({
+  "func.return"() : () -> ()
+}) {sym_name = "g", function_type = (f32) -> ()} : () -> ()
+"""
+
+
+def test_all_errors_of_a_generic_text_are_reported() -> None:
+    with pytest.raises(ParseError) as caught:
+        parse_module(GENERIC)
+    assert [(error.line, error.message) for error in (caught.value, *caught.value.others)] == [
+        (3, "there is no operation 'builtin.nothing'"),
+        (4, "%y is used before it is defined"),
+        (6, "the types are not those of the operands"),
+        (7, "tensor.flip has the attributes dims, not dim"),
+        (8, "there is no element type #lazytorch.f32"),
+        (9, "the bits of a float are 16 hexadecimal digits"),
+        (10, "a number of type i64 has another form"),
+    ]
+    with pytest.raises(ParseError, match="the function's type is not that of its arguments and of what it returns"):
+        parse_module(GENERIC[GENERIC.index('"func.func"', 1) :])
 
 
 def test_locations_are_left_out_unless_asked_for() -> None:
@@ -100,11 +183,6 @@ def test_names_that_occur_twice_are_told_apart() -> None:
     func.region.block.arguments[1].name = "x"
     assert "return %x_1 : tensor<f32>" in print_ir(func)
     assert equivalent(func, parse_func(print_ir(func)))
-
-
-NUMBERS = st.one_of(st.booleans(), st.integers(), st.floats(), st.complex_numbers(allow_nan=False))
-LEAVES = st.one_of(NUMBERS, st.none(), st.text(), st.sampled_from(dtypes.ALL))
-ATTRIBUTES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=6)
 
 
 @given(ATTRIBUTES)
@@ -165,7 +243,9 @@ BODY = "func @f(%x: tensor<2xf32>) -> tensor<2xf32> {{\n  {}\n  return %x : tens
         ("%x = arith.neg %x : tensor<2xf32>", 3, "%x is defined twice"),
         ("%0 = arith.neg %x : tensor<2xf33>", 23, "there is no element type 'f33'"),
         ("%0 = arith.neg %x : tensor<2xf32", 23, "the type is not closed by '>'"),
-        ("%0 = arith.neg %x", 8, "arith.neg has 0 results but 1 are named"),
+        ("%0 = arith.neg %x", 20, "expected ':' and the type of every result but found 'return'"),
+        ("%0 = arith.neg %x : (tensor<2xf32>, f32)", 8, "arith.neg has 2 results here but 1 are named"),
+        ("arith.neg %x : tensor<2xf32>", 3, "arith.neg has 1 results here but 0 are named"),
         ("%0 = tensor.flip %x {dim = 1} : tensor<2xf32>", 24, "tensor.flip takes no attribute 'dim' here (dims)"),
         ("%0 = tensor.flip %x {dims = } : tensor<2xf32>", 31, "expected an attribute's value but found '}'"),
         ('%0 = arith.neg %x as "\\q" : tensor<2xf32>', 24, "the string has an escape that is not understood"),
@@ -230,3 +310,140 @@ def test_an_operation_on_its_own_shows_outer_values_as_unknown() -> None:
     outer: Value = first.operands[0]
     assert outer.name == "x"
     assert print_ir(first).startswith("%0 = tensor.contract %?, %? ")
+
+
+SEVERAL = """\
+func @f(%x: tensor<2xf32>, %n: index) -> tensor<2xf32> {
+  %0 = arith.nonsense %x : tensor<2xf32>
+  %1 = arith.add %0, %x : tensor<2xf32>
+  %2 = arith.neg %1 $ $ : tensor<2xf32>
+  %3 = arith.neg %unknown : tensor<2xf32>
+  loop.for %i = %n to %n {
+    %4 = arith.neg %also_unknown : index
+  }
+  loop.for %i = %n to %n step %n {
+    %5 = arith.neg %i
+    %6 = arith.neg %5 : index
+    %7 = arith.neg %7 : index
+  }
+  return %3 : tensor<2xf32>
+}
+func @g(%x tensor<2xf32>) {
+  %0 = arith.neg %y : tensor<2xf32>
+}
+loop.kernel @k(%x: buffer<f32, [q]>) {
+}
+func @h() -> tensor<3xf32> {
+  return
+}
+"""
+
+
+def test_all_errors_of_a_text_are_reported_and_none_that_follows_from_another() -> None:
+    with pytest.raises(ParseError) as caught:
+        parse_module(SEVERAL)
+    found = [(error.line, error.message) for error in (caught.value, *caught.value.others)]
+    assert found == [
+        (2, "there is no operation 'arith.nonsense'"),
+        (4, "unexpected character '$'"),
+        (5, "%unknown is used before it is defined"),
+        (6, "expected 'step' but found '{'"),
+        (10, "expected ':' and the type of every result but found '%6'"),
+        (12, "%7 is used before it is defined"),
+        (16, "expected ':' but found 'tensor<2xf32>'"),
+        (19, "a stride is a number or '?', not 'q'"),
+    ]
+    assert str(caught.value).count("^") == 8 and "text>:12:20: error: %7 is used" in str(caught.value)
+
+
+def test_at_most_20_errors_are_reported() -> None:
+    with pytest.raises(ParseError) as caught:
+        parse_module("func @f() {\n" + "  nonsense\n" * 100 + "}")
+    assert len(caught.value.others) == 19
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("%0 = tensor.flip %x {dims = " + "[" * 5000 + "]" * 5000 + "} : tensor<2xf32>", "more than 64 levels deep"),
+        ("fused.kernel @k() {schedule = \"map\"} : () {\n" * 3000 + "}" * 3000, "more than 64 levels deep"),
+        ("%0 = arith.constant " + "9" * 5000 + " : i64", "a number has 5000 digits, which is too many"),
+        ("%0 = arith.constant 0 : tensor<" + "9" * 5000 + "xf32>", "a number has 5000 digits, which is too many"),
+        ("%0 = arith.constant 0 : tensor<" + "9" * 20 + "xf32>", "does not fit into 64 bits"),
+        ("%0 = arith.constant 0 : vector<0xf32>", "a vector has one size, which is not 0"),
+        ('%0 = arith.constant "\\ud800" : f32', "the string has an escape that is not understood"),
+        ("%0 = arith.neg %x : tensor<2xf32> loc(\"a\":inf)", "expected a whole number but found inf"),
+        ("tensor<" * 30_000, "the type is not closed by '>'"),
+        ("%0 = arith.constant 0 : buffer<" + "," * 100_000 + ">", "expected buffer<dtype, [stride, ...]>"),
+    ],
+    ids=range(10),
+)  # fmt: skip
+def test_excess_is_an_error_and_takes_no_time(text: str, message: str) -> None:
+    began = time.perf_counter()
+    with pytest.raises(ParseError) as caught:
+        parse_func(BODY.format(text))
+    assert any(message in error.message for error in (caught.value, *caught.value.others))
+    assert len(str(caught.value)) < 20_000
+    assert time.perf_counter() - began < 5
+
+
+LIT = sorted((Path(__file__).parent / "lit").glob("*.mlir"))
+WHOLE = [TENSOR_LEVEL, FUSED_LEVEL, LOOP_LEVEL]
+TEXTS = [path.read_bytes() for path in LIT] + [text.encode() for text in WHOLE]
+TEXTS += [print_generic(parse_module(text), locations=True).encode() for text in WHOLE]
+PIECES = st.one_of(
+    st.binary(min_size=1, max_size=4),
+    st.sampled_from(
+        [b"{", b"}", b"(", b")", b"%0", b"%x", b"tensor<", b">", b"-1", b"\n", b'"', b"0x", b"loop.for", b"nan"]
+    ),
+)
+
+
+@given(
+    st.sampled_from(
+        [path.read_bytes() for path in LIT] + [text.encode() for text in (TENSOR_LEVEL, FUSED_LEVEL, LOOP_LEVEL)]
+    ),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 12), PIECES), min_size=1, max_size=4),
+)
+@settings(max_examples=300)
+def test_no_damaged_text_crashes_parser_verifier_or_printer(text: bytes, changes: list[tuple[float, int, bytes]]) -> None:
+    for where, removed, piece in changes:
+        position = int(where * len(text))
+        text = text[:position] + piece + text[position + removed :]
+    try:
+        module = parse_module(text.decode(errors="replace"))
+        verify(module)
+    except (ParseError, VerificationError) as error:
+        assert str(error).encode()
+        return
+    again = parse_module(print_ir(module, locations=True))
+    assert equivalent(module, again, locations=True)
+    assert equivalent(module, parse_module(print_generic(module, locations=True)), locations=True)
+
+
+def test_10_000_operations_are_read_written_and_verified_in_a_second_each() -> None:
+    """Processor time, the best of three: other programs run here too."""
+    forms = [
+        "arith.add %{0}, %x",
+        "nn.relu %{0}",
+        'tensor.contract %{0}, %w {{lhs = "mk", rhs = "kn", out = "mn"}}',
+        "arith.mul %{0}, %{0}",
+    ]
+    lines = ["func @f(%x: tensor<64x10xf32>, %w: tensor<10x10xf32>) -> tensor<64x10xf32> {"]
+    lines.append('  %0 = arith.neg %x : tensor<64x10xf32>   loc("train.py":1)')
+    for i in range(1, 10_000):
+        lines.append(f'  %{i} = {forms[i % 4].format(i - 1)} : tensor<64x10xf32>   loc("train.py":{i})')
+    text = "\n".join([*lines, "  return %9999 : tensor<64x10xf32>", "}", ""])
+    parsing, printing, verifying = [], [], []
+    for _ in range(3):
+        began = time.process_time()
+        module = parse_module(text)
+        read = time.process_time()
+        again = print_ir(module, locations=True)
+        written = time.process_time()
+        verify(module)
+        parsing.append(read - began)
+        printing.append(written - read)
+        verifying.append(time.process_time() - written)
+        assert again == text
+    assert min(parsing) + min(printing) < 1 and min(verifying) < 1

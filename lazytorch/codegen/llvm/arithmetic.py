@@ -262,7 +262,7 @@ def convert(f: FunctionEmitter, name: str, source: Type, target: Type) -> str:
             return f.op(f"fcmp une {before} {name}, {literal(0.0, source)}")
         return f.op(f"icmp ne {before} {name}, {literal(0, source)}")
     if a.kind == "f" and b.kind == "f":
-        if b.itemsize == 2 and a is not dtypes.float32:  # f64 to f16 or bf16 is rounded twice, as in torch
+        if 2 in (a.itemsize, b.itemsize) and dtypes.float32 not in (a, b):  # halves: through f32, as torch
             wide = source.with_dtype(dtypes.float32)
             return convert(f, convert(f, name, source, wide), wide, target)
         if b is dtypes.bfloat16:

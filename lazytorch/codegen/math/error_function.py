@@ -1,10 +1,13 @@
-"""erf and erfc. In float64 the rational functions are fdlibm's (s_erf.c, Sun Microsystems 1993), the exponent a pair."""
+"""erf, erfc, erfinv. The rational functions are fdlibm's (s_erf.c, Sun Microsystems 1993), the exponents pairs."""
 
 from __future__ import annotations
 
+import math as python_math
+
 from lazytorch import dtypes
-from lazytorch.codegen.math.expansion import expansion, like, polynomial, where
+from lazytorch.codegen.math.expansion import INFINITY, NAN, expansion, like, polynomial, where
 from lazytorch.codegen.math.exponential import exp_of_pair, exp_within
+from lazytorch.codegen.math.logarithm import log
 from lazytorch.codegen.math.pairs import fast_two_sum, two_product
 from lazytorch.ir.core import Value
 from lazytorch.ir.dialects import arith, math
@@ -70,17 +73,53 @@ def erf_f64(x: Value) -> Value:
 @expansion(math.erfc, F64)
 def erfc_f64(x: Value) -> Value:
     """1 - erf(x); below 0 2 - erfc(-x), 0 beyond 28"""
-    size = arith.abs_(x)
     ratio, beyond = _pieces(x, 28.0)
+    return where(x, "eq", x, _complement(x, ratio, beyond), x)
+
+
+def _complement(x: Value, ratio: Value, beyond: Value) -> Value:
+    """erfc(x) from the pieces"""
+    size = arith.abs_(x)
     beyond = where(x, "lt", 0.0, arith.sub(2.0, beyond), beyond)
-    # Around 1 both halves of 1 - AT_ONE and AT_ONE + 1 are exact.
+    # Around 1 both 1 - AT_ONE and AT_ONE + 1 are exact.
     middle = arith.sub(1.0 - AT_ONE, ratio)
     middle = where(x, "lt", 0.0, arith.add(ratio, 1.0 + AT_ONE), middle)
-    value = where(size, "lt", 1.25, middle, beyond)
     high, low = fast_two_sum(like(x, 1.0), arith.neg(x))
     near = arith.add(high, arith.fma(arith.neg(x), ratio, low))
-    value = where(size, "lt", 0.84375, near, value)
-    return where(x, "eq", x, value, x)
+    return where(size, "lt", 0.84375, near, where(size, "lt", 1.25, middle, beyond))
+
+
+INVERSE_CENTRE = [2.8533012997996975e-08, 3.4372520164682726e-07, -3.528835424773602e-06, -4.39675888222711e-06]
+INVERSE_CENTRE += [2.186020861767709e-04, -1.2537075905524843e-03, -4.177707569936141e-03, 0.24664072617261257]
+INVERSE_CENTRE += [1.5014094215168916]
+"""erfinv(x) / x in w - 5/2, with w = -log(1 - x²) < 5, to 2**-23"""
+INVERSE_TAIL = [1.782442478622646e-05, -7.891588204033853e-05, 9.050618891596656e-05, -2.7696868562182853e-05]
+INVERSE_TAIL += [2.563063701594874e-04, -9.420864957798982e-04, 1.2928957982699565e-03, 1.009510935452958, 3.839781476249803]
+"""erfinv(x) / x in sqrt(w) - 4, for w from 5 to 37, to 2**-19"""
+
+
+@expansion(math.erfinv, F64)
+def erfinv(x: Value) -> Value:
+    """A polynomial (as M. Giles's), then three terms of the series of the inverse there; infinite at 1, nan beyond.
+
+    What erf of the approximation misses is taken from erf below 1/2 and from erfc above, where 1 - |x| is exact.
+    """
+    size = arith.abs_(x)
+    rest = arith.sub(1.0, size)
+    w = arith.neg(log(arith.mul(rest, arith.add(size, 1.0))))
+    centre = polynomial(arith.sub(w, 2.5), INVERSE_CENTRE)
+    tail = polynomial(arith.sub(arith.sqrt(w), 4.0), INVERSE_TAIL)
+    y = arith.mul(where(w, "lt", 5.0, centre, tail), size)
+    ratio, beyond = _pieces(y, 7.0)
+    missing = arith.sub(size, arith.fma(y, ratio, y))
+    missing = where(size, "lt", 0.5, missing, arith.sub(_complement(y, ratio, beyond), rest))
+    square = arith.mul(y, y)
+    u = arith.mul(arith.mul(missing, python_math.sqrt(python_math.pi) / 2.0), exp_within(square))
+    cubic = arith.fma(square, like(x, 4.0 / 3.0), like(x, 1.0 / 3.0))
+    value = arith.fma(u, arith.fma(u, arith.fma(u, cubic, y), like(x, 1.0)), y)
+    value = where(size, "eq", 1.0, INFINITY, value)
+    out: Value = arith.copysign(where(size, "gt", 1.0, NAN, value), x)
+    return out
 
 
 ERF_NEAR = [-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 0.112819925, -0.376125336, 0.128379166]

@@ -46,13 +46,34 @@ def expand(declaration: Declaration, *operands: Value, **attributes: Any) -> Val
     return result
 
 
+class ExpansionBuilder(IRBuilder):
+    """The insertion point of an expansion, with what earlier expansions have computed in each block."""
+
+    __slots__ = ("known",)
+
+    def __init__(self, operation: Operation, known: dict[tuple[Block, Value, str], Any]) -> None:
+        assert operation.parent is not None
+        super().__init__(operation.parent, operation, operation.location)
+        self.known = known
+
+
+def once(x: Value, name: str, compute: Callable[[], Any]) -> Any:
+    """compute(), a step that several functions of x share: done once in a block (sin and cos of an angle)."""
+    builder = current_builder()
+    if not isinstance(builder, ExpansionBuilder):
+        return compute()
+    key = (builder.block, x, name)
+    if key not in builder.known:
+        builder.known[key] = compute()
+    return builder.known[key]
+
+
 def expand_math(module: Operation) -> None:
     """Replace every math operation in the kernels of a module by its expansion."""
+    known: dict[tuple[Block, Value, str], Any] = {}
     for operation in list(module.walk()):
         if operation.name.startswith("math."):
-            assert operation.parent is not None
-            builder = IRBuilder(operation.parent, operation, operation.location)
-            with inserting(builder):
+            with inserting(ExpansionBuilder(operation, known)):
                 value = expand(operation.declaration, *operation.operands, **operation.attributes.as_dict())
             operation.replace_with([value])
 

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Sequence
 
 from lazytorch import dtypes
-from lazytorch.codegen.math.expansion import INFINITY, NAN, format_of, like, nearest, rarely, to_bits, where
+from lazytorch.codegen.math.expansion import INFINITY, NAN, format_of, like, nearest, once, rarely, to_bits, where
 from lazytorch.codegen.math.pairs import Pair, fast_two_sum, multiply, two_product, two_sum
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Value
@@ -40,9 +40,14 @@ STEPS = {F32: (4, 2, 1), F64: (16, 8, 4, 2, 1)}
 
 def reduced(x: Value) -> tuple[Pair, Value]:
     """r as a pair of floats, and the quadrant as an integer of which the last two bits count; nan for infinities."""
-    large = arith.compare(arith.abs_(x), LARGEST[x.type.dtype], predicate="gt")
-    high, low, quadrant = rarely(large, lambda: _payne_hanek(x), _cody_waite(x))
-    return (high, low), quadrant
+
+    def reduce() -> tuple[Pair, Value]:
+        large = arith.compare(arith.abs_(x), LARGEST[x.type.dtype], predicate="gt")
+        high, low, quadrant = rarely(large, lambda: _payne_hanek(x), _cody_waite(x))
+        return (high, low), quadrant
+
+    outcome: tuple[Pair, Value] = once(x, "reduced", reduce)
+    return outcome
 
 
 def _cody_waite(x: Value) -> tuple[Value, Value, Value]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
-from lazytorch.ir.declaration import Attributes, Declaration, Rule, Trait
+from lazytorch.ir.attribute_checks import element_type, number_of
+from lazytorch.ir.declaration import Attributes, Declaration, Rule, Trait, example
 from lazytorch.ir.fused_multiply_add import fused_multiply_add_f32, fused_multiply_add_f64
 from lazytorch.ir.types import ScalarType, TensorType, Type, VectorType
 
@@ -57,8 +59,10 @@ def _same_dtype(name: str, types: Sequence[Type]) -> None:
             raise RuntimeError(f"{name}: expected operands of one dtype but got {types[0].dtype} and {other.dtype}")
 
 
-def _infer_same(name: str, kinds: str) -> Callable[..., Type]:
+def _infer_same(name: str, kinds: str, arity: int) -> Callable[..., Type]:
     def infer(attributes: Attributes, *types: Type) -> Type:
+        if len(types) != arity:
+            raise TypeError(f"{name}: takes {arity} operands but is given {len(types)}")
         _same_dtype(name, types)
         if types[0].dtype.kind not in kinds:
             raise RuntimeError(f"{name}: not implemented for {types[0].dtype}")
@@ -80,9 +84,10 @@ def elementwise(
     doc: str = "",
 ) -> Declaration:
     """Declare an elementwise operation whose operands and result have one element type, of one of the `kinds`."""
+    arity = reference.nin if isinstance(reference, np.ufunc) else len(inspect.signature(reference).parameters)
     return Declaration(
         name,
-        _infer_same(name, kinds),
+        _infer_same(name, kinds, arity),
         traits=(*(COMMUTATIVE if commutative else ELEMENTWISE), *((Trait.LINEAR,) if linear else ())),
         reference=lambda attributes, *arrays: reference(*arrays),
         vjp=vjp,
@@ -94,6 +99,7 @@ def elementwise(
 
 def _infer_constant(attributes: Attributes) -> Type:
     constant_type: Type = attributes.type
+    number_of("arith.constant", attributes.value, constant_type.dtype)
     return constant_type
 
 
@@ -103,6 +109,7 @@ constant: Declaration = Declaration(
     attributes=("value", "type"),
     traits=(Trait.PURE, Trait.CONSTANT),
     reference=lambda attributes: np.full(attributes.type.shape, attributes.value, attributes.type.dtype.numpy),
+    example=example(value=0.5, type=TensorType(dtypes.float32, (2, 3))),
     doc="One number, as a tensor of any shape (a splat), a scalar or a vector.",
 )
 
@@ -187,7 +194,7 @@ def _share(op: Any, g: Any, i: int, passed_over: str) -> Any:
     mine, other = op.operands[i], op.operands[1 - i]
     tied = compare(mine, other, predicate="eq")
     passed = compare(mine, other, predicate=passed_over)
-    return select(tied, mul(g, 0.5), select(passed, mul(g, 0.0), g))
+    return select(tied, mul(g, 0.5), select(passed, 0.0, g))
 
 
 def larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -263,7 +270,7 @@ def _inverse(name: str, reference: Callable[..., np.ndarray], divisor: Rule, slo
     """1 / divisor(x), with a derivative from the result."""
     return Declaration(
         f"arith.{name}",
-        _infer_same(f"arith.{name}", FLOATING),
+        _infer_same(f"arith.{name}", FLOATING, 1),
         traits=(*ELEMENTWISE, Trait.COMPOSITE),
         vjp=(slope,),
         reference=lambda attributes, x: reference(x),
@@ -330,6 +337,8 @@ PREDICATES: dict[str, Callable[..., np.ndarray]] = {
 
 def _infer_compare(attributes: Attributes, *types: Type) -> Type:
     _same_dtype("arith.compare", types)
+    if attributes.predicate not in PREDICATES or len(types) != 2:
+        raise TypeError(f"arith.compare: {attributes.predicate!r} does not compare {len(types)} operands")
     return elementwise_type(*types).with_dtype(dtypes.bool_)
 
 
@@ -339,6 +348,7 @@ compare: Declaration = Declaration(
     attributes=("predicate",),
     traits=ELEMENTWISE,
     reference=lambda attributes, a, b: PREDICATES[attributes.predicate](a, b),
+    example=example("tensor<2x3xf32>", "tensor<3xf32>", predicate="lt"),
     doc="a < b and so on as i1: eq ne lt le gt ge; with nan every predicate but ne is false",
 )
 
@@ -361,6 +371,7 @@ select: Declaration = Declaration(
     ),
     reference=lambda attributes, condition, a, b: np.where(condition, a, b),
     gradient_name="Where",
+    example=example("tensor<2x1xi1>", "tensor<2x3xf32>", "tensor<3xf32>"),
     doc="a where the condition holds, else b",
 )
 
@@ -391,18 +402,19 @@ def convert(array: np.ndarray, source: DType, target: DType) -> np.ndarray:
 
 cast: Declaration = Declaration(
     "arith.cast",
-    lambda attributes, x: x.with_dtype(attributes.dtype),
+    lambda attributes, x: x.with_dtype(element_type("arith.cast", attributes.dtype)),
     attributes=("dtype",),
     traits=(*ELEMENTWISE, Trait.LINEAR),
     vjp=(lambda op, g: cast(g, dtype=op.operands[0].type.dtype),),
     reference=lambda attributes, x: convert(x, dtypes.of_numpy(x.dtype), attributes.dtype),
     gradient_name="ToCopy",
+    example=example("tensor<2x3xf32>", dtype=dtypes.int64),
     doc="conversion of the element type by value",
 )
 
 
 def _infer_bitcast(attributes: Attributes, x: Type) -> Type:
-    if attributes.dtype.itemsize != x.dtype.itemsize:
+    if element_type("arith.bitcast", attributes.dtype).itemsize != x.dtype.itemsize:
         raise RuntimeError(f"arith.bitcast: {x.dtype} and {attributes.dtype} differ in size")
     return x.with_dtype(attributes.dtype)
 
@@ -413,6 +425,7 @@ bitcast: Declaration = Declaration(
     attributes=("dtype",),
     traits=ELEMENTWISE,
     reference=lambda attributes, x: x.view(attributes.dtype.numpy),
+    example=example("tensor<2x3xf32>", dtype=dtypes.int32),
     doc="the same bits read as another element type of the same size",
 )
 

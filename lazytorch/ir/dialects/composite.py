@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Attributes, Declaration, Infer, Operator, Rule, Trait
+from lazytorch.ir.declaration import Attributes, Declaration, Example, Infer, Operator, Rule, Trait
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.types import TensorType, Type
 
@@ -192,6 +192,7 @@ def composite(
     elementwise: bool = False,
     gradient_name: str = "",
     saves: Sequence[int] | None = None,
+    example: Example | str | None = None,
     doc: str = "",
 ) -> Declaration:
     """Declare a composite operation of one result, and `NAME_backward`, the cotangent of one of its operands.
@@ -202,7 +203,7 @@ def composite(
     elementwise: result element i reads operand elements i only.
     """
     extra = (Trait.ELEMENTWISE,) if elementwise else ()
-    backward = _declare_backward(name, decompose, gradient, attributes, defaults, extra)
+    backward = _declare_backward(name, infer, decompose, gradient, attributes, defaults, extra)
     operators: dict[Attributes, tuple[tuple[int, Operator], ...]] = {}
 
     def vjp(operation: Any, cotangent: Any) -> tuple[Any, ...]:
@@ -230,12 +231,14 @@ def composite(
         decompose=decompose,
         gradient_name=gradient_name,
         saves=saves,
+        example=example,
         doc=doc,
     )
 
 
 def _declare_backward(
     name: str,
+    infer_forward: Infer,
     decompose: Rule,
     gradient: Gradient | None,
     attributes: Sequence[str],
@@ -243,6 +246,9 @@ def _declare_backward(
     extra: Sequence[Trait],
 ) -> Declaration:
     def infer(attributes: Attributes, cotangent: Type, *operands: Type) -> Type:
+        result = infer_forward(attributes, *operands)
+        if cotangent is not result:
+            raise RuntimeError(f"{name}_backward: the cotangent of {result} is {cotangent}")
         type: Type = operands[attributes.operand]
         return type
 

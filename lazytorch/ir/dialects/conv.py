@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lazytorch.ir.declaration import Attributes, Declaration
+from lazytorch.ir.declaration import Attributes, Declaration, example
 from lazytorch.ir.dialects import tensor
 from lazytorch.ir.dialects.composite import composite
 from lazytorch.ir.types import TensorType
@@ -105,5 +105,8 @@ conv: Declaration = composite(
     attributes=("strides", "padding", "dilations", "groups"),
     gradient_name="Convolution",
     saves=(0, 1),
+    example=example(
+        "tensor<2x3x8x8xf32>", "tensor<4x3x3x3xf32>", strides=(1, 1), padding=(1, 1), dilations=(1, 1), groups=1
+    ),
     doc="x [N, C, ...] with weights [O, C / groups, ...]: cross-correlation, `padding` zeros on both sides",
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch.ir.declaration import Attributes, Declaration
+from lazytorch.ir.declaration import Attributes, Declaration, example
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.types import TensorType
 
@@ -71,6 +71,8 @@ _ATTRIBUTES: dict[str, Any] = {"attributes": ("bounds", "fault"), "defaults": {"
 
 
 def _infer_gather(attributes: Attributes, x: TensorType, index: TensorType) -> TensorType:
+    if index.dtype.kind not in "ui":
+        raise IndexError(f"tensor.gather: indices must be integers, not {index.dtype}")
     return TensorType(x.dtype, (*index.shape, *x.shape[1:]))
 
 
@@ -95,6 +97,7 @@ gather: Declaration = Declaration(
     ),
     reference=lambda attributes, x, index: x[_checked(attributes, index, x.shape[0])],
     gradient_name="Index",
+    example=example("tensor<5x3xf32>", "tensor<4xi64>"),
     doc="x[index] along the first dimension: index.shape + x.shape[1:]; i64 indices, negative ones count from the end, "
     "one out of range raises at run time what `fault` says",
 )
@@ -130,6 +133,7 @@ scatter_add: Declaration = Declaration(
     vjp=(lambda op, g: g, None, lambda op, g: gather(g, op.operands[1], **op.attributes.as_dict())),
     reference=_reference_scatter_add,
     gradient_name="IndexAdd",
+    example=example("tensor<5x3xf32>", "tensor<4xi64>", "tensor<4x3xf32>"),
     doc="base with value[i] added at index[i] along the first dimension, in the order of i (deterministic)",
 )
 scatter: Declaration = Declaration(
@@ -143,5 +147,6 @@ scatter: Declaration = Declaration(
     ),
     reference=_reference_scatter,
     gradient_name="IndexPut",
+    example=example("tensor<5x3xf32>", "tensor<4xi64>", "tensor<4x3xf32>"),
     doc="base with value[i] written at index[i] along the first dimension; of equal indices the last wins",
 )

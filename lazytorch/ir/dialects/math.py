@@ -246,6 +246,28 @@ erfc: Declaration = elementwise(
 )
 
 
+def _reference_erfinv(x: float) -> float:
+    """Newton's method from below the root, from where it rises to it."""
+    size = abs(x)
+    if not size < 1.0:
+        return python_math.copysign(python_math.inf, x) if size == 1.0 else python_math.nan
+    y = size * python_math.sqrt(python_math.pi) / 2
+    for _ in range(100):
+        missing = size - python_math.erf(y) if size < 0.5 else python_math.erfc(y) - (1.0 - size)
+        y += missing * python_math.sqrt(python_math.pi) / 2 * python_math.exp(y * y)
+    return python_math.copysign(y, x)
+
+
+erfinv: Declaration = elementwise(
+    "math.erfinv",
+    _by_element(_reference_erfinv),
+    vjp=(lambda op, g: mul(mul(g, exp(_square(op.result))), python_math.sqrt(python_math.pi) / 2.0),),
+    gradient_name="Erfinv",
+    kinds=FLOATING,
+    doc="inverse of erf",
+)
+
+
 def _reference_lgamma(x: float) -> float:
     return python_math.inf if x <= 0 and x == python_math.floor(x) else python_math.lgamma(x)
 

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import RESULT, Attributes, Declaration, Operator, Trait
+from lazytorch.ir.declaration import RESULT, Attributes, Declaration, Operator, Trait, example
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.dialects.composite import composite, number, reference_of, zeros_like
 from lazytorch.ir.dialects.indirect import refuse
@@ -40,7 +40,7 @@ def _relu_gradient(op: Any, g: Any, operand: int) -> Any:
 
 def _infer_relu(attributes: Attributes, x: TensorType) -> TensorType:
     if x.dtype.kind in "bc":
-        raise RuntimeError(f"relu is not supported for {x.dtype} inputs")
+        raise RuntimeError(f"{'Boolean' if x.dtype.kind == 'b' else 'Complex'} inputs not supported for relu")
     return x
 
 
@@ -219,6 +219,7 @@ softmax: Declaration = composite(
     attributes=("dim",),
     gradient_name="Softmax",
     saves=(RESULT,),
+    example=example("tensor<2x3xf32>", dim=1),
     doc="exp(x - max) / sum of it along `dim` (not negative)",
 )
 
@@ -243,6 +244,7 @@ log_softmax: Declaration = composite(
     attributes=("dim",),
     gradient_name="LogSoftmax",
     saves=(RESULT,),
+    example=example("tensor<2x3xf32>", dim=1),
     doc="x - max - log sum exp(x - max) along `dim` (not negative)",
 )
 
@@ -337,6 +339,7 @@ linear: Declaration = Declaration(
     reference=reference_of(_decompose_linear),
     decompose=_decompose_linear,
     gradient_name="Addmm",
+    example=example("tensor<2x3xf32>", "tensor<4x3xf32>", "tensor<4xf32>"),
     doc="x @ w.T + b over the last dimension of x",
 )
 
@@ -368,6 +371,7 @@ dropout: Declaration = composite(
     attributes=("p",),
     elementwise=True,
     gradient_name="Mul",
+    example=example("tensor<2x3xf32>", "tensor<2x3xi1>", p=0.5),
     doc="x / (1 - p) where the mask keeps it, 0 elsewhere",
 )
 
@@ -375,7 +379,7 @@ dropout: Declaration = composite(
 def _infer_embedding(attributes: Attributes, weight: TensorType, index: TensorType) -> TensorType:
     if weight.rank != 2:
         raise RuntimeError("'weight' must be 2-D")
-    if index.dtype is not dtypes.int64:
+    if index.dtype not in (dtypes.int64, dtypes.int32):
         raise RuntimeError(
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
             f"torch.{_said(index)}Tensor instead (while checking arguments for embedding)"
@@ -409,6 +413,7 @@ embedding: Declaration = composite(
     attributes=("padding",),
     defaults={"padding": -1},
     gradient_name="Embedding",
+    example=example("tensor<5x3xf32>", "tensor<4xi64>"),
     doc="rows of the weight; no gradient for row `padding` (-1: none)",
 )
 
@@ -478,6 +483,7 @@ attention: Declaration = composite(
     defaults={"causal": False},
     gradient_name="ScaledDotProductFlashAttentionForCpu",
     saves=(2,),
+    example=example("tensor<2x4x3xf32>", "tensor<2x5x3xf32>", "tensor<2x5x3xf32>", scale=0.5),
     doc="softmax(q k^T * scale + mask) v over the last two dimensions; an optional fourth operand is the mask: bool "
     "(true: attend) or added to the scores",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Attributes, Declaration
+from lazytorch.ir.declaration import Attributes, Declaration, example
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.dialects.composite import composite, number
 from lazytorch.ir.dialects.indirect import inside, refuse
@@ -139,6 +139,7 @@ nll_loss: Declaration = composite(
     defaults={"reduction": "mean", "ignore_index": -100},
     gradient_name="NllLoss",
     saves=(0, 1, 2),
+    example=example("tensor<4x3xf32>", "tensor<4xi64>"),
     doc="-x[i, target[i]] * weight[target[i]] over log probabilities [N, C, ...]; mean divides by the weights' sum; a "
     "target that is no class raises IndexError at run time",
 )
@@ -186,6 +187,7 @@ cross_entropy: Declaration = composite(
     defaults={"reduction": "mean", "ignore_index": -100, "label_smoothing": 0.0},
     gradient_name="NllLoss",
     saves=(1, 2),
+    example=example("tensor<4x3xf32>", "tensor<4xi64>"),
     doc="nll_loss of log_softmax over class scores [N, C, ...] and class indices [N, ...]",
 )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lazytorch.ir.declaration import Attributes, Declaration
+from lazytorch.ir.declaration import Attributes, Declaration, example
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.composite import composite
+from lazytorch.ir.dialects.nn import require_floating
 from lazytorch.ir.types import TensorType
 
 
@@ -44,6 +45,12 @@ class _Moments:
 
 def _infer_layer_norm(attributes: Attributes, x: TensorType, *affine: TensorType) -> TensorType:
     shape = attributes.shape
+    if not shape:
+        raise RuntimeError(
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
+            "normalized_shape = []"
+        )
+    require_floating("LayerNormKernelImpl", x)
     if x.shape[x.rank - len(shape) :] != shape or len(shape) > x.rank:
         wanted = "".join(f", {size}" for size in shape)
         raise RuntimeError(
@@ -91,6 +98,7 @@ layer_norm: Declaration = composite(
     gradient=_layer_norm_gradient,
     attributes=("shape", "eps"),
     gradient_name="NativeLayerNorm",
+    example=example("tensor<2x3xf32>", "tensor<3xf32>", "tensor<3xf32>", shape=(3,), eps=1e-05),
     doc="(x - mean) / sqrt(variance + eps) over the trailing dimensions `shape`; optional operands: weight, bias",
 )
 
@@ -146,6 +154,7 @@ batch_norm: Declaration = composite(
     gradient=_batch_norm_gradient,
     attributes=("eps",),
     gradient_name="NativeBatchNorm",
+    example=example("tensor<4x3xf32>", "tensor<3xf32>", "tensor<3xf32>", eps=1e-05),
     doc="each channel (dimension 1) normalised by the batch's own mean and variance; optional operands: weight, bias",
 )
 
@@ -182,6 +191,7 @@ moving_average: Declaration = composite(
     differentiable=(0, 1),
     attributes=("momentum",),
     elementwise=True,
+    example=example("tensor<3xf32>", "tensor<3xf32>", momentum=0.1),
     doc="momentum * batch + (1 - momentum) * running",
 )
 
@@ -215,5 +225,6 @@ batch_norm_with: Declaration = composite(
     differentiable=(0, 1, 2, 3, 4),
     attributes=("eps",),
     gradient_name="NativeBatchNorm",
+    example=example("tensor<4x3xf32>", "tensor<3xf32>", "tensor<3xf32>", eps=1e-05),
     doc="each channel normalised by a given mean and variance (evaluation); optional operands: weight, bias",
 )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Attributes, Declaration
+from lazytorch.ir.declaration import Attributes, Declaration, example
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.composite import composite, filled, number
 from lazytorch.ir.types import TensorType
@@ -220,6 +220,7 @@ max_pool: Declaration = composite(
     gradient=_max_pool_gradient,
     attributes=WINDOW_ATTRIBUTES,
     gradient_name="MaxPool2DWithIndices",
+    example=example("tensor<1x2x4x4xf32>", sizes=(2, 2), strides=(2, 2), padding=(0, 0), dilations=(1, 1), ceil=False),
     doc="the largest of every window; a gradient goes to the first largest",
 )
 
@@ -256,6 +257,7 @@ max_pool_index: Declaration = composite(
     _max_pool_index,
     differentiable=(),
     attributes=WINDOW_ATTRIBUTES,
+    example=example("tensor<1x2x4x4xf32>", sizes=(2, 2), strides=(2, 2), padding=(0, 0), dilations=(1, 1), ceil=False),
     doc="where the largest of every window lies, as a flat index into the spatial dimensions",
 )
 
@@ -346,5 +348,6 @@ avg_pool: Declaration = composite(
     attributes=(*WINDOW_ATTRIBUTES, "count_padding", "divisor"),
     defaults={"count_padding": True, "divisor": 0},
     gradient_name="AvgPool2D",
+    example=example("tensor<1x2x4x4xf32>", sizes=(2, 2), strides=(2, 2), padding=(0, 0), dilations=(1, 1), ceil=False),
     doc="the mean of every window; `divisor` (if not 0) replaces the count of elements",
 )

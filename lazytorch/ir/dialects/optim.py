@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lazytorch.ir.declaration import Attributes, Declaration, Trait
+from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.dialects.composite import reference_of
 from lazytorch.ir.types import TensorType
@@ -29,11 +29,11 @@ def declare_step(
     scalars: Sequence[str],
     lists: Callable[[Attributes], int],
     decompose: Callable[[Any], tuple[Any, ...]],
-    attributes: Sequence[str],
+    options: dict[str, Any],
     doc: str,
 ) -> Declaration:
     """Declare a step: operands `scalars`, then parameters, gradients and `lists - 2` lists of states; results the new
-    parameters and states."""
+    parameters and states. `options` are the further attributes, with values for an example."""
 
     def infer(a: Attributes, *types: TensorType) -> tuple[TensorType, ...]:
         count, states = a.count, lists(a) - 2
@@ -49,11 +49,14 @@ def declare_step(
     return Declaration(
         name,
         infer,
-        attributes=("count", *attributes),
+        attributes=("count", *options),
         traits=(Trait.PURE, Trait.COMPOSITE),
         vjp=no_gradient,
         reference=reference_of(decompose),
         decompose=decompose,
+        example=example(
+            *["tensor<f32>"] * len(scalars), *["tensor<3xf32>"] * lists(Attributes(options)), count=1, **options
+        ),
         doc=doc,
     )
 
@@ -86,7 +89,7 @@ sgd: Declaration = declare_step(
     SGD_SCALARS,
     lambda a: 3 if a.momentum else 2,
     _sgd,
-    ("momentum", "nesterov", "decay", "maximize"),
+    {"momentum": True, "nesterov": False, "decay": False, "maximize": False},
     "one step of SGD; scalars: -lr, momentum, 1 - dampening, weight decay. Without momentum there are no states. The "
     "first step's buffer is the gradient itself: `optim.sgd_first`",
 )
@@ -126,6 +129,9 @@ sgd_first: Declaration = Declaration(
     vjp=no_gradient,
     reference=reference_of(_sgd_first),
     decompose=_sgd_first,
+    example=example(
+        *["tensor<f32>"] * len(SGD_SCALARS), *["tensor<3xf32>"] * 2, count=1, nesterov=False, decay=False, maximize=False
+    ),
     doc="the first step of SGD with momentum: the momentum buffers begin as the gradients; scalars as `optim.sgd`",
 )
 
@@ -179,7 +185,7 @@ adam: Declaration = declare_step(
     ADAM_SCALARS,
     lambda a: 5 if a.amsgrad else 4,
     _adam,
-    ("decay", "amsgrad", "maximize"),
+    {"decay": "", "amsgrad": False, "maximize": False},
     "one step of Adam (decay = 'gradient' or '') or AdamW ('decoupled'); states: first and second moments, with amsgrad "
     "also the largest second moments",
 )

@@ -26,8 +26,8 @@ def _step(
     attributes: Sequence[str],
     doc: str,
 ) -> Declaration:
-    """Declare a step from its rule. The attribute `decay` is '', 'gradient' (added to it) or 'decoupled' (shrinks the
-    parameter; the scalar `decay` is then the factor)."""
+    """Declare a step from its rule; `attributes` are further switches. The attribute `decay` is '', 'gradient' (added to it)
+    or 'decoupled' (shrinks the parameter; the scalar `decay` is then the factor)."""
 
     def decompose(op: Any) -> tuple[Any, ...]:
         a = op.attributes
@@ -51,7 +51,8 @@ def _step(
                 entries.append(state)
         return (*parameters, *[state for entries in new_states for state in entries])
 
-    return declare_step(name, scalars, lambda a: 2 + states(a), decompose, ("decay", "maximize", *attributes), doc)
+    options = {"decay": "", "maximize": False, **dict.fromkeys(attributes, False)}
+    return declare_step(name, scalars, lambda a: 2 + states(a), decompose, options, doc)
 
 
 def _add_quotient(x: Any, a: Any, b: Any, scale: Any) -> Any:

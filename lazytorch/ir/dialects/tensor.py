@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from lazytorch import dtypes
-from lazytorch.ir import accumulation
-from lazytorch.ir.declaration import Attributes, Declaration, Trait
+from lazytorch.ir import accumulation, window_reference
+from lazytorch.ir.attribute_checks import distinct_dimensions, element_type, number_of, permutation, sizes
+from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.dialects.indirect import gather as gather
 from lazytorch.ir.dialects.indirect import scatter as scatter
@@ -18,18 +20,11 @@ from lazytorch.ir.types import TensorType
 VIEW = (Trait.PURE, Trait.VIEW, Trait.LINEAR)
 
 
-def _numel(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
-
-
 # -- views: a reader applies them as an index map, nothing is copied ---------------------------------------------------
 
 
 def _infer_reshape(attributes: Attributes, x: TensorType) -> TensorType:
-    if _numel(attributes.shape) != x.numel:
+    if math.prod(sizes("tensor.reshape", attributes.shape)) != x.numel:
         raise RuntimeError(f"shape '{list(attributes.shape)}' is invalid for input of size {x.numel}")
     return TensorType(x.dtype, attributes.shape)
 
@@ -42,6 +37,7 @@ reshape: Declaration = Declaration(
     vjp=(lambda op, g: reshape(g, shape=op.operands[0].type.shape),),
     reference=lambda attributes, x: np.reshape(x, attributes.shape),
     gradient_name="View",
+    example=example("tensor<2x3xf32>", shape=(3, 2)),
     doc="the same elements in row-major order in another shape",
 )
 
@@ -56,12 +52,15 @@ def inverse_order(order: tuple[int, ...]) -> tuple[int, ...]:
 
 permute: Declaration = Declaration(
     "tensor.permute",
-    lambda attributes, x: TensorType(x.dtype, tuple([x.shape[d] for d in attributes.order])),
+    lambda attributes, x: TensorType(
+        x.dtype, tuple([x.shape[d] for d in permutation("tensor.permute", attributes.order, x.rank)])
+    ),
     attributes=("order",),
     traits=VIEW,
     vjp=(lambda op, g: permute(g, order=inverse_order(op.attributes.order)),),
     reference=lambda attributes, x: np.transpose(x, attributes.order),
     gradient_name="Permute",
+    example=example("tensor<2x3xf32>", order=(1, 0)),
     doc="result dimension i is operand dimension order[i]",
 )
 
@@ -80,6 +79,7 @@ expand: Declaration = Declaration(
     vjp=(lambda op, g: sum_to(g, op.operands[0].type.shape),),
     reference=lambda attributes, x: np.broadcast_to(x, attributes.shape),
     gradient_name="Expand",
+    example=example("tensor<3xf32>", shape=(2, 3)),
     doc="broadcast as in NumPy",
 )
 
@@ -113,16 +113,25 @@ slice_: Declaration = Declaration(
     vjp=(_slice_vjp,),
     reference=lambda attributes, x: x[_window(attributes)],
     gradient_name="Slice",
+    example=example("tensor<5x3xf32>", starts=(1, 0), sizes=(2, 3), steps=(2, 1)),
     doc="per dimension, `size` elements from `start` in steps of `step`",
 )
+
+
+def _infer_flip(attributes: Attributes, x: TensorType) -> TensorType:
+    distinct_dimensions("tensor.flip", attributes.dims, x.rank)
+    return x
+
+
 flip: Declaration = Declaration(
     "tensor.flip",
-    lambda attributes, x: x,
+    _infer_flip,
     attributes=("dims",),
     traits=VIEW,
     vjp=(lambda op, g: flip(g, dims=op.attributes.dims),),
     reference=lambda attributes, x: np.flip(x, attributes.dims),
     gradient_name="Flip",
+    example=example("tensor<2x3xf32>", dims=(1,)),
     doc="reverse the given dimensions",
 )
 alias: Declaration = Declaration(
@@ -173,6 +182,8 @@ def _infer_window(attributes: Attributes, x: TensorType) -> TensorType:
     for extent, size, stride, dilation in zip(
         extents, attributes.sizes, attributes.strides, attributes.dilations, strict=True
     ):
+        if size < 1 or stride < 1 or dilation < 1:
+            raise RuntimeError(f"tensor.window: size {size}, stride {stride} and dilation {dilation} must be at least 1")
         span = dilation * (size - 1) + 1
         if span > extent:
             raise RuntimeError(
@@ -182,18 +193,6 @@ def _infer_window(attributes: Attributes, x: TensorType) -> TensorType:
             )
         counts.append((extent - span) // stride + 1)
     return TensorType(x.dtype, (*x.shape[: x.rank - spatial], *counts, *attributes.sizes))
-
-
-def _reference_window(attributes: Attributes, x: np.ndarray) -> np.ndarray:
-    out = _infer_window(attributes, TensorType(dtypes.of_numpy(x.dtype), x.shape)).shape
-    spatial = len(attributes.sizes)
-    last = x.strides[x.ndim - spatial :]
-    strides = (
-        *x.strides[: x.ndim - spatial],
-        *[s * step for s, step in zip(last, attributes.strides, strict=True)],
-        *[s * step for s, step in zip(last, attributes.dilations, strict=True)],
-    )
-    return np.lib.stride_tricks.as_strided(x, out, strides)
 
 
 window: Declaration = Declaration(
@@ -209,26 +208,19 @@ window: Declaration = Declaration(
             dilations=op.attributes.dilations,
         ),
     ),
-    reference=_reference_window,
+    reference=lambda attributes, x: window_reference.window(x, attributes.sizes, attributes.strides, attributes.dilations),
     gradient_name="Unfold",
+    example=example("tensor<2x5xf32>", sizes=(3,), strides=(2,), dilations=(1,)),
     doc="sliding windows over the last len(sizes) dimensions: [..., positions, window]; overlapping, an index map",
 )
 
 
-def _reference_fold(attributes: Attributes, g: np.ndarray) -> np.ndarray:
-    out = np.zeros(attributes.shape, g.dtype)
-    spatial = len(attributes.strides)
-    lead = g.ndim - 2 * spatial
-    for offset in np.ndindex(*g.shape[lead + spatial :]):
-        place = [
-            slice(o * d, o * d + (n - 1) * s + 1, s)
-            for o, d, s, n in zip(
-                offset, attributes.dilations, attributes.strides, g.shape[lead : lead + spatial], strict=True
-            )
-        ]
-        index: tuple[Any, ...] = (..., *place)
-        out[index] += g[..., *offset]
-    return out
+def _infer_fold(attributes: Attributes, g: TensorType) -> TensorType:
+    whole = TensorType(g.dtype, sizes("tensor.fold_windows", attributes.shape))
+    windows = Attributes({**attributes.as_dict(), "sizes": g.shape[g.rank - len(attributes.strides) :]})
+    if _infer_window(windows, whole) is not g:
+        raise RuntimeError(f"tensor.fold_windows: {g} is not what the windows of {whole} are")
+    return whole
 
 
 def _decompose_fold(op: Any) -> Any:
@@ -262,7 +254,7 @@ def _decompose_fold(op: Any) -> Any:
 
 fold_windows: Declaration = Declaration(
     "tensor.fold_windows",
-    lambda attributes, g: TensorType(g.dtype, attributes.shape),
+    _infer_fold,
     attributes=("shape", "strides", "dilations"),
     traits=(Trait.PURE, Trait.COMPOSITE),
     vjp=(
@@ -273,9 +265,10 @@ fold_windows: Declaration = Declaration(
             dilations=op.attributes.dilations,
         ),
     ),
-    reference=_reference_fold,
+    reference=lambda attributes, g: window_reference.fold(g, attributes.shape, attributes.strides, attributes.dilations),
     decompose=_decompose_fold,
     gradient_name="Fold",
+    example=example("tensor<2x2x3xf32>", shape=(2, 5), strides=(2,), dilations=(1,)),
     doc="the adjoint of window: add every window's element back to its place in a tensor of `shape`",
 )
 
@@ -283,10 +276,11 @@ fold_windows: Declaration = Declaration(
 
 
 def _infer_pad(attributes: Attributes, x: TensorType) -> TensorType:
+    number_of("tensor.pad", attributes.value, x.dtype)
     shape = []
     for low, high, interior, size in zip(attributes.low, attributes.high, attributes.interior, x.shape, strict=True):
         extent = low + high + size + max(size - 1, 0) * interior
-        if extent < 0 or low < 0 or high < 0:
+        if interior < 0 or low < 0 or high < 0:
             raise RuntimeError(f"tensor.pad: negative padding ({low}, {high}) of a dimension of size {size}")
         shape.append(extent)
     return TensorType(x.dtype, tuple(shape))
@@ -323,13 +317,14 @@ pad: Declaration = Declaration(
     ),
     reference=_reference_pad,
     gradient_name="ConstantPadNd",
+    example=example("tensor<2x3xf32>", low=(1, 0), high=(0, 2), interior=(0, 1), value=0.0),
     doc="surround with `value`: low and high elements per dimension, `interior` between neighbours (as XLA's pad)",
 )
 
 
 def _infer_concat(attributes: Attributes, *types: TensorType) -> TensorType:
     first = types[0]
-    dim = attributes.dim
+    (dim,) = distinct_dimensions("tensor.concat", (attributes.dim,), first.rank)
     total = 0
     for position, type in enumerate(types):
         if type.dtype is not first.dtype:
@@ -363,6 +358,7 @@ concat: Declaration = Declaration(
     vjp=_concat_vjp,
     reference=lambda attributes, *arrays: np.concatenate(arrays, attributes.dim),
     gradient_name="Cat",
+    example=example("tensor<2x3xf32>", "tensor<2x1xf32>", dim=1),
     doc="one after another along `dim`",
 )
 
@@ -396,13 +392,15 @@ insert_slice: Declaration = Declaration(
     ),
     reference=_reference_insert,
     gradient_name="CopySlices",
+    example=example("tensor<5x3xf32>", "tensor<2x3xf32>", starts=(1, 0), steps=(2, 1)),
     doc="the base with a slice replaced by a value: what writing through a view means",
 )
 iota: Declaration = Declaration(
     "tensor.iota",
-    lambda attributes: TensorType(attributes.dtype, (attributes.size,)),
+    lambda attributes: TensorType(element_type("tensor.iota", attributes.dtype), sizes("tensor.iota", (attributes.size,))),
     attributes=("size", "dtype"),
     reference=lambda attributes: np.arange(attributes.size).astype(attributes.dtype.numpy),
+    example=example(size=5, dtype=dtypes.int64),
     doc="0, 1, 2, ... size - 1",
 )
 
@@ -411,6 +409,7 @@ iota: Declaration = Declaration(
 
 def reduced_shape(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
     """The shape without the reduced dimensions."""
+    distinct_dimensions("tensor.reduce", dims, len(shape))
     return tuple([size for d, size in enumerate(shape) if d not in dims])
 
 
@@ -468,6 +467,7 @@ reduce_sum: Declaration = Declaration(
     vjp=(_sum_vjp,),
     reference=lambda attributes, x: accumulation.reduce(x, attributes.dims, np.add, 0.0),
     gradient_name="Sum",
+    example=example("tensor<2x3xf32>", dims=(1,)),
     doc="sum over `dims` (ascending) in the fixed order of docs/architecture.md; the dimensions vanish",
 )
 reduce_prod: Declaration = Declaration(
@@ -478,6 +478,7 @@ reduce_prod: Declaration = Declaration(
     vjp=(_prod_vjp,),
     reference=lambda attributes, x: accumulation.reduce(x, attributes.dims, np.multiply, 1.0),
     gradient_name="Prod",
+    example=example("tensor<2x3xf32>", dims=(1,)),
     doc="product over `dims`",
 )
 reduce_max: Declaration = Declaration(
@@ -488,6 +489,7 @@ reduce_max: Declaration = Declaration(
     vjp=(_extreme_vjp,),
     reference=lambda attributes, x: accumulation.extreme(x, attributes.dims, arith.larger, np.maximum, -np.inf),
     gradient_name="Amax",
+    example=example("tensor<2x3xf32>", dims=(1,)),
     doc="largest over `dims`; nan if any is nan; of equal zeros the first in the order in which sums accumulate",
 )
 reduce_min: Declaration = Declaration(
@@ -498,6 +500,7 @@ reduce_min: Declaration = Declaration(
     vjp=(_extreme_vjp,),
     reference=lambda attributes, x: accumulation.extreme(x, attributes.dims, arith.smaller, np.minimum, np.inf),
     gradient_name="Amin",
+    example=example("tensor<2x3xf32>", dims=(1,)),
     doc="smallest over `dims`; nan if any is nan; of equal zeros the first in the order in which sums accumulate",
 )
 reduce_any: Declaration = Declaration(
@@ -506,6 +509,7 @@ reduce_any: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     reference=lambda attributes, x: np.any(x, attributes.dims),
+    example=example("tensor<2x3xi1>", dims=(1,)),
     doc="logical or over `dims` of i1",
 )
 reduce_all: Declaration = Declaration(
@@ -514,6 +518,7 @@ reduce_all: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     reference=lambda attributes, x: np.all(x, attributes.dims),
+    example=example("tensor<2x3xi1>", dims=(1,)),
     doc="logical and over `dims` of i1",
 )
 
@@ -530,6 +535,7 @@ argmax: Declaration = Declaration(
     attributes=("dim",),
     traits=REDUCE,
     reference=lambda attributes, x: np.argmax(x, attributes.dim),
+    example=example("tensor<2x3xf32>", dim=1),
     doc="index of the first largest element along `dim` as i64; a nan counts as the largest",
 )
 argmin: Declaration = Declaration(
@@ -538,6 +544,7 @@ argmin: Declaration = Declaration(
     attributes=("dim",),
     traits=REDUCE,
     reference=lambda attributes, x: np.argmin(x, attributes.dim),
+    example=example("tensor<2x3xf32>", dim=1),
     doc="index of the first smallest element along `dim` as i64; a nan counts as the smallest",
 )
 
@@ -549,7 +556,7 @@ def _infer_contract(attributes: Attributes, lhs: TensorType, rhs: TensorType) ->
         raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {lhs.dtype} != {rhs.dtype}")
     sizes: dict[str, int] = {}
     for letters, type in ((attributes.lhs, lhs), (attributes.rhs, rhs)):
-        if len(letters) != type.rank:
+        if len(letters) != type.rank or len(set(letters)) != len(letters):
             raise RuntimeError(f"tensor.contract: '{letters}' names {len(letters)} dimensions of {type}")
         for letter, size in zip(letters, type.shape, strict=True):
             if sizes.setdefault(letter, size) != size:
@@ -583,5 +590,6 @@ contract: Declaration = Declaration(
     vjp=(lambda op, g: _contract_side(op, g, 0), lambda op, g: _contract_side(op, g, 1)),
     reference=lambda attributes, lhs, rhs: accumulation.contract(lhs, rhs, (attributes.lhs, attributes.rhs, attributes.out)),
     gradient_name="Mm",
+    example=example("tensor<2x3x4xf32>", "tensor<2x4x5xf32>", lhs="bmk", rhs="bkn", out="bmn"),
     doc="general product: one letter per dimension, letters missing in `out` are summed (einsum of two operands)",
 )

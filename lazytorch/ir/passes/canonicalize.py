@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,7 +11,7 @@ from lazytorch.ir.core import Block, IRBuilder, Operation, Value, inserting
 from lazytorch.ir.declaration import Operator, Trait
 from lazytorch.ir.dialects import arith_canonicalization, tensor_canonicalization
 from lazytorch.ir.passes.dce import blocks_within
-from lazytorch.ir.passes.registry import Pass, register
+from lazytorch.ir.passes.registry import Pass, count, register
 
 RULES = (arith_canonicalization, tensor_canonicalization)
 """The files whose rules are registered with the declarations by importing them."""
@@ -22,7 +23,8 @@ class Canonicalize(Pass):
     """Bring every operation to its simplest form.
 
     Before: any function. After: no declared rewrite and no folding of constants applies any more. No rewrite changes a
-    bit of any result, so `x + 0.0` stays (it makes 0.0 of -0.0) while `x * 1.0` goes.
+    bit of any result, so `x + 0.0` stays (it makes 0.0 of -0.0) while `x * 1.0` goes. With `max-rewrites` only so many
+    are done, in the same order: bisecting that number finds a wrong one.
 
         func @f(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
           %0 = arith.constant 1.0 : tensor<f32>
@@ -40,10 +42,11 @@ class Canonicalize(Pass):
     """
 
     name: ClassVar[str] = "canonicalize"
+    max_rewrites: int = 0
 
     def run(self, func: Operation) -> None:
         """Apply rules until none applies: first in order, then again at whatever a rewrite touched."""
-        rewriter = Rewriter(func)
+        rewriter = Rewriter(func, self.max_rewrites or sys.maxsize)
         with inserting(rewriter):
             rewriter.drain()
 
@@ -51,10 +54,11 @@ class Canonicalize(Pass):
 class Rewriter(IRBuilder):
     """The worklist, and what a rule may do: emit operations before the one it looks at, and replace that one."""
 
-    __slots__ = ("_pending",)
+    __slots__ = ("_pending", "_remaining")
 
-    def __init__(self, func: Operation) -> None:
+    def __init__(self, func: Operation, limit: int) -> None:
         super().__init__(Block())
+        self._remaining = limit
         self._pending: list[Operation] = [op for block in blocks_within(func) for op in block]
         self._pending.reverse()
 
@@ -85,7 +89,7 @@ class Rewriter(IRBuilder):
     def drain(self) -> None:
         """Look at operations until none is left to look at."""
         pending = self._pending
-        while pending:
+        while pending and self._remaining:
             operation = pending.pop()
             parent = operation.parent
             if parent is None:
@@ -97,9 +101,13 @@ class Rewriter(IRBuilder):
                 continue
             self.block, self.anchor, self.location = parent, operation, operation.location
             if folds and arith_canonicalization.fold_elementwise(operation, self):
+                self._remaining -= 1
+                count("operations folded")
                 continue
             for rule in rules:
                 if rule(operation, self):
+                    self._remaining -= 1
+                    count("operations rewritten")
                     break
 
     def _erase_if_dead(self, value: Value) -> None:

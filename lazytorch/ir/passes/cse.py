@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from lazytorch.ir.core import Operation
 from lazytorch.ir.declaration import Operator, Trait
 from lazytorch.ir.passes.dce import blocks_within
-from lazytorch.ir.passes.registry import Pass, register
+from lazytorch.ir.passes.registry import Pass, count, register
 
 
 @register
@@ -49,6 +49,7 @@ class CommonSubexpressionElimination(Pass):
                 equal = first.setdefault((without_label(operation.operator), operands), operation)
                 if equal is not operation:
                     operation.replace_with(equal.results)
+                    count("operations merged")
 
 
 def without_label(operator: Operator) -> Operator:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lazytorch.ir.core import Block, Operation
 from lazytorch.ir.declaration import Trait
-from lazytorch.ir.passes.registry import Pass, register
+from lazytorch.ir.passes.registry import Pass, count, register
 
 
 @register
@@ -42,6 +42,7 @@ class DeadCodeElimination(Pass):
                             break
                     else:
                         operation.erase()
+                        count("operations erased")
 
 
 def blocks_within(operation: Operation) -> list[Block]:

@@ -9,7 +9,7 @@ from lazytorch.ir.accumulation import innermost_group
 from lazytorch.ir.core import IRBuilder, Operation, Value, inserting
 from lazytorch.ir.declaration import Trait
 from lazytorch.ir.dialects import tensor
-from lazytorch.ir.passes.registry import Pass, register
+from lazytorch.ir.passes.registry import Pass, count, register
 from lazytorch.ir.types import TensorType
 
 
@@ -63,6 +63,7 @@ class Decompose(Pass):
             if value.type is not result.type:
                 raise TypeError(f"the decomposition of {operation.name} makes {value.type} where {result.type} is due")
         operation.replace_with(values)
+        count("operations expanded")
         return before.next if before is not None else block.first
 
     def _split_reduction(self, operation: Operation) -> Operation | None:
@@ -81,6 +82,7 @@ class Decompose(Pass):
             outcome = reduce(first, dims=rest)
         operation.replace_with((outcome,))
         self._close_up(first.owner)
+        count("reductions split")
         remaining: Operation | None = outcome.owner
         return remaining
 

@@ -3,11 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from lazytorch.ir.core import Block, IRBuilder, Operation, Value, inserting
+from lazytorch.errors import PassError
+from lazytorch.ir.core import Block, IRBuilder, Operation, Value, func, inserting, return_
 from lazytorch.ir.dialects import arith
-from lazytorch.ir.dialects.composite import conform
+from lazytorch.ir.dialects.composite import conform, filled, zeros_like
+from lazytorch.ir.passes.registry import Pass, count, register
+
+
+@register
+@dataclass(frozen=True)
+class Differentiate(Pass):
+    """Make a function return its vector-Jacobian product too.
+
+    Before: a function of tensor operations, all with a derivative on the way from `inputs` to results. After: it takes
+    one more argument for every floating-point result, the cotangent of that result, and returns after its results the
+    cotangents of `inputs`: names or numbers of arguments with commas between them, by default all that are
+    floating-point. With `ones` the cotangents are ones instead of arguments: the gradient of the sum of the results.
+    `func` names the only function to differentiate; by default all are.
+
+        func @f(%x: tensor<4xf32>, %y: tensor<4xf32>) -> tensor<4xf32> {
+          %0 = arith.mul %x, %y : tensor<4xf32>
+          return %0 : tensor<4xf32>
+        }
+        // ->
+        func @f(%x: tensor<4xf32>, %y: tensor<4xf32>, %d0: tensor<4xf32>) -> (tensor<4xf32>, tensor<4xf32>, tensor<4xf32>) {
+          %0 = arith.mul %x, %y : tensor<4xf32>
+          %1 = arith.mul %d0, %y : tensor<4xf32>
+          %2 = arith.mul %d0, %x : tensor<4xf32>
+          return %0, %1, %2 : tensor<4xf32>, tensor<4xf32>, tensor<4xf32>
+        }
+    """
+
+    name: ClassVar[str] = "differentiate"
+    func: str = ""
+    inputs: str = ""
+    ones: bool = False
+
+    def run_on(self, bodies: Sequence[Operation]) -> None:
+        """Differentiate the functions among the bodies. Raises PassError where `func` is none of them."""
+        chosen = [body for body in bodies if body.declaration is func and self.func in ("", body.attributes.name)]
+        if self.func and not chosen:
+            raise PassError(f"{self}: there is no function @{self.func}")
+        for body in chosen:
+            self.run(body)
+
+    def run(self, func: Operation) -> None:
+        """Add the backward operations. Raises PassError for inputs that do not exist or a missing derivative."""
+        block = func.region.block
+        terminator = block.terminator
+        inputs = self._inputs(func)
+        outputs = [value for value in terminator.operands if _differentiable(value)]
+        forward = sum(1 for _ in block)
+        with inserting(IRBuilder(block, terminator)):
+            if self.ones:
+                cotangents = [filled(1.0, value, value.type.shape) for value in outputs]
+            else:
+                cotangents = [block.add_argument(value.type, f"d{number}") for number, value in enumerate(outputs)]
+            try:
+                gradients = differentiate(block, outputs, cotangents, inputs)
+            except NotImplementedError as error:
+                raise PassError(f"{self}: {error}") from error
+            found = [zeros_like(x) if g is None else g for x, g in zip(inputs, gradients, strict=True)]
+        count("operations added", sum(1 for _ in block) - forward)
+        block.remove(terminator)
+        block.append(Operation(return_.operator(), [*terminator.operands, *found], (), (), terminator.location))
+        terminator.operands = ()
+
+    def _inputs(self, func: Operation) -> list[Value]:
+        arguments = func.region.block.arguments
+        if not self.inputs:
+            return [argument for argument in arguments if _differentiable(argument)]
+        found = []
+        for word in self.inputs.split(","):
+            chosen = [x for x in arguments if word == str(x.index) or (word and word == x.name)]
+            if not chosen or not _differentiable(chosen[0]):
+                known = ", ".join(f"%{x.name or x.index}" for x in arguments if _differentiable(x)) or "none"
+                name = func.attributes.name
+                raise PassError(f"{self}: {word!r} is no floating-point argument of @{name}; there are {known}")
+            found.append(chosen[0])
+        return found
+
+
+def _differentiable(value: Value) -> bool:
+    return value.type.dtype.kind in "fc"
 
 
 def differentiate(

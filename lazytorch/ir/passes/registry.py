@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -25,9 +29,14 @@ class Pass:
         """Transform `func`, an operation with regions (builtin.func, loop.kernel, loop.function)."""
         raise NotImplementedError(f"pass {self.name!r} does not say what it does")
 
+    def run_on(self, bodies: Sequence[Operation]) -> None:
+        """Transform the functions and kernels of a module. Raises PassError where none is what the options ask for."""
+        for body in bodies:
+            self.run(body)
+
     def __str__(self) -> str:
         changed = [
-            f"{option.name}={str(value).lower() if isinstance(value, bool) else value}"
+            f"{option.name.replace('_', '-')}={str(value).lower() if isinstance(value, bool) else value}"
             for option in dataclasses.fields(self)
             if (value := getattr(self, option.name)) != option.default
         ]
@@ -55,13 +64,13 @@ def make_pass(name: str, options: dict[str, str]) -> Pass:
     pass_class = _PASSES.get(name)
     if pass_class is None:
         raise ValueError(f"there is no pass {name!r}; there are {', '.join(sorted(_PASSES))}")
-    known = {option.name: option for option in dataclasses.fields(pass_class)}
+    known = {option.name.replace("_", "-"): option for option in dataclasses.fields(pass_class)}
     values: dict[str, Any] = {}
     for option, text in options.items():
         if option not in known:
             have = ", ".join(known) or "none"
             raise ValueError(f"pass {name!r} has no option {option!r}; its options: {have}")
-        values[option] = _option_value(f"{name}{{{option}={text}}}", known[option].default, text)
+        values[known[option].name] = _option_value(f"{name}{{{option}={text}}}", known[option].default, text)
     return pass_class(**values)
 
 
@@ -76,3 +85,28 @@ def _option_value(what: str, default: object, text: str) -> object:
         except ValueError:
             raise ValueError(f"{what}: expected a whole number") from None
     return text
+
+
+class _Collector(threading.local):
+    counts: Counter[str] | None = None
+
+
+_collector = _Collector()
+
+
+def count(what: str, number: int = 1) -> None:
+    """Report to the pass manager, if one collects statistics, that the running pass did `what` so many times."""
+    if _collector.counts is not None:
+        _collector.counts[what] += number
+
+
+@contextmanager
+def counting() -> Iterator[Counter[str]]:
+    """What passes report within the block, by the words they report it with."""
+    before = _collector.counts
+    counts: Counter[str] = Counter()
+    _collector.counts = counts
+    try:
+        yield counts
+    finally:
+        _collector.counts = before

@@ -18,8 +18,8 @@ from lazytorch.ops.unary import where
 from lazytorch.tensor import Tensor, value
 
 
-def _pairwise(declaration: Declaration, input: Tensor, target: Tensor, kind: str, **options: Any) -> Tensor:
-    """An elementwise loss; inputs of different shapes broadcast, with a warning."""
+def _pairwise(declaration: Declaration, input: Tensor, target: Tensor, kind: str, label: str = "", **options: Any) -> Tensor:
+    """An elementwise loss; inputs of different shapes broadcast, with a warning. `label` names its grad_fn."""
     if input.shape != target.shape:
         warnings.warn(
             f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely "
@@ -30,12 +30,7 @@ def _pairwise(declaration: Declaration, input: Tensor, target: Tensor, kind: str
     if input.dtype is not target.dtype:
         dtype = promote_types(input.dtype, target.dtype)
         a, b = value(input.to(dtype)), value(target.to(dtype))
-    label = _L1_LABELS[kind] if declaration is nn_loss.l1_loss else ""
     return apply(declaration.operator(label, reduction=kind, **options), a, b)
-
-
-_L1_LABELS = {"mean": "Mean0", "sum": "Sum0", "none": "Abs"}
-"""In torch an L1 loss is no operation of its own."""
 
 
 def _weighted(losses: Tensor, weight: Tensor, kind: str) -> Tensor:
@@ -73,7 +68,7 @@ def l1_loss(
     kind = reduction_of(size_average, reduce, reduction)
     if weight is not None:
         return _weighted(_pairwise(nn_loss.l1_loss, input, target, "none"), weight, kind)
-    return _pairwise(nn_loss.l1_loss, input, target, kind)
+    return _pairwise(nn_loss.l1_loss, input, target, kind, {"mean": "Mean0", "sum": "Sum0"}.get(kind, "Abs"))
 
 
 def smooth_l1_loss(

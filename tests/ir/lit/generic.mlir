@@ -1,4 +1,5 @@
 // RUN: %opt %s --generic --locations | %filecheck %s
+// RUN: %opt %s --generic --locations | %opt - --locations | %filecheck %s --check-prefix=BACK
 
 // CHECK: "builtin.module"() ({
 // CHECK-NEXT: "func.func"() ({
@@ -12,3 +13,8 @@ func @f(%x: tensor<2xf32>) -> tensor<2xf32> {
   %1 = arith.add %x, %0 : tensor<2xf32>
   return %1 : tensor<2xf32>
 }
+
+// BACK: func @f(%x: tensor<2xf32>) -> tensor<2xf32> {
+// BACK-NEXT: %0 = arith.constant 1e-05 : tensor<f32>   loc("train.py":12)
+// BACK-NEXT: %1 = arith.add %x, %0 : tensor<2xf32>
+// BACK-NEXT: return %1 : tensor<2xf32>

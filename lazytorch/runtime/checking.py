@@ -1,0 +1,89 @@
+"""Running a program one kernel at a time beside the reference interpreter (`LAZYTORCH_CHECK=1`)."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lazytorch.errors import CompileError
+from lazytorch.ir.core import Operation, Value
+from lazytorch.ir.interpreter import interpret
+from lazytorch.ir.location import UNKNOWN
+from lazytorch.ir.types import TensorType
+from lazytorch.ir.validation import difference
+from lazytorch.runtime.runner import Failure, NativeProgram
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value lies in a run: in memory, `offset` bytes from the address that is a binding, or in the binding."""
+
+    binding: int
+    offset: int = 0
+    in_memory: bool = True
+
+    def read(self, type: Any, bindings: Sequence[Any]) -> np.ndarray:
+        """A copy of the value."""
+        assert isinstance(type, TensorType)
+        dtype = type.dtype.numpy
+        if not self.in_memory:
+            return np.full(type.shape, bindings[self.binding], dtype)
+        memory = ctypes.string_at(bindings[self.binding] + self.offset, type.nbytes)
+        return np.frombuffer(memory, dtype).reshape(type.shape)
+
+
+@dataclass(frozen=True)
+class CheckedKernel:
+    """One fused.kernel: the steps that run it (the first has number `first` in the whole program), and its values."""
+
+    kernel: Operation
+    native: NativeProgram
+    first: int
+    operands: Sequence[Place]
+    results: Sequence[Place]
+
+
+class KernelCheck:
+    """Runs kernel by kernel and compares what each makes of its operands with what the interpreter does."""
+
+    def __init__(self, kernels: Sequence[CheckedKernel]) -> None:
+        self.kernels = kernels
+
+    def __call__(self, bindings: Sequence[Any]) -> Failure | None:
+        """Run all kernels. Raises CompileError naming the first that is wrong; returns an error that the program found."""
+        for checked in self.kernels:
+            failure = _run(checked, bindings)
+            if failure is not None:
+                return failure._replace(step=failure.step + checked.first)
+        return None
+
+
+def _run(checked: CheckedKernel, bindings: Sequence[Any]) -> Failure | None:
+    kernel = checked.kernel
+    operands = [place.read(value.type, bindings) for place, value in zip(checked.operands, kernel.operands, strict=True)]
+    expected: list[np.ndarray] | None = None
+    with contextlib.suppress(IndexError):  # the kernel has to find the same
+        expected = interpret(kernel, operands)
+    if checked.native.run(*bindings):
+        if expected is not None:
+            raise _fault(kernel, "fails where the reference interpreter finds no error")
+        return checked.native.failure
+    if expected is None:
+        raise _fault(kernel, "does not notice an index that is out of range")
+    for number, (place, want) in enumerate(zip(checked.results, expected, strict=True)):
+        value: Value = kernel.results[number]
+        wrong = difference(place.read(value.type, bindings), want, value.type.dtype)
+        if wrong:
+            raise _fault(kernel, f"result {number} {wrong}")
+    return None
+
+
+def _fault(kernel: Operation, what: str) -> CompileError:
+    places = [operation.location for operation in kernel.region.block if operation.location != UNKNOWN]
+    place = places[-1] if places else None
+    return CompileError(f"kernel @{kernel.attributes.name}: {what}", stage="check", location=place)
