@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from lazytorch.nn.modules.module import Module
-from lazytorch.nn.modules.names import indented
+from lazytorch.nn.modules.module import Module, _indented, _type_name
 from lazytorch.nn.parameter import Parameter
 from lazytorch.tensor import Tensor
 
@@ -146,7 +145,7 @@ def _condensed(module: Any) -> str:
     for first, last, text in runs:
         label = f"({first})" if first == last else f"({first}-{last})"
         times = "" if first == last else f"{last - first + 1} x "
-        lines.append(indented(f"{label}: {times}{text}"))
+        lines.append(_indented(f"{label}: {times}{text}"))
     return f"{module._get_name()}(\n  " + "\n  ".join(lines) + "\n)"
 
 
@@ -441,4 +440,4 @@ class ParameterDict(Module):
         raise RuntimeError("ParameterDict should not be called.")
 
 
-__all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
+__all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential", "_type_name"]

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
-from lazytorch.history import RemovableHandle
 from lazytorch.ir.trace import STATE
 from lazytorch.nn.modules.hooks import (
     EVERY_MODULE,
+    HOOKS,
     BackwardWatch,
+    HookedModule,
     Hooks,
-    after_forward,
+    global_hooks,
     register_module_forward_hook,
     register_module_forward_pre_hook,
     register_module_full_backward_hook,
     register_module_full_backward_pre_hook,
 )
-from lazytorch.nn.modules.names import indented, type_name
-from lazytorch.nn.modules.registry import Mirror
 from lazytorch.nn.modules.state import IncompatibleKeys, StateDict, load_into, save_from
+from lazytorch.nn.modules.tree import Mirror, ModuleTree
 from lazytorch.nn.parameter import Buffer, Parameter
 from lazytorch.runtime.device import Device
 from lazytorch.tensor import PACKAGE, Tensor, caller
@@ -38,19 +38,9 @@ __all__ = [
 
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_state_dict_hooks",
-    "_state_dict_pre_hooks",
-    "_load_state_dict_pre_hooks",
-    "_load_state_dict_post_hooks",
-)
 
 
-class Module:
+class Module(ModuleTree, HookedModule):
     """A part of a network: parameters, buffers, submodules and a forward function."""
 
     training: bool
@@ -81,7 +71,7 @@ class Module:
         for registry in _REGISTRIES:
             attributes[registry] = Mirror(attributes)
         attributes["_non_persistent_buffers_set"] = set()
-        for hooks in _HOOKS:
+        for hooks in HOOKS:
             attributes[hooks] = Hooks()
         if self.call_super_init:
             super().__init__(*arguments, **keywords)
@@ -115,7 +105,7 @@ class Module:
             trace.call = call
 
     def _call_hooked(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        for hook, options in [*EVERY_MODULE.forward_pre.values(), *self._forward_pre_hooks.values()]:
+        for hook, options in [*global_hooks("forward_pre"), *self._forward_pre_hooks.values()]:
             if options["with_kwargs"]:
                 changed = hook(self, arguments, keywords)
                 if changed is not None:
@@ -130,22 +120,22 @@ class Module:
             if changed is not None:
                 arguments = changed if isinstance(changed, tuple) else (changed,)
         watch = None
-        backward = [*EVERY_MODULE.backward.values(), *self._backward_hooks.values()]
-        backward_pre = [*EVERY_MODULE.backward_pre.values(), *self._backward_pre_hooks.values()]
+        backward = [*global_hooks("backward"), *self._backward_hooks.values()]
+        backward_pre = [*global_hooks("backward_pre"), *self._backward_pre_hooks.values()]
         if backward or backward_pre:
             watch = BackwardWatch(self, backward, backward_pre)
             arguments = watch.inputs(arguments)
-        after = [*EVERY_MODULE.forward.values(), *self._forward_hooks.values()]
+        after = [*global_hooks("forward"), *self._forward_hooks.values()]
         called: set[int] = set()
         try:
             out = self.forward(*arguments, **keywords)
             for number, (hook, options) in enumerate(after):
                 called.add(number)
-                out = after_forward(self, hook, options, arguments, keywords, out)
+                out = _after(self, hook, options, arguments, keywords, out)
         except BaseException:
             for number, (hook, options) in enumerate(after):
                 if options["always_call"] and number not in called:
-                    after_forward(self, hook, options, arguments, keywords, None)
+                    _after(self, hook, options, arguments, keywords, None)
             raise
         return out if watch is None else watch.outputs(out)
 
@@ -184,7 +174,7 @@ class Module:
     def _assign(self, registry: str, name: str, entry: Any, kind: str, expected: str) -> None:
         """Give a registered name another entry: only None is left to allow."""
         if entry is not None:
-            raise TypeError(f"cannot assign '{type_name(entry)}' as {kind} '{name}' ({expected} expected)")
+            raise TypeError(f"cannot assign '{_type_name(entry)}' as {kind} '{name}' ({expected} expected)")
         self.__dict__[registry][name] = None
 
     def _forget(self, name: str, kept: str) -> None:
@@ -220,14 +210,14 @@ class Module:
             for name, entry in state.get(registry, {}).items():
                 mirror[name] = entry
             self.__dict__[registry] = mirror
-        for hooks in _HOOKS:
+        for hooks in HOOKS:
             self.__dict__.setdefault(hooks, Hooks())
 
     def _check_name(self, kind: str, name: Any) -> None:
         if "_parameters" not in self.__dict__:
             raise AttributeError(f"cannot assign {kind} before Module.__init__() call")
         if not isinstance(name, str):
-            raise TypeError(f"{kind} name should be a string. Got {type_name(name)}")
+            raise TypeError(f"{kind} name should be a string. Got {_type_name(name)}")
         if "." in name:
             raise KeyError(f'{kind} name can\'t contain "."' + (f", got: {name}" if kind == "module" else ""))
         if name == "":
@@ -240,7 +230,7 @@ class Module:
             raise KeyError(f"attribute '{name}' already exists")
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(
-                f"cannot assign '{type_name(param)}' object to parameter '{name}' (torch.nn.Parameter or None required)"
+                f"cannot assign '{_type_name(param)}' object to parameter '{name}' (torch.nn.Parameter or None required)"
             )
         if param is not None and not param.is_leaf:
             raise ValueError(
@@ -255,7 +245,9 @@ class Module:
         if hasattr(self, name) and name not in self._buffers:
             raise KeyError(f"attribute '{name}' already exists")
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"cannot assign '{type_name(tensor)}' object to buffer '{name}' (torch Tensor or None required)")
+            raise TypeError(
+                f"cannot assign '{_type_name(tensor)}' object to buffer '{name}' (torch Tensor or None required)"
+            )
         self._buffers[name] = tensor
         if persistent:
             self._non_persistent_buffers_set.discard(name)
@@ -265,7 +257,7 @@ class Module:
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a submodule."""
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"{type_name(module)} is not a Module subclass")
+            raise TypeError(f"{_type_name(module)} is not a Module subclass")
         self._check_name("module", name)
         if hasattr(self, name) and name not in self._modules:
             raise KeyError(f"attribute '{name}' already exists")
@@ -274,158 +266,6 @@ class Module:
     def register_module(self, name: str, module: Module | None) -> None:
         """The other name of `add_module`."""
         self.add_module(name, module)
-
-    # -- hooks
-
-    def register_forward_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
-    ) -> RemovableHandle:
-        """Call `hook(module, inputs, output)` after every forward; what it returns replaces the output."""
-        return self._forward_hooks.add(hook, prepend, with_kwargs=with_kwargs, always_call=always_call)
-
-    def register_forward_pre_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
-        """Call `hook(module, inputs)` before every forward; what it returns replaces the inputs."""
-        return self._forward_pre_hooks.add(hook, prepend, with_kwargs=with_kwargs)
-
-    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        """Call `hook(module, grad_input, grad_output)` when the inputs' gradients are known."""
-        return self._backward_hooks.add(hook, prepend)
-
-    register_backward_hook = register_full_backward_hook
-
-    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        """Call `hook(module, grad_output)` when the outputs' gradients are known."""
-        return self._backward_pre_hooks.add(hook, prepend)
-
-    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata)` after this module's part of a state dict is made."""
-        return self._state_dict_hooks.add(hook)
-
-    _register_state_dict_hook = register_state_dict_post_hook
-
-    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, prefix, keep_vars)` before this module's part of a state dict is made."""
-        return self._state_dict_pre_hooks.add(hook)
-
-    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata, strict, missing, unexpected, errors)` before loading."""
-        return self._load_state_dict_pre_hooks.add(lambda *arguments: hook(self, *arguments))
-
-    def _register_load_state_dict_pre_hook(self, hook: Callable[..., Any], with_module: bool = False) -> RemovableHandle:
-        return self.register_load_state_dict_pre_hook(hook) if with_module else self._load_state_dict_pre_hooks.add(hook)
-
-    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, incompatible_keys)` after loading."""
-        return self._load_state_dict_post_hooks.add(hook)
-
-    # -- walking
-
-    def named_modules(
-        self, memo: set[Any] | None = None, prefix: str = "", remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Module]]:
-        """This module and all inside it, with dotted names."""
-        seen = set() if memo is None else memo
-        if self in seen:
-            return
-        if remove_duplicate:
-            seen.add(self)
-        yield prefix, self
-        for name, child in self._modules.items():
-            if child is not None:
-                path = f"{prefix}.{name}" if prefix else name
-                yield from child.named_modules(seen, path, remove_duplicate)
-
-    def modules(self) -> Iterator[Module]:
-        """This module and all inside it."""
-        for _, module in self.named_modules():
-            yield module
-
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The direct submodules, with names."""
-        seen: set[Any] = set()
-        for name, child in self._modules.items():
-            if child is not None and child not in seen:
-                seen.add(child)
-                yield name, child
-
-    def children(self) -> Iterator[Module]:
-        """The direct submodules."""
-        for _, child in self.named_children():
-            yield child
-
-    def _named_members(self, registry: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
-        seen: set[int] = set()
-        modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
-        for path, module in modules:
-            for name, entry in module.__dict__[registry].items():
-                if entry is not None and id(entry) not in seen:
-                    if remove_duplicate:
-                        seen.add(id(entry))
-                    yield (f"{path}.{name}" if path else name), entry
-
-    def named_parameters(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Parameter]]:
-        """All parameters, with dotted names."""
-        return self._named_members("_parameters", prefix, recurse, remove_duplicate)
-
-    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """All parameters."""
-        for _, parameter in self.named_parameters(recurse=recurse):
-            yield parameter
-
-    def named_buffers(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Tensor]]:
-        """All buffers, with dotted names."""
-        return self._named_members("_buffers", prefix, recurse, remove_duplicate)
-
-    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """All buffers."""
-        for _, buffer in self.named_buffers(recurse=recurse):
-            yield buffer
-
-    def get_submodule(self, target: str) -> Module:
-        """The submodule with a dotted name."""
-        module: Any = self
-        for name in target.split(".") if target else ():
-            if not hasattr(module, name):
-                raise AttributeError(f"{module._get_name()} has no attribute `{name}`")
-            module = getattr(module, name)
-            if not isinstance(module, Module):
-                raise AttributeError(f"`{name}` is not an nn.Module")
-        return module
-
-    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
-        """Put a module at a dotted name."""
-        if not target:
-            raise ValueError("Cannot set the submodule without a target name!")
-        path, _, name = target.rpartition(".")
-        parent = self.get_submodule(path)
-        if strict and not hasattr(parent, name):
-            raise AttributeError(f"{parent._get_name()} has no attribute `{name}`")
-        setattr(parent, name, module)
-
-    def _member(self, target: str, registry: str, kind: str) -> Any:
-        path, _, name = target.rpartition(".")
-        module = self.get_submodule(path)
-        if not hasattr(module, name):
-            raise AttributeError(f"{module._get_name()} has no attribute `{name}`")
-        if name not in module.__dict__[registry]:
-            raise AttributeError(f"`{name}` is not {kind}")
-        return module.__dict__[registry][name]
-
-    def get_parameter(self, target: str) -> Parameter:
-        """The parameter with a dotted name."""
-        found: Parameter = self._member(target, "_parameters", "an nn.Parameter")
-        return found
-
-    def get_buffer(self, target: str) -> Tensor:
-        """The buffer with a dotted name."""
-        found: Tensor = self._member(target, "_buffers", "a buffer")
-        return found
 
     # -- changing everything inside
 
@@ -638,7 +478,7 @@ class Module:
 
     def __repr__(self) -> str:
         extra = self.extra_repr()
-        lines = [indented(f"({name}): {child!r}") for name, child in self._modules.items()]
+        lines = [_indented(f"({name}): {child!r}") for name, child in self._modules.items()]
         head = extra.split("\n") if extra else []
         if not lines and len(head) <= 1:
             return f"{self._get_name()}({extra})"
@@ -647,3 +487,23 @@ class Module:
     def __dir__(self) -> list[str]:
         names = itertools.chain(dir(type(self)), self.__dict__)
         return sorted({name for name in names if not name[:1].isdigit()})
+
+
+def _type_name(entry: Any) -> str:
+    """The name of a value's type as torch writes it."""
+    kind = type(entry)
+    if kind is Tensor:
+        return str(entry.type())
+    if kind.__module__ == "builtins":
+        return kind.__name__
+    package, _, rest = kind.__module__.partition(".")
+    return f"{'torch' if package == PACKAGE else package}.{rest}.{kind.__qualname__}".replace("..", ".")
+
+
+def _after(module: Module, hook: Any, options: dict[str, bool], arguments: Any, keywords: dict[str, Any], out: Any) -> Any:
+    changed = hook(module, arguments, keywords, out) if options["with_kwargs"] else hook(module, arguments, out)
+    return out if changed is None else changed
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n  ")
