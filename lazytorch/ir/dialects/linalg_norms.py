@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch.ir.declaration import Attributes, Declaration, Trait
+from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
 from lazytorch.ir.dialects import arith, math
 
 
@@ -40,5 +40,6 @@ norm_root: Declaration = Declaration(
     reference=_reference,
     decompose=_root,
     gradient_name="LinalgVectorNorm",
+    example=example("tensor<2x3xf32>", order=3.0),
     doc="the order-th root of a sum of powers; its derivative at 0 is 0",
 )
