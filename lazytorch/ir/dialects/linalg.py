@@ -364,6 +364,7 @@ qr: Declaration = Declaration(
     vjp=_qr_vjp,
     reference=lambda attributes, a: tuple(np.linalg.qr(a, "complete" if attributes.complete else "reduced")),
     gradient_name="LinalgQr",
+    example=example("tensor<3x2xf32>", complete=False),
     doc="orthonormal Q and upper triangular R of Q R = A (`complete`: Q square)",
 )
 
@@ -444,6 +445,7 @@ svd: Declaration = Declaration(
     vjp=_svd_vjp,
     reference=lambda attributes, a: tuple(np.linalg.svd(a, attributes.full)),
     gradient_name="LinalgSvd",
+    example=example("tensor<3x2xf32>", full=False),
     doc="U, descending singular values and Vh of U diag(S) Vh = A (`full`: U and Vh square)",
 )
 
@@ -466,6 +468,7 @@ pinv: Declaration = Declaration(
     vjp=(_pinv_vjp,),
     reference=lambda attributes, a: np.linalg.pinv(a, attributes.rtol),
     gradient_name="LinalgPinv",
+    example=example("tensor<2x3xf32>", rtol=1e-6),
     doc="the Moore-Penrose inverse; singular values below rtol times the largest count as 0",
 )
 
