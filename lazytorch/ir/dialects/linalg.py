@@ -14,7 +14,7 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.errors import LinAlgError
-from lazytorch.ir.declaration import Attributes, Declaration, Trait
+from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.types import TensorType
 
@@ -141,6 +141,7 @@ inv: Declaration = Declaration(
     vjp=(_inv_vjp,),
     reference=_reference_inv,
     gradient_name="LinalgInvEx",
+    example=example("tensor<3x3xf32>"),
     doc="the inverse of square matrices; raises LinAlgError for a singular one",
 )
 
@@ -171,6 +172,7 @@ solve: Declaration = Declaration(
     vjp=_solve_vjp,
     reference=_reference_solve,
     gradient_name="LinalgSolveEx",
+    example=example("tensor<3x3xf32>", "tensor<3x2xf32>"),
     doc="X of A X = B; A square, B of as many rows and the same leading dimensions",
 )
 
@@ -202,6 +204,7 @@ solve_triangular: Declaration = Declaration(
     vjp=_triangular_vjp,
     reference=_reference_triangular,
     gradient_name="LinalgSolveTriangular",
+    example=example("tensor<3x3xf32>", "tensor<3x2xf32>", upper=True, unit=False),
     doc="X of A X = B for a triangular A (only that triangle is read; with `unit` its diagonal counts as ones)",
 )
 
@@ -232,6 +235,7 @@ cofactor: Declaration = Declaration(
     traits=HOST,
     vjp=(_cofactor_vjp,),
     reference=_reference_cofactor,
+    example=example("tensor<3x3xf32>"),
     doc="the matrix of cofactors, the derivative of the determinant",
 )
 det: Declaration = Declaration(
@@ -241,6 +245,7 @@ det: Declaration = Declaration(
     vjp=(lambda op, g: arith.mul(_scalar(g), cofactor(op.operands[0])),),
     reference=lambda attributes, a: np.asarray(np.linalg.det(a), a.dtype),
     gradient_name="LinalgDet",
+    example=example("tensor<2x3x3xf32>"),
     doc="the determinant of square matrices",
 )
 
@@ -257,6 +262,7 @@ slogdet: Declaration = Declaration(
     vjp=lambda op, g: (None if g[1] is None else arith.mul(_scalar(g[1]), transposed(inv(op.operands[0]))),),
     reference=lambda attributes, a: tuple([np.asarray(x, a.dtype) for x in np.linalg.slogdet(a)]),
     gradient_name="LinalgSlogdet",
+    example=example("tensor<3x3xf32>"),
     doc="sign and logarithm of the absolute value of the determinant",
 )
 
@@ -311,6 +317,7 @@ cholesky: Declaration = Declaration(
     vjp=(lambda op, g: _cholesky_gradient(op.result, g),),
     reference=_checked_cholesky,
     gradient_name="LinalgCholeskyEx",
+    example=example("tensor<3x3xf32>"),
     doc="the lower triangular L of L L^T = A; raises LinAlgError where A is not positive-definite",
 )
 cholesky_ex: Declaration = Declaration(
@@ -320,6 +327,7 @@ cholesky_ex: Declaration = Declaration(
     vjp=lambda op, g: (None if g[0] is None else _cholesky_gradient(cholesky(op.operands[0]), g[0]),),
     reference=_reference_cholesky,
     gradient_name="LinalgCholeskyEx",
+    example=example("tensor<2x3x3xf32>"),
     doc="as cholesky, with the order of the first minor that is not positive-definite (0: none) instead of an error",
 )
 
@@ -363,6 +371,7 @@ qr: Declaration = Declaration(
     vjp=_qr_vjp,
     reference=lambda attributes, a: tuple(np.linalg.qr(a, "complete" if attributes.complete else "reduced")),
     gradient_name="LinalgQr",
+    example=example("tensor<4x3xf32>", complete=False),
     doc="orthonormal Q and upper triangular R of Q R = A (`complete`: Q square)",
 )
 
@@ -393,6 +402,7 @@ eigh: Declaration = Declaration(
     vjp=_eigh_vjp,
     reference=lambda attributes, a: tuple(np.linalg.eigh(a, "U" if attributes.upper else "L")),
     gradient_name="LinalgEigh",
+    example=example("tensor<3x3xf32>", upper=False),
     doc="ascending eigenvalues and orthonormal eigenvectors of symmetric matrices, of which one triangle is read",
 )
 
@@ -442,6 +452,7 @@ svd: Declaration = Declaration(
     vjp=_svd_vjp,
     reference=lambda attributes, a: tuple(np.linalg.svd(a, attributes.full)),
     gradient_name="LinalgSvd",
+    example=example("tensor<4x3xf32>", full=False),
     doc="U, descending singular values and Vh of U diag(S) Vh = A (`full`: U and Vh square)",
 )
 
@@ -464,6 +475,7 @@ pinv: Declaration = Declaration(
     vjp=(_pinv_vjp,),
     reference=lambda attributes, a: np.linalg.pinv(a, attributes.rtol),
     gradient_name="LinalgPinv",
+    example=example("tensor<4x3xf32>", rtol=1e-06),
     doc="the Moore-Penrose inverse; singular values below rtol times the largest count as 0",
 )
 
@@ -504,5 +516,6 @@ exp: Declaration = Declaration(
     vjp=(_exp_vjp,),
     reference=_reference_exp,
     gradient_name="LinalgMatrixExp",
+    example=example("tensor<3x3xf32>"),
     doc="the matrix exponential",
 )

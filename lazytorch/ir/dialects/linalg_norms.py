@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch.ir.declaration import Attributes, Declaration, Trait
+from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
 from lazytorch.ir.dialects import arith, math
 
 
@@ -39,6 +39,7 @@ norm_root: Declaration = Declaration(
     vjp=(_root_vjp,),
     reference=_reference,
     decompose=_root,
+    example=example("tensor<2xf32>", order=2.0),
     gradient_name="LinalgVectorNorm",
     doc="the order-th root of a sum of powers; its derivative at 0 is 0",
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch.ir.declaration import Attributes, Declaration, Rule, Trait
+from lazytorch.ir.declaration import Attributes, Declaration, Rule, Trait, example
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.types import TensorType
 
@@ -26,6 +26,7 @@ def _scan(name: str, combine: Callable[..., Any], vjp: Rule | None, doc: str, gr
         vjp=(vjp,),
         reference=lambda attributes, x: combine(x, axis=attributes.dim, dtype=x.dtype),
         gradient_name=gradient_name,
+        example=example("tensor<2x3xf32>", dim=1),
         doc=doc,
     )
 
@@ -100,5 +101,6 @@ scan_linear: Declaration = Declaration(
     traits=SCAN,
     vjp=_linear_vjp,
     reference=_reference_linear,
+    example=example("tensor<2x3xf32>", "tensor<2x3xf32>", dim=1),
     doc="y_i = a_i y_{i-1} + b_i along `dim`, from y = 0: a linear recurrence (a product, then a sum: not fused)",
 )

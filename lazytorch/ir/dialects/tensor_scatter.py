@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch.ir.declaration import Attributes, Declaration, Rule
+from lazytorch.ir.declaration import Attributes, Declaration, Rule, example
 from lazytorch.ir.dialects import arith, indirect, tensor
 
 
@@ -58,6 +58,7 @@ def _combining(name: str, combine: Any, vjp: Rule, doc: str) -> Declaration:
         vjp=vjp,
         reference=reference,
         gradient_name="ScatterReduce",
+        example=example("tensor<5x3xf32>", "tensor<4xi64>", "tensor<4x3xf32>"),
         doc=f"base with value[i] combined at index[i] along the first dimension by {doc}, in the order of i",
     )
 

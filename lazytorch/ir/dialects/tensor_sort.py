@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Attributes, Declaration, Trait
+from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
 from lazytorch.ir.types import TensorType
 
 SORT = (Trait.PURE, Trait.EXPENSIVE)
@@ -34,6 +34,7 @@ argsort: Declaration = Declaration(
     defaults={"count": -1},
     traits=SORT,
     reference=_reference_argsort,
+    example=example("tensor<2x5xf32>", descending=True, count=2),
     doc="the positions along the last dimension in sorted order; equal elements keep theirs; nan counts as the largest; "
     "with `count` only the first so many",
 )
@@ -68,6 +69,7 @@ searchsorted: Declaration = Declaration(
     attributes=("right",),
     traits=SORT,
     reference=_reference_search,
+    example=example("tensor<4xf32>", "tensor<2x3xf32>", right=False),
     doc="where each value would be inserted into the ascending last dimension of the first operand (one row for all, or a "
     "row each): before equal elements, or with `right` after them; a nan on either side moves on to the right",
 )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Attributes, Declaration
+from lazytorch.ir.declaration import Attributes, Declaration, example
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.types import TensorType
 
@@ -56,6 +56,7 @@ diagonal: Declaration = Declaration(
     vjp=(_diagonal_vjp,),
     reference=lambda attributes, x: np.diagonal(x, attributes.offset, -2, -1),
     gradient_name="Diagonal",
+    example=example("tensor<3x4xf32>", offset=1),
     doc="the diagonal of the matrices in the last two dimensions; `offset` > 0: to the right of the main one",
 )
 
@@ -106,6 +107,7 @@ as_strided: Declaration = Declaration(
     vjp=(_strided_vjp,),
     reference=_reference_strided,
     gradient_name="AsStrided",
+    example=example("tensor<9xf32>", shape=(2, 3), strides=(1, 2), offset=1),
     doc="element i of the result is element offset + sum(i_d strides_d) of the operand, which has one dimension",
 )
 
