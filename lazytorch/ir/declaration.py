@@ -278,7 +278,7 @@ class Signature:
     """An operator with its operand types. `id` is its number in program keys. `differentiable` says whether gradients can
     flow to the result: it is of floating numbers, and there is an operand that they would flow on to."""
 
-    __slots__ = ("differentiable", "id", "operand_types", "operator", "result_type", "vjp")
+    __slots__ = ("differentiable", "id", "linear", "operand_types", "operator", "result_type", "vjp")
 
     def __init__(self, operator: Operator, operand_types: tuple[Type, ...], result_type: Type) -> None:
         self.operator = operator
@@ -287,6 +287,7 @@ class Signature:
         self.vjp = vjp = operator.declaration.vjp
         flows = vjp is None or callable(vjp) or any(rule is not None for rule in vjp)
         self.differentiable = flows and is_differentiable(result_type)
+        self.linear = operator.declaration.has(Trait.LINEAR)
         self.id = len(_SIGNATURES)
         _SIGNATURES.append(self)
 

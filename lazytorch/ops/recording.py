@@ -21,6 +21,8 @@ from lazytorch.tensor import Tensor, arranged, assign, caller, default_dtype, ma
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """The torch namespace: every function by name."""
 NUMBERS = (int, float, bool, complex)
+_LARGEST = {2: 65519.99999, 4: 3.4028235677973364e38}  # what rounds to a finite number
+_PYTHON_TYPES: dict[str, Callable[[Any], Any]] = {"f": float, "b": bool, "i": int, "u": int, "c": complex}
 _WRITING = """
 abs acos acosh addmv arccos arccosh arcsin arcsinh arctan arctanh asin asinh atan atanh ceil clamp clamp_max clamp_min clip
 cos cosh deg2rad erf erfc exp exp2 expm1 fix floor frac gcd i0 lcm ldexp log log10 log1p log2 logit nan_to_num neg negative
@@ -28,8 +30,6 @@ rad2deg reciprocal relu round rsqrt sigmoid sin sinc sinh sqrt square tan tanh t
 """
 WRITING_FUNCTIONS = frozenset([f"{name}_" for name in _WRITING.split()])
 """The in-place forms that torch has as functions too (`torch.relu_(x)`)."""
-_LARGEST = {2: 65519.99999, 4: 3.4028235677973364e38}  # what rounds to a finite number
-_PYTHON_TYPES: dict[str, Callable[[Any], Any]] = {"f": float, "b": bool, "i": int, "u": int, "c": complex}
 
 
 def place() -> None:

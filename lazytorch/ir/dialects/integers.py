@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
+from lazytorch.ir.declaration import Attributes, Declaration, Trait
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.types import Type
 
@@ -23,7 +23,6 @@ def _declare(name: str, meaning: Callable[..., Any], doc: str) -> Declaration:
         infer,
         traits=(Trait.PURE, Trait.HOST, Trait.EXPENSIVE),
         reference=lambda attributes, a, b: meaning(a, b),
-        example=example("tensor<2x3xi64>", "tensor<3xi64>"),
         doc=doc,
     )
 

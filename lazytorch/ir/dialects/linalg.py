@@ -141,7 +141,6 @@ inv: Declaration = Declaration(
     vjp=(_inv_vjp,),
     reference=_reference_inv,
     gradient_name="LinalgInvEx",
-    example=example("tensor<3x3xf32>"),
     doc="the inverse of square matrices; raises LinAlgError for a singular one",
 )
 
@@ -172,7 +171,6 @@ solve: Declaration = Declaration(
     vjp=_solve_vjp,
     reference=_reference_solve,
     gradient_name="LinalgSolveEx",
-    example=example("tensor<3x3xf32>", "tensor<3x2xf32>"),
     doc="X of A X = B; A square, B of as many rows and the same leading dimensions",
 )
 
@@ -235,7 +233,6 @@ cofactor: Declaration = Declaration(
     traits=HOST,
     vjp=(_cofactor_vjp,),
     reference=_reference_cofactor,
-    example=example("tensor<3x3xf32>"),
     doc="the matrix of cofactors, the derivative of the determinant",
 )
 det: Declaration = Declaration(
@@ -245,7 +242,6 @@ det: Declaration = Declaration(
     vjp=(lambda op, g: arith.mul(_scalar(g), cofactor(op.operands[0])),),
     reference=lambda attributes, a: np.asarray(np.linalg.det(a), a.dtype),
     gradient_name="LinalgDet",
-    example=example("tensor<2x3x3xf32>"),
     doc="the determinant of square matrices",
 )
 
@@ -262,7 +258,6 @@ slogdet: Declaration = Declaration(
     vjp=lambda op, g: (None if g[1] is None else arith.mul(_scalar(g[1]), transposed(inv(op.operands[0]))),),
     reference=lambda attributes, a: tuple([np.asarray(x, a.dtype) for x in np.linalg.slogdet(a)]),
     gradient_name="LinalgSlogdet",
-    example=example("tensor<3x3xf32>"),
     doc="sign and logarithm of the absolute value of the determinant",
 )
 
@@ -317,7 +312,6 @@ cholesky: Declaration = Declaration(
     vjp=(lambda op, g: _cholesky_gradient(op.result, g),),
     reference=_checked_cholesky,
     gradient_name="LinalgCholeskyEx",
-    example=example("tensor<3x3xf32>"),
     doc="the lower triangular L of L L^T = A; raises LinAlgError where A is not positive-definite",
 )
 cholesky_ex: Declaration = Declaration(
@@ -327,7 +321,6 @@ cholesky_ex: Declaration = Declaration(
     vjp=lambda op, g: (None if g[0] is None else _cholesky_gradient(cholesky(op.operands[0]), g[0]),),
     reference=_reference_cholesky,
     gradient_name="LinalgCholeskyEx",
-    example=example("tensor<2x3x3xf32>"),
     doc="as cholesky, with the order of the first minor that is not positive-definite (0: none) instead of an error",
 )
 
@@ -371,7 +364,7 @@ qr: Declaration = Declaration(
     vjp=_qr_vjp,
     reference=lambda attributes, a: tuple(np.linalg.qr(a, "complete" if attributes.complete else "reduced")),
     gradient_name="LinalgQr",
-    example=example("tensor<4x3xf32>", complete=False),
+    example=example("tensor<3x2xf32>", complete=False),
     doc="orthonormal Q and upper triangular R of Q R = A (`complete`: Q square)",
 )
 
@@ -452,7 +445,7 @@ svd: Declaration = Declaration(
     vjp=_svd_vjp,
     reference=lambda attributes, a: tuple(np.linalg.svd(a, attributes.full)),
     gradient_name="LinalgSvd",
-    example=example("tensor<4x3xf32>", full=False),
+    example=example("tensor<3x2xf32>", full=False),
     doc="U, descending singular values and Vh of U diag(S) Vh = A (`full`: U and Vh square)",
 )
 
@@ -475,7 +468,7 @@ pinv: Declaration = Declaration(
     vjp=(_pinv_vjp,),
     reference=lambda attributes, a: np.linalg.pinv(a, attributes.rtol),
     gradient_name="LinalgPinv",
-    example=example("tensor<4x3xf32>", rtol=1e-06),
+    example=example("tensor<2x3xf32>", rtol=1e-6),
     doc="the Moore-Penrose inverse; singular values below rtol times the largest count as 0",
 )
 
@@ -516,6 +509,5 @@ exp: Declaration = Declaration(
     vjp=(_exp_vjp,),
     reference=_reference_exp,
     gradient_name="LinalgMatrixExp",
-    example=example("tensor<3x3xf32>"),
     doc="the matrix exponential",
 )

@@ -39,7 +39,7 @@ norm_root: Declaration = Declaration(
     vjp=(_root_vjp,),
     reference=_reference,
     decompose=_root,
-    example=example("tensor<2xf32>", order=2.0),
     gradient_name="LinalgVectorNorm",
+    example=example("tensor<2x3xf32>", order=3.0),
     doc="the order-th root of a sum of powers; its derivative at 0 is 0",
 )

@@ -34,7 +34,7 @@ argsort: Declaration = Declaration(
     defaults={"count": -1},
     traits=SORT,
     reference=_reference_argsort,
-    example=example("tensor<2x5xf32>", descending=True, count=2),
+    example=example("tensor<2x3xf32>", descending=False),
     doc="the positions along the last dimension in sorted order; equal elements keep theirs; nan counts as the largest; "
     "with `count` only the first so many",
 )

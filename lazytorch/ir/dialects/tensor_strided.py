@@ -56,7 +56,7 @@ diagonal: Declaration = Declaration(
     vjp=(_diagonal_vjp,),
     reference=lambda attributes, x: np.diagonal(x, attributes.offset, -2, -1),
     gradient_name="Diagonal",
-    example=example("tensor<3x4xf32>", offset=1),
+    example=example("tensor<2x3xf32>", offset=1),
     doc="the diagonal of the matrices in the last two dimensions; `offset` > 0: to the right of the main one",
 )
 
@@ -107,7 +107,7 @@ as_strided: Declaration = Declaration(
     vjp=(_strided_vjp,),
     reference=_reference_strided,
     gradient_name="AsStrided",
-    example=example("tensor<9xf32>", shape=(2, 3), strides=(1, 2), offset=1),
+    example=example("tensor<6xf32>", shape=(2, 2), strides=(2, 1), offset=1),
     doc="element i of the result is element offset + sum(i_d strides_d) of the operand, which has one dimension",
 )
 
