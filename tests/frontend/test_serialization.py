@@ -1,5 +1,6 @@
 """Files: PyTorch reads ours, we read PyTorch's, and no file makes us run code."""
 
+import argparse
 import io
 import os
 import pickle
@@ -7,6 +8,7 @@ import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch as oracle
 
@@ -82,6 +84,17 @@ def test_values_that_are_pending_are_computed_when_they_are_saved() -> None:
     lazytorch.save(lazytorch.arange(4) * 2, file)
     file.seek(0)
     assert oracle.load(file).tolist() == [0, 2, 4, 6]
+
+
+def test_checkpoints_may_hold_numpy_numbers_and_settings_if_asked_for() -> None:
+    file = io.BytesIO()
+    oracle.save({"best": np.float64(0.5), "curve": np.arange(3), "args": argparse.Namespace(rate=0.1)}, file)
+    file.seek(0)
+    loaded = lazytorch.load(file, weights_only=False)
+    assert (loaded["best"], loaded["curve"].tolist(), loaded["args"].rate) == (0.5, [0, 1, 2], 0.1)
+    file.seek(0)
+    with pytest.raises(pickle.UnpicklingError):
+        lazytorch.load(file)
 
 
 class Trap:

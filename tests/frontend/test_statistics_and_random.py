@@ -117,6 +117,8 @@ GRADIENTS = {
     "aminmax": lambda t, x: t.aminmax(x, dim=1),
     "var_mean": lambda t, x: (*t.var_mean(x, 0), *t.std_mean(x)),
     "nansum and nanmean": lambda t, x: (t.nansum(t.where(x > 0, x, NAN), 1), t.nanmean(t.where(x > 0, x, NAN))),
+    "prod": lambda t, x: (x.prod(), x.prod(1), (x * t.tensor([1.0, 0.0, 1.0, 1.0, 1.0])).prod(1), (x * 0).prod(0)),
+    "prod with a zero": lambda t, x: (x[0] * t.tensor([1.0, 0.0, 1.0, 1.0, 1.0])).prod(),
     "gradient": lambda t, x: t.gradient(x, spacing=0.5, edge_order=2),
     "sparse product": lambda t, x: t.spmm(t.sparse_coo_tensor(t.tensor([[0, 2], [1, 3]]), t.tensor([2.0, 3.0]), (3, 4)), x),
     "normal": lambda t, x: t.normal(0.0, 1.0, (5,)) * x,

@@ -453,9 +453,14 @@ def _extreme_vjp(op: Any, g: Any) -> Any:
 
 
 def _prod_vjp(op: Any, g: Any) -> Any:
-    """g * result / x; exact where no factor is 0 (torch uses the same form there)."""
+    """g * result / x; where a factor is 0, the product of the others for it, and 0 for them."""
     x, dims = op.operands[0], op.attributes.dims
-    return arith.div(unreduce(arith.mul(g, op.result), x.type.shape, dims), x)
+    shape, zero = x.type.shape, arith.compare(x, 0.0, predicate="eq")
+    zeros = unreduce(reduce_sum(arith.cast(zero, dtype=x.type.dtype), dims=dims), shape, dims)
+    others = unreduce(reduce_prod(arith.select(zero, 1.0, x), dims=dims), shape, dims)
+    alone = arith.select(arith.compare(zeros, 1.0, predicate="eq"), others, 0.0)
+    rest = arith.select(zero, alone, arith.div(unreduce(op.result, shape, dims), x))
+    return arith.mul(unreduce(g, shape, dims), rest)
 
 
 REDUCE = (Trait.PURE, Trait.REDUCTION)
