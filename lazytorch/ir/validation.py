@@ -35,11 +35,11 @@ class Validation:
                 raise CompileError(f"result {number} {wrong}", stage="check", location=location)
 
 
-def difference(got: np.ndarray, want: np.ndarray, dtype: DType) -> str:
+def difference(got: np.ndarray, want: np.ndarray, dtype: DType, terms: float = 2.0**-4) -> str:
     """How a result differs from the reference's, or nothing where it is as near as rounding allows.
 
     Floats may differ by 64 units in the last place of the largest element: the interpreter's functions are NumPy's,
-    and a sum of terms that cancel is as exact as its terms, which are taken to be of the order of 1/16 at least.
+    and a sum of terms that cancel is as exact as its terms, which are taken to be of the order of `terms` at least.
     """
     if got.shape != want.shape or got.dtype != want.dtype:
         return f"is {got.dtype}{list(got.shape)} where the reference gives {want.dtype}{list(want.shape)}"
@@ -49,7 +49,7 @@ def difference(got: np.ndarray, want: np.ndarray, dtype: DType) -> str:
         wrong = got != want
     else:
         limit = 64 * (2.0**-7 if dtype is dtypes.bfloat16 else float(np.finfo(want.dtype).eps))
-        scale = float(np.abs(want[np.isfinite(want)]).max(initial=2.0**-4))
+        scale = float(np.abs(want[np.isfinite(want)]).max(initial=terms))
         with np.errstate(invalid="ignore", over="ignore"):
             wrong = ~np.isclose(got, want, rtol=limit, atol=limit * scale, equal_nan=True)
     if not wrong.any():

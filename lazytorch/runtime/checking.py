@@ -75,12 +75,20 @@ def _run(checked: CheckedKernel, bindings: Sequence[Any]) -> Failure | None:
         return checked.native.failure
     if expected is None:
         raise _fault(kernel, "does not notice an index that is out of range")
+    terms = max([2.0**-4, *[_order(x) for x in operands]])
     for number, (place, want) in enumerate(zip(checked.results, expected, strict=True)):
         value: Value = kernel.results[number]
-        wrong = difference(place.read(value.type, bindings), want, value.type.dtype)
+        wrong = difference(place.read(value.type, bindings), want, value.type.dtype, terms)
         if wrong:
             raise _fault(kernel, f"result {number} {wrong}")
     return None
+
+
+def _order(operand: np.ndarray) -> float:
+    """The order of the terms that a kernel may have made of an operand: that of its elements, but not above 1."""
+    if operand.dtype.kind not in "fc":
+        return 0.0
+    return min(1.0, float(np.abs(operand[np.isfinite(operand)]).max(initial=0.0)))
 
 
 def _fault(kernel: Operation, what: str) -> CompileError:
