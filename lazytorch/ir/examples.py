@@ -14,7 +14,7 @@ from lazytorch.ir.type_parser import parse_type
 from lazytorch.ir.verifier import verify
 
 _BACKWARD = "_backward"
-_TYPES = ("tensor<2x3xf32>", "tensor<2x3xi64>", "tensor<2x3xi1>")
+_TYPES = ("tensor<2x3xf32>", "tensor<2x3xi64>", "tensor<2x3xi1>", "tensor<3x3xf32>")
 _KERNEL_TYPES = ("vector<4xf32>", "vector<4xi1>", "index")
 
 

@@ -300,6 +300,8 @@ ATTENTION = {
 }  # fmt: skip
 
 CONTAINERS = {
+    "AdaptiveLogSoftmaxWithLoss(8, 20, [4, 9, 15], div_value=2)": lambda t: (t.randn(7, 8), t.randint(0, 20, (7,))),
+    "AdaptiveLogSoftmaxWithLoss(8, 20, [4], head_bias=True)": lambda t: (t.randn(3, 8), t.tensor([0, 3, 2])),
     "Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))": image(5, 4),
     "Sequential(*[nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(2)])": image(5, 4),
 }

@@ -73,7 +73,41 @@ def normalised():
     return train(model, torch.rand(32, 64))
 
 
-PARTS = (elementwise, reductions, views, contractions, row_alone, mlp, cnn, normalised)
+def recurrent():
+    x, layer = torch.randn(5, 3, 7), nn.GRU(7, 6, bidirectional=True)
+    out, last = layer(x)
+    attended, _ = nn.MultiheadAttention(12, 3)(out, out, out)
+    (attended.sin().sum() + last.sum()).backward()
+    return out, last, attended, *[p.grad for p in layer.parameters()]
+
+
+def decoder():
+    model = nn.Sequential(
+        nn.ConvTranspose2d(3, 6, 3, stride=2, padding=1),
+        nn.GroupNorm(2, 6),
+        nn.Mish(),
+        nn.Upsample(scale_factor=1.5, mode="bilinear"),
+        nn.AdaptiveAvgPool2d((3, 5)),
+        nn.Flatten(),
+        nn.Linear(90, 10),
+    )
+    return train(model, torch.rand(4, 3, 5, 4))
+
+
+def optimizers():
+    results = []
+    for kind in ("RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "Rprop", "ASGD"):
+        weights = nn.Parameter(torch.linspace(-1, 1, 70))
+        optimizer = getattr(torch.optim, kind)([weights], lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            (weights**2 * torch.arange(70)).sum().backward()
+            optimizer.step()
+        results.append(weights)
+    return tuple(results)
+
+
+PARTS = (elementwise, reductions, views, contractions, row_alone, mlp, cnn, normalised, recurrent, decoder, optimizers)
 
 
 def main():

@@ -32,6 +32,9 @@ from lazytorch.nn.modules.activation import (
     Tanhshrink,
     Threshold,
 )
+from lazytorch.nn.modules.adaptive import (
+    AdaptiveLogSoftmaxWithLoss,
+)
 from lazytorch.nn.modules.attention import (
     MultiheadAttention,
 )
@@ -194,6 +197,7 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveLogSoftmaxWithLoss",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",

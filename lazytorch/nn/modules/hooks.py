@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lazytorch.autograd.function import Function
 from lazytorch.history import RemovableHandle
@@ -40,40 +40,41 @@ class HookHandle(RemovableHandle):
         self.remove()
 
 
-class GlobalHooks:
-    """Hooks that run for every module."""
-
-    def __init__(self) -> None:
-        self.forward, self.forward_pre = Hooks(), Hooks()
-        self.backward, self.backward_pre = Hooks(), Hooks()
-
-    def __bool__(self) -> bool:
-        return bool(self.forward or self.forward_pre or self.backward or self.backward_pre)
+EVERY_MODULE = Hooks()
+"""Hooks that run for every module, each with its kind: one dictionary, so that a call asks once whether there are any."""
 
 
-EVERY_MODULE = GlobalHooks()
+def global_hooks(kind: str) -> list[Any]:
+    """The hooks of a kind that run for every module."""
+    return [hook for found, hook in EVERY_MODULE.values() if found == kind]
+
+
+def _for_every_module(kind: str, hook: Any) -> RemovableHandle:
+    handle = HookHandle(EVERY_MODULE)
+    EVERY_MODULE[handle.id] = (kind, hook)
+    return handle
 
 
 def register_module_forward_hook(
     hook: Callable[..., Any], *, with_kwargs: bool = False, always_call: bool = False
 ) -> RemovableHandle:
     """Call `hook(module, inputs, output)` after every module's forward."""
-    return EVERY_MODULE.forward.add(hook, with_kwargs=with_kwargs, always_call=always_call)
+    return _for_every_module("forward", (hook, {"with_kwargs": with_kwargs, "always_call": always_call}))
 
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(module, inputs)` before every module's forward."""
-    return EVERY_MODULE.forward_pre.add(hook, with_kwargs=False)
+    return _for_every_module("forward_pre", (hook, {"with_kwargs": False}))
 
 
 def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(module, grad_input, grad_output)` when the gradients of any module's inputs are known."""
-    return EVERY_MODULE.backward.add(hook)
+    return _for_every_module("backward", hook)
 
 
 def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(module, grad_output)` when the gradients of any module's outputs are known."""
-    return EVERY_MODULE.backward_pre.add(hook)
+    return _for_every_module("backward_pre", hook)
 
 
 class _Watch(Function):
@@ -165,3 +166,67 @@ class BackwardWatch:
                     )
                 found = changed
         return tuple([found[place] for place in self.input_places])
+
+
+HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)
+"""The attributes of a module that hold its hooks."""
+
+
+class HookedModule:
+    """Registration of a module's hooks."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, inputs, output)` after every forward; what it returns replaces the output."""
+        return self._forward_hooks.add(hook, prepend, with_kwargs=with_kwargs, always_call=always_call)
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, inputs)` before every forward; what it returns replaces the inputs."""
+        return self._forward_pre_hooks.add(hook, prepend, with_kwargs=with_kwargs)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(module, grad_input, grad_output)` when the inputs' gradients are known."""
+        return self._backward_hooks.add(hook, prepend)
+
+    register_backward_hook = register_full_backward_hook
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call `hook(module, grad_output)` when the outputs' gradients are known."""
+        return self._backward_pre_hooks.add(hook, prepend)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(module, state_dict, prefix, local_metadata)` after this module's part of a state dict is made."""
+        return self._state_dict_hooks.add(hook)
+
+    _register_state_dict_hook = register_state_dict_post_hook
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(module, prefix, keep_vars)` before this module's part of a state dict is made."""
+        return self._state_dict_pre_hooks.add(hook)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(module, state_dict, prefix, local_metadata, strict, missing, unexpected, errors)` before loading."""
+        return self._load_state_dict_pre_hooks.add(lambda *arguments: hook(self, *arguments))
+
+    def _register_load_state_dict_pre_hook(self, hook: Callable[..., Any], with_module: bool = False) -> RemovableHandle:
+        return self.register_load_state_dict_pre_hook(hook) if with_module else self._load_state_dict_pre_hooks.add(hook)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(module, incompatible_keys)` after loading."""
+        return self._load_state_dict_post_hooks.add(hook)

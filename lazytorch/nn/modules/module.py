@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
-from lazytorch.history import RemovableHandle
 from lazytorch.ir.trace import STATE
 from lazytorch.nn.modules.hooks import (
     EVERY_MODULE,
+    HOOKS,
     BackwardWatch,
+    HookedModule,
     Hooks,
+    global_hooks,
     register_module_forward_hook,
     register_module_forward_pre_hook,
     register_module_full_backward_hook,
     register_module_full_backward_pre_hook,
 )
 from lazytorch.nn.modules.state import IncompatibleKeys, StateDict, load_into, save_from
+from lazytorch.nn.modules.tree import Mirror, ModuleTree
 from lazytorch.nn.parameter import Buffer, Parameter
 from lazytorch.runtime.device import Device
 from lazytorch.tensor import PACKAGE, Tensor, caller
@@ -34,52 +37,10 @@ __all__ = [
 ]
 
 
-class _Mirror(OrderedDict[str, Any]):
-    """A registry of a module whose entries are plain attributes too: reading one costs no more than any attribute."""
-
-    def __init__(self, attributes: dict[str, Any]) -> None:
-        super().__init__()
-        self._attributes = attributes
-
-    def __setitem__(self, name: str, entry: Any) -> None:
-        super().__setitem__(name, entry)
-        self._attributes[name] = entry
-
-    def __delitem__(self, name: str) -> None:
-        super().__delitem__(name)
-        self._attributes.pop(name, None)
-
-    def pop(self, name: str, *default: Any) -> Any:
-        """Take an entry away and return it."""
-        if name not in self and default:
-            return default[0]
-        entry = self[name]
-        del self[name]
-        return entry
-
-    def clear(self) -> None:
-        """Take all entries away."""
-        for name in list(self):
-            del self[name]
-
-    def __reduce__(self) -> Any:
-        return OrderedDict, (list(self.items()),)
-
-
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_state_dict_hooks",
-    "_state_dict_pre_hooks",
-    "_load_state_dict_pre_hooks",
-    "_load_state_dict_post_hooks",
-)
 
 
-class Module:
+class Module(ModuleTree, HookedModule):
     """A part of a network: parameters, buffers, submodules and a forward function."""
 
     training: bool
@@ -108,9 +69,9 @@ class Module:
         attributes = self.__dict__
         attributes["training"] = True
         for registry in _REGISTRIES:
-            attributes[registry] = _Mirror(attributes)
+            attributes[registry] = Mirror(attributes)
         attributes["_non_persistent_buffers_set"] = set()
-        for hooks in _HOOKS:
+        for hooks in HOOKS:
             attributes[hooks] = Hooks()
         if self.call_super_init:
             super().__init__(*arguments, **keywords)
@@ -144,7 +105,7 @@ class Module:
             trace.call = call
 
     def _call_hooked(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        for hook, options in [*EVERY_MODULE.forward_pre.values(), *self._forward_pre_hooks.values()]:
+        for hook, options in [*global_hooks("forward_pre"), *self._forward_pre_hooks.values()]:
             if options["with_kwargs"]:
                 changed = hook(self, arguments, keywords)
                 if changed is not None:
@@ -159,12 +120,12 @@ class Module:
             if changed is not None:
                 arguments = changed if isinstance(changed, tuple) else (changed,)
         watch = None
-        backward = [*EVERY_MODULE.backward.values(), *self._backward_hooks.values()]
-        backward_pre = [*EVERY_MODULE.backward_pre.values(), *self._backward_pre_hooks.values()]
+        backward = [*global_hooks("backward"), *self._backward_hooks.values()]
+        backward_pre = [*global_hooks("backward_pre"), *self._backward_pre_hooks.values()]
         if backward or backward_pre:
             watch = BackwardWatch(self, backward, backward_pre)
             arguments = watch.inputs(arguments)
-        after = [*EVERY_MODULE.forward.values(), *self._forward_hooks.values()]
+        after = [*global_hooks("forward"), *self._forward_hooks.values()]
         called: set[int] = set()
         try:
             out = self.forward(*arguments, **keywords)
@@ -245,11 +206,11 @@ class Module:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         for registry in _REGISTRIES:
-            mirror = _Mirror(self.__dict__)
+            mirror = Mirror(self.__dict__)
             for name, entry in state.get(registry, {}).items():
                 mirror[name] = entry
             self.__dict__[registry] = mirror
-        for hooks in _HOOKS:
+        for hooks in HOOKS:
             self.__dict__.setdefault(hooks, Hooks())
 
     def _check_name(self, kind: str, name: Any) -> None:
@@ -305,158 +266,6 @@ class Module:
     def register_module(self, name: str, module: Module | None) -> None:
         """The other name of `add_module`."""
         self.add_module(name, module)
-
-    # -- hooks
-
-    def register_forward_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
-    ) -> RemovableHandle:
-        """Call `hook(module, inputs, output)` after every forward; what it returns replaces the output."""
-        return self._forward_hooks.add(hook, prepend, with_kwargs=with_kwargs, always_call=always_call)
-
-    def register_forward_pre_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
-        """Call `hook(module, inputs)` before every forward; what it returns replaces the inputs."""
-        return self._forward_pre_hooks.add(hook, prepend, with_kwargs=with_kwargs)
-
-    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        """Call `hook(module, grad_input, grad_output)` when the inputs' gradients are known."""
-        return self._backward_hooks.add(hook, prepend)
-
-    register_backward_hook = register_full_backward_hook
-
-    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        """Call `hook(module, grad_output)` when the outputs' gradients are known."""
-        return self._backward_pre_hooks.add(hook, prepend)
-
-    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata)` after this module's part of a state dict is made."""
-        return self._state_dict_hooks.add(hook)
-
-    _register_state_dict_hook = register_state_dict_post_hook
-
-    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, prefix, keep_vars)` before this module's part of a state dict is made."""
-        return self._state_dict_pre_hooks.add(hook)
-
-    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata, strict, missing, unexpected, errors)` before loading."""
-        return self._load_state_dict_pre_hooks.add(lambda *arguments: hook(self, *arguments))
-
-    def _register_load_state_dict_pre_hook(self, hook: Callable[..., Any], with_module: bool = False) -> RemovableHandle:
-        return self.register_load_state_dict_pre_hook(hook) if with_module else self._load_state_dict_pre_hooks.add(hook)
-
-    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, incompatible_keys)` after loading."""
-        return self._load_state_dict_post_hooks.add(hook)
-
-    # -- walking
-
-    def named_modules(
-        self, memo: set[Any] | None = None, prefix: str = "", remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Module]]:
-        """This module and all inside it, with dotted names."""
-        seen = set() if memo is None else memo
-        if self in seen:
-            return
-        if remove_duplicate:
-            seen.add(self)
-        yield prefix, self
-        for name, child in self._modules.items():
-            if child is not None:
-                path = f"{prefix}.{name}" if prefix else name
-                yield from child.named_modules(seen, path, remove_duplicate)
-
-    def modules(self) -> Iterator[Module]:
-        """This module and all inside it."""
-        for _, module in self.named_modules():
-            yield module
-
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The direct submodules, with names."""
-        seen: set[Any] = set()
-        for name, child in self._modules.items():
-            if child is not None and child not in seen:
-                seen.add(child)
-                yield name, child
-
-    def children(self) -> Iterator[Module]:
-        """The direct submodules."""
-        for _, child in self.named_children():
-            yield child
-
-    def _named_members(self, registry: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
-        seen: set[int] = set()
-        modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
-        for path, module in modules:
-            for name, entry in module.__dict__[registry].items():
-                if entry is not None and id(entry) not in seen:
-                    if remove_duplicate:
-                        seen.add(id(entry))
-                    yield (f"{path}.{name}" if path else name), entry
-
-    def named_parameters(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Parameter]]:
-        """All parameters, with dotted names."""
-        return self._named_members("_parameters", prefix, recurse, remove_duplicate)
-
-    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """All parameters."""
-        for _, parameter in self.named_parameters(recurse=recurse):
-            yield parameter
-
-    def named_buffers(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Tensor]]:
-        """All buffers, with dotted names."""
-        return self._named_members("_buffers", prefix, recurse, remove_duplicate)
-
-    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """All buffers."""
-        for _, buffer in self.named_buffers(recurse=recurse):
-            yield buffer
-
-    def get_submodule(self, target: str) -> Module:
-        """The submodule with a dotted name."""
-        module: Any = self
-        for name in target.split(".") if target else ():
-            if not hasattr(module, name):
-                raise AttributeError(f"{module._get_name()} has no attribute `{name}`")
-            module = getattr(module, name)
-            if not isinstance(module, Module):
-                raise AttributeError(f"`{name}` is not an nn.Module")
-        return module
-
-    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
-        """Put a module at a dotted name."""
-        if not target:
-            raise ValueError("Cannot set the submodule without a target name!")
-        path, _, name = target.rpartition(".")
-        parent = self.get_submodule(path)
-        if strict and not hasattr(parent, name):
-            raise AttributeError(f"{parent._get_name()} has no attribute `{name}`")
-        setattr(parent, name, module)
-
-    def _member(self, target: str, registry: str, kind: str) -> Any:
-        path, _, name = target.rpartition(".")
-        module = self.get_submodule(path)
-        if not hasattr(module, name):
-            raise AttributeError(f"{module._get_name()} has no attribute `{name}`")
-        if name not in module.__dict__[registry]:
-            raise AttributeError(f"`{name}` is not {kind}")
-        return module.__dict__[registry][name]
-
-    def get_parameter(self, target: str) -> Parameter:
-        """The parameter with a dotted name."""
-        found: Parameter = self._member(target, "_parameters", "an nn.Parameter")
-        return found
-
-    def get_buffer(self, target: str) -> Tensor:
-        """The buffer with a dotted name."""
-        found: Tensor = self._member(target, "_buffers", "a buffer")
-        return found
 
     # -- changing everything inside
 
