@@ -15,11 +15,16 @@ from lazytorch.ir.interpreter import interpret
 
 
 class Validation:
-    """What a function computes on some arrays by the reference interpreter, to compare with after every change."""
+    """What a function computes on some arrays by the reference interpreter, to compare with after every change.
 
-    def __init__(self, func: Operation, arrays: Sequence[np.ndarray]) -> None:
+    `expected`, if given, is what it must compute; CompileError if it does not.
+    """
+
+    def __init__(self, func: Operation, arrays: Sequence[np.ndarray], expected: Sequence[np.ndarray] | None = None) -> None:
         self._arrays = list(arrays)
-        self._expected = interpret(func, self._arrays)
+        self._expected = interpret(func, self._arrays) if expected is None else list(expected)
+        if expected is not None:
+            self.check(func)
 
     def check(self, func: Operation) -> None:
         """Raise CompileError (stage `check`) if the function now computes something else."""

@@ -21,8 +21,10 @@ from lazytorch.runtime.runner import Failure, NativeProgram
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value lies in a run: in memory, `offset` bytes from the address that is a binding, or in the binding."""
+    """Where `root` lies in a run, and the values that are the same memory in another shape: `offset` bytes from the address
+    that is a binding, or in the binding itself."""
 
+    root: Value
     binding: int
     offset: int = 0
     in_memory: bool = True
@@ -49,23 +51,34 @@ class CheckedKernel:
 
 
 class KernelCheck:
-    """Runs kernel by kernel and compares what each makes of its operands with what the interpreter does."""
+    """Runs kernel by kernel and compares what each makes of its operands with what the interpreter does.
 
-    def __init__(self, kernels: Sequence[CheckedKernel]) -> None:
+    Operands must still be what the kernels before made of them, bit by bit, and so must be, at the end, `results`.
+    """
+
+    def __init__(self, kernels: Sequence[CheckedKernel], results: Sequence[Place]) -> None:
         self.kernels = kernels
+        self.results = results
 
     def __call__(self, bindings: Sequence[Any]) -> Failure | None:
         """Run all kernels. Raises CompileError naming the first that is wrong; returns an error that the program found."""
+        known: dict[Value, bytes] = {}
         for checked in self.kernels:
-            failure = _run(checked, bindings)
+            failure = _run(checked, bindings, known)
             if failure is not None:
                 return failure._replace(step=failure.step + checked.first)
+        for number, place in enumerate(self.results):
+            if known.get(place.root) != place.read(place.root.type, bindings).tobytes():
+                raise CompileError(f"result buffer {number} is overwritten after it was computed", stage="check")
         return None
 
 
-def _run(checked: CheckedKernel, bindings: Sequence[Any]) -> Failure | None:
+def _run(checked: CheckedKernel, bindings: Sequence[Any], known: dict[Value, bytes]) -> Failure | None:
     kernel = checked.kernel
     operands = [place.read(value.type, bindings) for place, value in zip(checked.operands, kernel.operands, strict=True)]
+    for number, (place, array) in enumerate(zip(checked.operands, operands, strict=True)):
+        if known.setdefault(place.root, array.tobytes()) != array.tobytes():
+            raise _fault(kernel, f"operand {number} is overwritten before it is read")
     expected: list[np.ndarray] | None = None
     with contextlib.suppress(IndexError):  # the kernel has to find the same
         expected = interpret(kernel, operands)
@@ -77,10 +90,11 @@ def _run(checked: CheckedKernel, bindings: Sequence[Any]) -> Failure | None:
         raise _fault(kernel, "does not notice an index that is out of range")
     terms = max([2.0**-4, *[_order(x) for x in operands]])
     for number, (place, want) in enumerate(zip(checked.results, expected, strict=True)):
-        value: Value = kernel.results[number]
-        wrong = difference(place.read(value.type, bindings), want, value.type.dtype, terms)
+        got = place.read(kernel.results[number].type, bindings)
+        wrong = difference(got, want, place.root.type.dtype, terms)
         if wrong:
             raise _fault(kernel, f"result {number} {wrong}")
+        known[place.root] = got.tobytes()
     return None
 
 
