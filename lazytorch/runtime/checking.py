@@ -15,7 +15,7 @@ from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.interpreter import interpret
 from lazytorch.ir.location import UNKNOWN
 from lazytorch.ir.types import TensorType
-from lazytorch.ir.validation import difference
+from lazytorch.ir.validation import difference, precision
 from lazytorch.runtime.runner import Failure, NativeProgram
 
 
@@ -68,7 +68,7 @@ class KernelCheck:
             if failure is not None:
                 return failure._replace(step=failure.step + checked.first)
         for number, place in enumerate(self.results):
-            if known.get(place.root) != place.read(place.root.type, bindings).tobytes():
+            if known.get(place.root, b"") != place.read(place.root.type, bindings).tobytes():
                 raise CompileError(f"result buffer {number} is overwritten after it was computed", stage="check")
         return None
 
@@ -89,9 +89,11 @@ def _run(checked: CheckedKernel, bindings: Sequence[Any], known: dict[Value, byt
     if expected is None:
         raise _fault(kernel, "does not notice an index that is out of range")
     terms = max([2.0**-4, *[_order(x) for x in operands]])
+    values = [value for operation in kernel.region.block for value in (*operation.operands, *operation.results)]
+    unit = max(precision(value.type.dtype) for value in values)
     for number, (place, want) in enumerate(zip(checked.results, expected, strict=True)):
         got = place.read(kernel.results[number].type, bindings)
-        wrong = difference(got, want, place.root.type.dtype, terms)
+        wrong = difference(got, want, place.root.type.dtype, terms, unit)
         if wrong:
             raise _fault(kernel, f"result {number} {wrong}")
         known[place.root] = got.tobytes()

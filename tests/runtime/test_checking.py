@@ -107,6 +107,14 @@ def test_programs_of_every_element_type_agree_with_the_reference(dtype: str) -> 
     assert len(y) == 3
 
 
+def test_a_result_is_as_exact_as_what_it_was_computed_from() -> None:
+    x = torch.tensor([1.5, -2.0, 0.0, 3.0])
+    with config(check=True):
+        numbers = x.softmax(0).double().tolist()
+        nothing = torch.nn.functional.layer_norm(torch.zeros(0, 3), (3,)).tolist()
+    assert abs(sum(numbers) - 1) < 1e-6 and nothing == []
+
+
 def test_an_index_out_of_range_stays_the_programs_error() -> None:
     x, at = torch.rand(4, 2).realize(), torch.tensor([0, 4])
     with config(check=True), pytest.raises(IndexError, match=r"index 4 is out of bounds .*test_checking.py"):
