@@ -42,6 +42,8 @@ CALLS = {
         )
     },
     "dropout of a transposed view": lambda t, F: F.dropout(t.randn(4, 6).t(), 0.4),
+    "dropout of a permuted result": lambda t, F: F.dropout(t.randn(4, 3, 5).permute(2, 0, 1).tanh() + 1, 0.4),
+    "dropout of repeated rows": lambda t, F: F.dropout(t.randn(3, 5).t().expand(2, 5, 3), 0.4),
     "embedding_bag with weights": lambda t, F: F.embedding_bag(
         t.tensor([1, 2, 0, 1]), t.randn(3, 4), t.tensor([0, 2]), mode="sum", per_sample_weights=t.randn(4)
     ),
