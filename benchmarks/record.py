@@ -1,4 +1,6 @@
-"""What recording costs: nanoseconds of Python per operation, and microseconds per training step, without the native part.
+"""What recording costs: nanoseconds of Python per operation, microseconds per training step, milliseconds of import.
+
+The native part of a sync is measured apart. Import is compared with NumPy's, in processor time of fresh processes.
 
 python -m benchmarks record
 """
@@ -6,8 +8,12 @@ python -m benchmarks record
 from __future__ import annotations
 
 import gc
+import resource
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import lazytorch as torch
 from benchmarks.steps import mlp_step
@@ -41,12 +47,9 @@ def add_nanoseconds() -> float:
     return found * 1e9
 
 
-def step_microseconds() -> tuple[float, float]:
-    """A whole MLP training step, and the part of it that native code takes."""
-    step = mlp_step(torch)
-    for _ in range(5):
-        step()
-    whole = best(step, 50)
+@contextmanager
+def native_time() -> Iterator[list[float]]:
+    """Within the block, the seconds that native code took are added to the list's only element."""
     native = [0.0]
     original = NativeProgram.run
 
@@ -57,13 +60,56 @@ def step_microseconds() -> tuple[float, float]:
         return result
 
     NativeProgram.run = timed  # type: ignore[method-assign]
-    shares = []
-    for _ in range(200):
-        native[0] = 0.0
+    try:
+        yield native
+    finally:
+        NativeProgram.run = original  # type: ignore[method-assign]
+
+
+def step_microseconds() -> tuple[float, float]:
+    """A whole MLP training step, and the part of it that native code takes."""
+    step = mlp_step(torch)
+    for _ in range(5):
         step()
-        shares.append(native[0])
-    NativeProgram.run = original  # type: ignore[method-assign]
+    whole = best(step, 50)
+    shares = []
+    with native_time() as native:
+        for _ in range(200):
+            native[0] = 0.0
+            step()
+            shares.append(native[0])
     return whole * 1e6, min(shares) * 1e6
+
+
+def sync_nanoseconds(operations: int = 1000) -> float:
+    """Key, program look-up, binding and results of a sync, per recorded operation, without the native part."""
+    a, b = torch.ones(4).realize(), torch.ones(4).realize()
+    found = float("inf")
+    with native_time() as native:
+        for _ in range(50):
+            x = a
+            for _ in range(operations):
+                x = x + b
+            native[0] = 0.0
+            start = time.perf_counter()
+            x.realize()
+            found = min(found, time.perf_counter() - start - native[0])
+    return found / operations * 1e9
+
+
+def import_milliseconds(statement: str) -> float:
+    """Processor time of a fresh interpreter that runs a statement, less that of one which does nothing."""
+
+    def taken(code: str) -> float:
+        samples = []
+        for _ in range(7):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-c", code], check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            samples.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        return min(samples)
+
+    return (taken(statement) - taken("pass")) * 1e3
 
 
 def main(arguments: list[str]) -> None:
@@ -71,5 +117,8 @@ def main(arguments: list[str]) -> None:
     gc.disable()
     print(f"a + b: {add_nanoseconds():.0f} ns")
     whole, native = step_microseconds()
+    print(f"key and binding at a sync: {sync_nanoseconds():.0f} ns per operation")
     print(f"MLP step: {whole:.0f} us, of which native {native:.0f} us, Python {whole - native:.0f} us")
     gc.enable()
+    numpy, package = import_milliseconds("import numpy"), import_milliseconds("import lazytorch")
+    print(f"import: numpy {numpy:.0f} ms, lazytorch {package:.0f} ms, ratio {package / numpy:.2f}")

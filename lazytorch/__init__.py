@@ -11,15 +11,28 @@ from lazytorch.autograd.modes import enable_grad, inference_mode, is_grad_enable
 from lazytorch.dtypes import DType as dtype
 from lazytorch.ops import (
     activations,
+    compositions,
     creation,
     einstein,
     elementwise,
     indexing,
+    joining,
+    linear_algebra,
+    matrices,
+    norms,
     products,
     reductions,
     sampling,
+    scans,
+    settings,
     shaping,
+    sorting,
+    sparse_tensors,
+    statistics,
+    tensor_types,
     unary,
+    windows,
+    writing,
 )
 from lazytorch.ops.promotion import promote_types
 from lazytorch.ops.recording import FUNCTIONS
@@ -35,23 +48,51 @@ __version__ = "0.1.0"
 inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 
 globals().update(FUNCTIONS)
+globals().update(tensor_types.MEMORY_FORMATS, strided=tensor_types.STRIDED)
 for _dtype in dtypes.ALL:
     if _dtype is not dtypes.index:
         globals()[_dtype.torch_name] = _dtype
         if _dtype.alias:
             globals()[_dtype.alias] = _dtype
 
-strided, contiguous_format, preserve_format = "torch.strided", "torch.contiguous_format", "torch.preserve_format"
-
-_LAZY = ("nn", "optim", "utils", "inspection")
+_LAZY = frozenset(
+    (
+        "nn",
+        "optim",
+        "utils",
+        "inspection",
+        "linalg",
+        "cuda",
+        "backends",
+        "accelerator",
+        "amp",
+        "version",
+        "compiler",
+        "jit",
+        "random",
+        "serialization",
+        "signal",
+        "sparse",
+    )
+)
+_ELSEWHERE = {
+    "dump": "inspection",
+    "compile": "compiler",
+    "autocast": "amp",
+    "GradScaler": "amp",
+    "is_autocast_enabled": "amp",
+    "save": "serialization",
+    "load": "serialization",
+}
+"""Names of this namespace that live in a module which is loaded when one of them is first used."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load `nn`, `optim`, `utils` ... when they are first used."""
+    """Load a submodule when it, or a name of it, is first used."""
     if name in _LAZY:
         return importlib.import_module(f"lazytorch.{name}")
-    if name == "dump":
-        return getattr(importlib.import_module("lazytorch.inspection"), name)
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(f"lazytorch.{_ELSEWHERE[name]}"), name)
     raise AttributeError(f"lazytorch has no attribute {name!r} (yet)")
 
 
@@ -66,6 +107,7 @@ __all__ = [
     "Tensor",
     "activations",
     "autograd",
+    "compositions",
     "creation",
     "default_generator",
     "device",
@@ -78,16 +120,28 @@ __all__ = [
     "indexing",
     "inference_mode",
     "is_grad_enabled",
+    "joining",
+    "linear_algebra",
+    "matrices",
     "no_grad",
+    "norms",
     "products",
     "promote_types",
     "reductions",
     "sampling",
+    "scans",
     "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
     "set_printoptions",
+    "settings",
     "shaping",
+    "sorting",
+    "sparse_tensors",
+    "statistics",
     "stats",
+    "tensor_types",
     "unary",
+    "windows",
+    "writing",
 ]

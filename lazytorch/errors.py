@@ -86,3 +86,7 @@ class ParseError(LazytorchError):
         return "".join(
             x if x.isprintable() or x == "\t" else "\N{REPLACEMENT CHARACTER}" for x in shown
         ), self.column - begin
+
+
+class LinAlgError(RuntimeError):
+    """A matrix has no inverse or no factorisation of the kind asked for, as `torch.linalg.LinAlgError`."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from lazytorch.autograd import functional, graph
 from lazytorch.autograd.engine import backward, grad
 from lazytorch.autograd.function import Function
+from lazytorch.autograd.gradcheck import gradcheck, gradgradcheck
 from lazytorch.autograd.modes import (
     enable_grad,
     inference_mode,
@@ -11,14 +13,18 @@ from lazytorch.autograd.modes import (
     no_grad,
     set_grad_enabled,
 )
-from lazytorch.tensor import Tensor as Variable
+from lazytorch.autograd.variable import Variable
 
 __all__ = [
     "Function",
     "Variable",
     "backward",
     "enable_grad",
+    "functional",
     "grad",
+    "gradcheck",
+    "gradgradcheck",
+    "graph",
     "inference_mode",
     "is_grad_enabled",
     "no_grad",

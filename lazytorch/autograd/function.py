@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from lazytorch.autograd.engine import as_tensors
@@ -45,6 +47,24 @@ class Context:
     def set_materialize_grads(self, wanted: bool) -> None:
         """Whether backward gets zeros instead of None."""
         self.materialize = wanted
+
+
+FunctionCtx = Context
+
+
+def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator for a `backward` whose results cannot be differentiated again: they carry no history."""
+
+    @functools.wraps(fn)
+    def call(ctx: Any, *gradients: Any) -> Any:
+        trace = STATE.trace
+        before, trace.grad_enabled = trace.grad_enabled, False
+        try:
+            return fn(ctx, *gradients)
+        finally:
+            trace.grad_enabled = before
+
+    return call
 
 
 class Function:

@@ -20,7 +20,7 @@ from lazytorch.codegen.schedules.reduce import Reduction
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Block, IRBuilder, Operation, Region, Value
 from lazytorch.ir.declaration import Declaration, Trait
-from lazytorch.ir.dialects import arith, fused, tensor
+from lazytorch.ir.dialects import arith, fused, tensor, tensor_scan, tensor_scatter, tensor_sort
 
 LONGEST = 96
 """Elementwise operations after which a chain gets a buffer."""
@@ -34,9 +34,19 @@ WHOLE: dict[Declaration, str] = {
     tensor.gather: "gather",
     tensor.scatter_add: "scatter",
     tensor.scatter: "scatter",
+    tensor_scatter.scatter_mul: "scatter",
+    tensor_scatter.scatter_max: "scatter",
+    tensor_scatter.scatter_min: "scatter",
     tensor.pad: "pad",
     tensor.insert_slice: "insert",
     tensor.concat: "concat",
+    tensor_scan.scan_sum: "scan",
+    tensor_scan.scan_prod: "scan",
+    tensor_scan.scan_max: "scan",
+    tensor_scan.scan_min: "scan",
+    tensor_scan.scan_linear: "scan",
+    tensor_sort.argsort: "sort",
+    tensor_sort.searchsorted: "search",
 }
 """Operations whose operands must lie in buffers as they are, and the schedule of each."""
 
@@ -102,7 +112,7 @@ class _Buffers:
         self.chosen.update(value for value in values if value not in self.arguments)
 
     def _require_operands(self, operation: Operation) -> None:
-        if operation.declaration in WHOLE:
+        if operation.declaration in WHOLE or operation.has(Trait.HOST):
             self._require(operation.operands)
         elif operation.has(Trait.CONTRACTION):
             for operand in operation.operands:
@@ -118,7 +128,7 @@ class _Buffers:
                     for operand in operation.operands:
                         if operand not in self.chosen:
                             self.expression([operand])
-                elif operation.result in self.chosen and _pulled(operation):
+                elif _pulled(operation) and operation.result in self.chosen:
                     self.expression([operation.result])
                 return
             except NotStrided as problem:
@@ -196,6 +206,8 @@ def _schedule_name(operation: Operation) -> str:
         return "reduce"
     if operation.has(Trait.CONTRACTION):
         return "contract"
+    if operation.has(Trait.HOST):
+        return "host"
     name = WHOLE.get(operation.declaration)
     if name is None:
         raise CompileError(f"no schedule takes {operation.name}", stage="fusion", location=operation.location)
@@ -274,15 +286,34 @@ def _only_at_same_index(value: Value, buffers: _Buffers, members: set[Value]) ->
         current = stack.pop()
         for user in current.users:
             if not user.has(Trait.ELEMENTWISE) or tensor_type(user.result).shape != shape:
-                return False
+                # Other kernels read a member's buffer as they like; a member that does computes it anew.
+                if current not in members or _leads_to(user, members, buffers):
+                    return False
+                continue
             result = user.result
-            if result in buffers.chosen:
-                if result not in members:
+            if result in buffers.chosen and result not in members:
+                if current not in members:
                     return False
             elif result not in seen:
                 seen.add(result)
                 stack.append(result)
     return True
+
+
+def _leads_to(operation: Operation, members: set[Value], buffers: _Buffers) -> bool:
+    """Whether one of the members is computed from the operation's results without a buffer in between."""
+    stack = [operation]
+    seen: set[Operation] = set()
+    while stack:
+        current = stack.pop()
+        if not _pulled(current) or current in seen:
+            continue
+        seen.add(current)
+        if current.result in members:
+            return True
+        if current.result not in buffers.chosen:
+            stack += current.result.users
+    return False
 
 
 def _rewrite(block: Block, operations: Sequence[Operation], groups: Sequence[Group], buffers: _Buffers) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -50,17 +51,19 @@ class Launch:
     build: makes the module with the loop.kernel named `symbol`; called only when no code is cached for the key.
     slots: the 8-byte slots of the argument block in the order of the kernel's arguments (a buffer: its address, then
         its run-time strides in elements; an index: its value).
+    host: a Python function that is called with the slots instead of a kernel (`build` is None then).
     chunks: into how many pieces the parallel loop is divided at most (1: runs on the calling thread).
     """
 
     key: str
     symbol: str
-    build: Callable[[], Operation]
+    build: Callable[[], Operation] | None
     slots: Sequence[Slot]
     chunks: int = 1
     flops: int = 0
     bytes: int = 0
     operations: Sequence[Operation] = field(default_factory=list)
+    host: Callable[[Any], object] | None = None
 
 
 @dataclass(frozen=True)

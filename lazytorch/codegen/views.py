@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lazytorch.ir.core import Operation
-from lazytorch.ir.dialects import tensor
+from lazytorch.ir.dialects import tensor, tensor_strided
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,14 @@ def apply_view(access: Access, view: Operation) -> Access | None:
         steps = [stride * step for stride, step in zip(last, a.strides, strict=True)]
         inside = [stride * step for stride, step in zip(last, a.dilations, strict=True)]
         return Access(shape, (*lead, *steps, *inside), access.offset)
+    if declaration is tensor_strided.diagonal:
+        rows, columns = access.strides[-2:]
+        start = a.offset * columns if a.offset >= 0 else -a.offset * rows
+        shape = view.result.type.shape
+        return Access(shape, (*access.strides[:-2], rows + columns), access.offset + (start if shape[-1] else 0))
+    if declaration is tensor_strided.as_strided:
+        (step,) = access.strides
+        return Access(a.shape, tuple([stride * step for stride in a.strides]), access.offset + a.offset * step)
     if declaration in (tensor.alias, tensor.detach):
         return access
     raise AssertionError(f"{declaration.name} is declared a view but has no access rule")

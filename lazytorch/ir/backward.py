@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from lazytorch.ir.declaration import Trait
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.dialects.composite import conform
 from lazytorch.ir.saved import check_unmodified
@@ -106,17 +105,15 @@ def backward(
             node.cotangent = None
         trace.grad_enabled, trace.place = grad_enabled, place
     if not retain_graph:
-        for node in reversed(passed):
-            if not _repeatable(node):
+        for node in reversed(passed):  # operands first
+            if not node.signature.linear or _reaches_freed(node):  # type: ignore[union-attr]
                 node.history = FREED
     return arrived
 
 
-def _repeatable(node: Node) -> bool:
-    """Whether a backward leaves a node as it is, as torch does where it saved nothing, down to the autograd leaves."""
-    assert node.signature is not None
-    linear = node.signature.operator.declaration.has(Trait.LINEAR)
-    return linear and all(operand.history is not FREED for operand in node.operands)
+def _reaches_freed(node: Node) -> bool:
+    """Whether an operand was freed. A linear operation of others is left as it is: torch saves nothing there."""
+    return any(operand.history is FREED for operand in node.operands)
 
 
 def _reverse_order(trace: Trace, roots: Sequence[Node]) -> Iterable[Node]:

@@ -38,6 +38,7 @@ class Trait(enum.Enum):
     TERMINATOR = "terminator"
     LINEAR = "linear"  # derivatives read no values: they can be taken again after a backward that freed its graph
     EXPENSIVE = "expensive"  # never worth computing twice
+    HOST = "host"  # no schedule: the program calls the NumPy meaning as a step of its own
 
 
 class Builder(Protocol):
@@ -268,11 +269,16 @@ class Operator:
         return f"<operator {self.declaration.name} {self.attributes}>"
 
 
+def is_differentiable(type: Type) -> bool:
+    """Whether gradients can flow to a value of this type: integers and bools have none."""
+    return isinstance(type, TupleType) or type.dtype.kind in "fc"
+
+
 class Signature:
     """An operator with its operand types. `id` is its number in program keys. `differentiable` says whether gradients can
     flow to the result: it is of floating numbers, and there is an operand that they would flow on to."""
 
-    __slots__ = ("differentiable", "id", "operand_types", "operator", "result_type", "vjp")
+    __slots__ = ("differentiable", "id", "linear", "operand_types", "operator", "result_type", "vjp")
 
     def __init__(self, operator: Operator, operand_types: tuple[Type, ...], result_type: Type) -> None:
         self.operator = operator
@@ -280,7 +286,8 @@ class Signature:
         self.result_type = result_type
         self.vjp = vjp = operator.declaration.vjp
         flows = vjp is None or callable(vjp) or any(rule is not None for rule in vjp)
-        self.differentiable = flows and (isinstance(result_type, TupleType) or result_type.dtype.kind in "fc")
+        self.differentiable = flows and is_differentiable(result_type)
+        self.linear = operator.declaration.has(Trait.LINEAR)
         self.id = len(_SIGNATURES)
         _SIGNATURES.append(self)
 

@@ -14,7 +14,7 @@ from lazytorch.ir.type_parser import parse_type
 from lazytorch.ir.verifier import verify
 
 _BACKWARD = "_backward"
-_TYPES = ("tensor<2x3xf32>", "tensor<2x3xi64>", "tensor<2x3xi1>")
+_TYPES = ("tensor<2x3xf32>", "tensor<2x3xi64>", "tensor<2x3xi1>", "tensor<3x3xf32>")
 _KERNEL_TYPES = ("vector<4xf32>", "vector<4xi1>", "index")
 
 
@@ -54,6 +54,8 @@ def _candidates(declaration: Declaration) -> list[Example]:
         operation = example_operation(forward)
         operands = tuple([str(value.type) for value in (*operation.results, *operation.operands)])
         return [Example(operands, {**operation.attributes.as_dict(), "operand": 0})]
+    if set(declaration.attribute_names) - set(declaration.defaults):
+        return []
     types = _KERNEL_TYPES if declaration.name.startswith("loop.") else _TYPES
     return [Example((type,) * count, {}) for type in types for count in (1, 2, 3)]
 

@@ -384,7 +384,7 @@ def results_of(trace: Trace, node: Node) -> tuple[Node, ...]:
         one.operands = operands
         one.type = signature.result_type
         one.buffer = None
-        one.history = history
+        one.history = history if signature.differentiable else None
         one.epoch = epoch
         one.cotangent = None
         one.storage = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lazytorch.ir.declaration import Operator
-from lazytorch.ir.dialects import tensor
+from lazytorch.ir.dialects import tensor, tensor_strided
 from lazytorch.ir.trace import Node, Trace, record_node
 
 
@@ -24,6 +24,16 @@ def write_through(trace: Trace, operator: Operator, base: Node, new: Node) -> No
         return record_node(trace, operator, (new,))
     if declaration is tensor.slice_:
         return record_node(trace, tensor.insert_slice.operator(starts=a.starts, steps=a.steps), (base, new))
+    if declaration is tensor_strided.diagonal:
+        start, length, step = tensor_strided.diagonal_place(shape, a.offset)
+        flat = tensor.reshape(base, shape=(*shape[:-2], shape[-2] * shape[-1]))
+        lead = len(shape) - 2
+        starts, steps = (0,) * lead + (start if length else 0,), (1,) * lead + (step,)
+        node: Node = tensor.reshape(tensor.insert_slice(flat, new, starts=starts, steps=steps), shape=shape)
+        return node
+    if declaration is tensor_strided.as_strided and not tensor_strided.overlaps(a.shape, a.strides):
+        node = tensor.scatter(base, tensor_strided.strided_index(base.builder, a), new)
+        return node
     raise RuntimeError(
         "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
         "Please clone() the tensor before performing the operation."

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
+from lazytorch.config import config
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.indirect import inside, refuse
@@ -42,6 +43,8 @@ def finish(out: Tensor, options: dict[str, Any], device: Any = None) -> Tensor:
         raise TypeError(f"{called()[0]}() got an unexpected keyword argument '{name}'")
     if device is not None:
         Device(device).check_usable()
+    elif config.device != "cpu":
+        Device(config.device).check_usable()
     return out.requires_grad_() if options.get("requires_grad") else out
 
 
@@ -279,6 +282,24 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, de
     return finish(of_numpy_values(array.astype(real), kind), options, device)
 
 
+@torch_function("logspace", method=False)
+def logspace(
+    start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: DType | None = None, device: Any = None, **options: Any
+) -> Tensor:
+    """base ** start to base ** end, with equal steps of the exponent."""
+    kind = dtype or default_dtype()
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    real: Any = np.float32 if kind.itemsize < 8 else np.float64
+    step = (real(end) - real(start)) / real(max(steps - 1, 1))
+    position: Any = np.arange(steps)
+    rising = real(start) + step * position.astype(real)
+    falling = real(end) - step * (steps - 1 - position).astype(real)
+    exponents: Any = np.where(position < steps // 2, rising, falling) if steps != 1 else np.array([start], real)
+    array = np.power(real(base), exponents.astype(real), dtype=real)
+    return finish(of_numpy_values(array, kind), options, device)
+
+
 @torch_function("eye", method=False)
 def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
     """Ones on the diagonal, zeros elsewhere."""
@@ -361,15 +382,3 @@ def _cuda(self: Tensor, device: Any = None) -> Tensor:
 
 attach("cpu", _cpu)
 attach("cuda", _cuda)
-
-
-def _type(self: Tensor, dtype: Any = None) -> Any:
-    return f"torch.{self.dtype.title}Tensor" if dtype is None else self.to(dtype)
-
-
-attach("type", _type)
-attach("element_size", lambda self: self.dtype.itemsize)
-attach("is_floating_point", lambda self: self.dtype.is_floating_point)
-FUNCTIONS["is_tensor"] = lambda x: isinstance(x, Tensor)
-FUNCTIONS["is_floating_point"] = lambda x: x.dtype.is_floating_point
-FUNCTIONS["numel"] = lambda x: x._node.type.numel

@@ -29,6 +29,7 @@ from lazytorch.ops.recording import (
     torch_function,
     write_into,
 )
+from lazytorch.runtime.session import synchronize
 from lazytorch.tensor import Tensor, arranged, default_dtype, reread, value
 
 TENSOR_TYPES: set[type] = {Tensor}
@@ -171,8 +172,6 @@ def _other(binary: Binary, a: Tensor, b: Any, swapped: bool) -> Any:
 
 def define_operator(method: str, binary: Binary, differentiable: bool = True, swapped: bool = False) -> None:
     """Generate one operator method, specialised (as dataclasses generates __init__)."""
-    from lazytorch.runtime.session import synchronize
-
     history = "True if trace.grad_enabled and (na.history or nb.history) else None" if differentiable else "None"
     source = _OPERATOR.format(name=method, doc=f"`{binary.name}` as an operator.", swapped=swapped, history=history)
     scope: dict[str, Any] = {

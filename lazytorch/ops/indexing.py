@@ -307,7 +307,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     return named(input[mask], "MaskedSelect")
 
 
-def _element_index(shape: Sequence[int], dim: int, index: Node) -> Node:
+def element_index(shape: Sequence[int], dim: int, index: Node) -> Node:
     """The position in the flattened tensor of the element that `gather` means at each index."""
     good = inside(index, shape[dim])
     strides = [1] * len(shape)
@@ -334,7 +334,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if len(index.shape) != len(shape):
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
     x = emit(tensor.reshape, value(input), shape=(input._node.type.numel,))
-    at = _element_index(shape, d, cast(value(index), dtypes.int64))
+    at = element_index(shape, d, cast(value(index), dtypes.int64))
     return result(emit(tensor.gather, x, at, label="Gather", bounds=((d, shape[d]),), fault="element"))
 
 
@@ -345,7 +345,7 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
     if not shape:
         wide = reshape(source, (1,)) if isinstance(source, Tensor) else source
         return reshape(_scattered(name, reshape(self, (1,)), 0, reshape(index, (1,)), wide), ())
-    at = _element_index(shape, d, cast(value(index), dtypes.int64))
+    at = element_index(shape, d, cast(value(index), dtypes.int64))
     if isinstance(source, Tensor):
         new = cast(value(source), self.dtype)
         if new.type.shape != index.shape:

@@ -23,6 +23,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {}
 NUMBERS = (int, float, bool, complex)
 _LARGEST = {2: 65519.99999, 4: 3.4028235677973364e38}  # what rounds to a finite number
 _PYTHON_TYPES: dict[str, Callable[[Any], Any]] = {"f": float, "b": bool, "i": int, "u": int, "c": complex}
+_WRITING = """
+abs acos acosh addmv arccos arccosh arcsin arcsinh arctan arctanh asin asinh atan atanh ceil clamp clamp_max clamp_min clip
+cos cosh deg2rad erf erfc exp exp2 expm1 fix floor frac gcd i0 lcm ldexp log log10 log1p log2 logit nan_to_num neg negative
+rad2deg reciprocal relu round rsqrt sigmoid sin sinc sinh sqrt square tan tanh trunc xlogy
+"""
+WRITING_FUNCTIONS = frozenset([f"{name}_" for name in _WRITING.split()])
+"""The in-place forms that torch has as functions too (`torch.relu_(x)`)."""
 
 
 def place() -> None:
@@ -147,7 +154,10 @@ def torch_function(
             if method:
                 setattr(Tensor, name, function)
             if inplace:
-                setattr(Tensor, f"{name}_", in_place(function, name))
+                write = in_place(function, name)
+                setattr(Tensor, f"{name}_", write)
+                if f"{name}_" in WRITING_FUNCTIONS:
+                    FUNCTIONS[f"{name}_"] = write
         return function
 
     return register

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
@@ -23,10 +23,11 @@ from lazytorch.ops.recording import (
     torch_function,
     unreduce,
 )
+from lazytorch.ops.return_types import structure
 from lazytorch.tensor import Tensor, value
 
 
-def _reduce(declaration: Declaration, node: Node, dims: tuple[int, ...], keepdim: bool, label: str = "") -> Node:
+def reduced(declaration: Declaration, node: Node, dims: tuple[int, ...], keepdim: bool, label: str = "") -> Node:
     """Reduce the dimensions; narrow floating types accumulate in f32."""
     shape, dtype = node.type.shape, node.type.dtype
     if not dims:
@@ -52,7 +53,7 @@ def sum_(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType 
     place()
     x = cast(value(input), _accumulated(input.dtype, dtype))
     dims = dimensions(dim, len(x.type.shape))
-    return result(_reduce(tensor.reduce_sum, x, dims, keepdim, "Sum0" if dim is None else "Sum1"))
+    return result(reduced(tensor.reduce_sum, x, dims, keepdim, "Sum0" if dim is None else "Sum1"))
 
 
 @torch_function("prod")
@@ -61,7 +62,7 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
     place()
     x = cast(value(input), _accumulated(input.dtype, dtype))
     dims = dimensions(dim, len(x.type.shape))
-    return result(_reduce(tensor.reduce_prod, x, dims, keepdim, "Prod0" if dim is None else "Prod1"))
+    return result(reduced(tensor.reduce_prod, x, dims, keepdim, "Prod0" if dim is None else "Prod1"))
 
 
 def _count(shape: tuple[int, ...], dims: tuple[int, ...]) -> int:
@@ -84,7 +85,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType 
     place()
     x = cast(value(input), kind)
     dims = dimensions(dim, len(x.type.shape))
-    total = _reduce(tensor.reduce_sum, x, dims, keepdim)
+    total = reduced(tensor.reduce_sum, x, dims, keepdim)
     count = node_of(float(_count(x.type.shape, dims)), kind)
     return result(emit(arith.div, total, count, label="Mean0" if dim is None else "Mean1"))
 
@@ -95,7 +96,7 @@ def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     _refuse_empty("amax", input, dim)
     place()
     x = value(input)
-    return result(_reduce(tensor.reduce_max, x, dimensions(dim, len(x.type.shape)), keepdim, "Amax"))
+    return result(reduced(tensor.reduce_max, x, dimensions(dim, len(x.type.shape)), keepdim, "Amax"))
 
 
 @torch_function("amin")
@@ -104,7 +105,7 @@ def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     _refuse_empty("amin", input, dim)
     place()
     x = value(input)
-    return result(_reduce(tensor.reduce_min, x, dimensions(dim, len(x.type.shape)), keepdim, "Amin"))
+    return result(reduced(tensor.reduce_min, x, dimensions(dim, len(x.type.shape)), keepdim, "Amin"))
 
 
 def _refuse_empty(name: str, input: Tensor, dim: Any, error: type[Exception] = RuntimeError) -> None:
@@ -151,22 +152,7 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _argument(tensor.argmin, input, dim, keepdim)
 
 
-class Max(NamedTuple):
-    """The result of `max` along a dimension."""
-
-    values: Tensor
-    indices: Tensor
-
-
-class Min(NamedTuple):
-    """The result of `min` along a dimension."""
-
-    values: Tensor
-    indices: Tensor
-
-
-Max.__name__ = Max.__qualname__ = "max"
-Min.__name__ = Min.__qualname__ = "min"
+Max, Min = (structure(name, "values", "indices") for name in ("max", "min"))
 
 
 def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
@@ -184,7 +170,7 @@ def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
                 f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
                 "Specify the reduction dim with the 'dim' argument."
             )
-        return result(_reduce(reduce, x, dimensions(None, len(shape)), False, "Max1" if largest else "Min1"))
+        return result(reduced(reduce, x, dimensions(None, len(shape)), False, "Max1" if largest else "Min1"))
     d = dimension(dim, len(shape))
     _refuse_empty(name, input, d)
     counted = FUNCTIONS["where"](input, 1, 0) if input.dtype is dtypes.bool_ else input
@@ -211,7 +197,7 @@ def min_(input: Tensor, dim: Any = None, keepdim: bool = False, **other: Any) ->
 def _logical(declaration: Declaration, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
     place()
     x = cast(value(input), dtypes.bool_)
-    out = _reduce(declaration, x, dimensions(dim, len(x.type.shape)), keepdim)
+    out = reduced(declaration, x, dimensions(dim, len(x.type.shape)), keepdim)
     return result(cast(out, dtypes.uint8) if input.dtype is dtypes.uint8 else out)
 
 
@@ -231,9 +217,9 @@ def variance(x: Node, dims: tuple[int, ...], correction: float, keepdim: bool) -
     """The mean squared distance from the mean, in two passes."""
     shape, dtype = x.type.shape, x.type.dtype
     count = _count(shape, dims)
-    average = arith.div(_reduce(tensor.reduce_sum, x, dims, True), node_of(float(count), dtype))
+    average = arith.div(reduced(tensor.reduce_sum, x, dims, True), node_of(float(count), dtype))
     distance = arith.sub(x, average)
-    total = _reduce(tensor.reduce_sum, arith.mul(distance, distance), dims, keepdim)
+    total = reduced(tensor.reduce_sum, arith.mul(distance, distance), dims, keepdim)
     return emit(arith.div, total, node_of(float(max(count - correction, 0)), dtype), label="Var0")
 
 
@@ -261,32 +247,6 @@ def std(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = Fa
     return result(emit(arith.sqrt, _spread(input, dim, unbiased, correction, keepdim), label="Std0"))
 
 
-@torch_function("norm")
-def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
-    """The p-norm of all elements or over dimensions (p = 2, 1, inf, -inf, 0 or any number)."""
-    place()
-    if input.dtype.kind not in "fc" and dtype is None:
-        raise RuntimeError(
-            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got " + input.dtype.title
-        )
-    x = cast(value(input), dtype or floating(input))
-    dims = dimensions(dim, len(x.type.shape))
-    if p in ("fro", None, 2, 2.0):
-        squares = _reduce(tensor.reduce_sum, arith.mul(x, x), dims, keepdim)
-        return result(emit(arith.sqrt, squares, label="LinalgVectorNorm"))
-    size = arith.abs_(x)
-    if p in (float("inf"), float("-inf")):
-        reduce = tensor.reduce_max if p > 0 else tensor.reduce_min
-        return named(result(_reduce(reduce, size, dims, keepdim)), "LinalgVectorNorm")
-    if p == 1:
-        return named(result(_reduce(tensor.reduce_sum, size, dims, keepdim)), "LinalgVectorNorm")
-    if p == 0:
-        nonzero = arith.cast(arith.compare(x, 0.0, predicate="ne"), dtype=x.type.dtype)
-        return result(_reduce(tensor.reduce_sum, nonzero, dims, keepdim))
-    powers = _reduce(tensor.reduce_sum, math.pow_(size, float(p)), dims, keepdim)
-    return named(result(math.pow_(powers, 1.0 / float(p))), "LinalgVectorNorm")
-
-
 @torch_function("logsumexp")
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))) over dimensions, without overflow."""
@@ -294,11 +254,11 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     x = cast(value(input), floating(input))
     dims = dimensions(dim, len(x.type.shape))
     if any(x.type.shape[d] == 0 for d in dims):
-        total = math.log(_reduce(tensor.reduce_sum, math.exp(x), dims, keepdim))
+        total = math.log(reduced(tensor.reduce_sum, math.exp(x), dims, keepdim))
         return result(total)
-    peak = emit(tensor.detach, _reduce(tensor.reduce_max, x, dims, True))
+    peak = emit(tensor.detach, reduced(tensor.reduce_max, x, dims, True))
     peak = arith.select(arith.compare(arith.abs_(peak), float("inf"), predicate="eq"), _zero(peak), peak)
-    total = math.log(_reduce(tensor.reduce_sum, math.exp(arith.sub(x, peak)), dims, True))
+    total = math.log(reduced(tensor.reduce_sum, math.exp(arith.sub(x, peak)), dims, True))
     out = emit(arith.add, total, peak, label="Logsumexp")
     shape = x.type.shape if not dims else tensor.reduced_shape(x.type.shape, dims)
     return result(out if keepdim else emit(tensor.reshape, out, label="Logsumexp", shape=shape))

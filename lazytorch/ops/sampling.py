@@ -11,7 +11,7 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir import mersenne_twister, random_reference
 from lazytorch.ops.creation import finish
-from lazytorch.ops.recording import attach, torch_function
+from lazytorch.ops.recording import attach, element_type, torch_function
 from lazytorch.ops.shaping import sizes_of
 from lazytorch.tensor import Tensor, assign, default_dtype, from_array
 
@@ -147,6 +147,12 @@ def randint(
     return _drawn(values, shape, kind, options)
 
 
+@torch_function("randint_like", method=False, out=False)
+def randint_like(input: Tensor, low: Any, high: Any = None, *, dtype: DType | None = None, **options: Any) -> Tensor:
+    """Whole numbers of [low, high) in the shape and element type of a tensor."""
+    return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, **options)
+
+
 @torch_function("randperm", method=False)
 def randperm(n: int, *, generator: Generator | None = None, dtype: DType | None = None, **options: Any) -> Tensor:
     """The numbers 0 to n - 1 in random order."""
@@ -161,8 +167,10 @@ def normal(
 ) -> Tensor:
     """Normally distributed numbers; mean and std may be tensors."""
     if size is not None:
-        out = from_array(np.zeros(sizes_of((size,)), np.float32), dtypes.float32)
-        return out.normal_(mean, std, generator=generator)
+        kind = element_type(options.pop("dtype", None), default_dtype())
+        out = from_array(np.zeros(sizes_of((size,)), kind.numpy), kind).normal_(mean, std, generator=generator)
+        device = options.pop("device", None)
+        return finish(out, options, device)
     like = mean if isinstance(mean, Tensor) else std
     shape = np.broadcast_shapes(*[tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)])
     out = from_array(np.zeros(shape, like.dtype.numpy), like.dtype)
@@ -170,11 +178,14 @@ def normal(
     return out * std + mean
 
 
-def _writer(name: str, draw: Callable[..., np.ndarray], defaults: tuple[Any, ...]) -> None:
+def _writer(name: str, draw: Callable[..., np.ndarray], **defaults: float | None) -> None:
+    """Declare `Tensor.NAME_`, whose parameters have these names and defaults (None: must be given)."""
+
     def write(self: Tensor, *arguments: Any, generator: Generator | None = None, **keywords: Any) -> Tensor:
-        names = [*keywords.values()]
-        given = (*arguments, *names, *defaults[len(arguments) + len(names) :])
-        values = draw(_generator(generator), self._node.type.numel, self.dtype, *given)
+        given = {**defaults, **dict(zip(defaults, arguments, strict=False)), **keywords}
+        if len(arguments) > len(defaults) or len(given) > len(defaults) or None in given.values():
+            raise TypeError(f"{name}_() takes the arguments {', '.join(defaults)}, not {arguments} {keywords}")
+        values = draw(_generator(generator), self._node.type.numel, self.dtype, *given.values())
         fresh = from_array(values.reshape(tuple(self.shape)), self.dtype)
         return assign(self, fresh._node)
 
@@ -182,9 +193,12 @@ def _writer(name: str, draw: Callable[..., np.ndarray], defaults: tuple[Any, ...
     setattr(Tensor, f"{name}_", write)
 
 
-_writer("uniform", lambda g, n, d, low, high: g.draw(random_reference.uniform, n, d, low, high), (0.0, 1.0))
-_writer("normal", lambda g, n, d, mean, std: g.draw(random_reference.normal, n, d, mean, std), (0.0, 1.0))
-_writer("exponential", lambda g, n, d, rate: g.draw(random_reference.exponential, n, d, rate), (1.0,))
+_writer("uniform", lambda g, n, d, low, high: g.draw(random_reference.uniform, n, d, low, high), **{"from": 0.0, "to": 1.0})
+_writer("normal", lambda g, n, d, mean, std: g.draw(random_reference.normal, n, d, mean, std), mean=0.0, std=1.0)
+_writer("log_normal", lambda g, n, d, mean, std: g.draw(random_reference.log_normal, n, d, mean, std), mean=1.0, std=2.0)
+_writer("exponential", lambda g, n, d, rate: g.draw(random_reference.exponential, n, d, rate), lambd=1.0)
+_writer("cauchy", lambda g, n, d, at, width: g.draw(random_reference.cauchy, n, d, at, width), median=0.0, sigma=1.0)
+_writer("geometric", lambda g, n, d, p: g.draw(random_reference.geometric, n, d, p), p=None)
 
 
 def _random(self: Tensor, low: int | None = None, high: int | None = None, *, generator: Generator | None = None) -> Tensor:

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+from lazytorch import dtypes
 from lazytorch.codegen.views import reshaped
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ops.promotion import promote_types
@@ -465,8 +466,6 @@ def _triangle(name: str, predicate: str) -> None:
             raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
         rows, columns = shape[-2], shape[-1]
         place()
-        from lazytorch import dtypes
-
         x = value(input)
         row = tensor.iota.build(x.builder, size=rows, dtype=dtypes.int64)
         column = tensor.iota.build(x.builder, size=columns, dtype=dtypes.int64)

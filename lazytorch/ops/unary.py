@@ -8,7 +8,7 @@ from typing import Any
 
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Declaration, Trait
-from lazytorch.ir.dialects import arith, math, nn
+from lazytorch.ir.dialects import arith, math, nn, tensor
 from lazytorch.ir.trace import STATE, record_node
 from lazytorch.ops.elementwise import ADD, MUL
 from lazytorch.ops.recording import (
@@ -374,8 +374,6 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 @torch_function("clone")
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """A copy with its own storage."""
-    from lazytorch.ir.dialects import tensor
-
     place()
     node = emit(tensor.alias, value(input), label="Clone")
     return result(node) if memory_format == "torch.contiguous_format" else result(node, input)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from types import TracebackType
 from typing import Any
+
+from lazytorch.config import config
 
 # The kinds that torch has names for; naming one is no error, using one that is not here is.
 _KINDS = ("cpu", "cuda", "meta", "mps", "xpu", "hip", "xla", "hpu", "mtia", "ipu", "vulkan", "privateuseone")
 _USABLE = frozenset({"cpu"})
+_before: list[str] = []  # what the blocks that are open began with
 _PATTERN = re.compile(r"([a-z_]+)(?::(0|[1-9][0-9]*))?")
 
 
@@ -56,6 +60,15 @@ class Device:
             raise AssertionError(f"Torch not compiled with CUDA enabled: lazytorch runs on the CPU only, not on '{self}'")
         else:
             raise NotImplementedError(f"lazytorch has no device of type '{self.type}'; it runs on the CPU only")
+
+    def __enter__(self) -> Device:
+        """Make tensors on this device within a `with` block."""
+        _before.append(config.device)
+        config.device = str(self)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
+        config.device = _before.pop()
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"attribute '{name}' of 'torch.device' objects is not writable")

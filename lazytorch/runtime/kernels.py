@@ -21,6 +21,7 @@ _loaded: dict[tuple[str, str], tuple[int, LoadedCode]] = {}
 
 def kernel_module(launch: Launch) -> Operation:
     """The launch's loop kernel with math functions expanded, ready to be lowered."""
+    assert launch.build is not None, "a host step has no kernel"
     module = launch.build()
     if config.verify:
         verify(module)

@@ -30,7 +30,7 @@ from lazytorch.runtime.interpreted import Leaf, leaf_array
 from lazytorch.runtime.kernels import kernel_address, kernel_text
 from lazytorch.runtime.memory_plan import Lifetime, plan_arena
 from lazytorch.runtime.program import Donation, Program, Stages
-from lazytorch.runtime.runner import STATUS, BindingAddress, NativeProgram, Patch, Step
+from lazytorch.runtime.runner import STATUS, BindingAddress, HostFunction, NativeProgram, Patch, Step
 from lazytorch.runtime.statistics import STATISTICS
 from lazytorch.runtime.thread_count import get_num_threads
 
@@ -105,11 +105,19 @@ def _write_stages(func: Operation, launches: Sequence[Launch], target: Target, g
         "graph.mlir": graph,
         "tensor.mlir": tensor_text,
         "fused.mlir": print_ir(func, locations=True),
-        "loop.mlir": "\n".join(print_ir(launch.build()) for launch in kernels),
-        "kernels.ll": "\n".join(kernel_text(launch, target) for launch in kernels),
+        "loop.mlir": "\n".join(print_ir(launch.build()) for launch in kernels if launch.build is not None),
+        "kernels.ll": "\n".join(kernel_text(launch, target) for launch in kernels if launch.build is not None),
     }
     for name, text in texts.items():
         (folder / name).write_text(text)
+
+
+def _entry(launch: Launch, target: Target) -> tuple[int | HostFunction, object]:
+    """What the step calls, and what must be kept alive as long as it does."""
+    if launch.host is None:
+        return kernel_address(launch, target)
+    function = HostFunction(launch.host)
+    return function, function
 
 
 class _Layout:
@@ -193,7 +201,7 @@ class _Layout:
             formats += "Q"
         steps = []
         for step, launch in enumerate(launches):
-            address, code = kernel_address(launch, target)
+            address, code = _entry(launch, target)
             keep.append(code)
             slots: list[Any] = []
             patches: list[Patch] = []

@@ -69,7 +69,7 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
     outputs = [node for node in dict.fromkeys(outputs) if node.buffer is None]
     try:
         # A history that is kept needs the old values later.
-        kept = any(node.history is True for node in outputs)
+        kept = True in [node.history is True for node in outputs]
         _run(trace, outputs, [] if kept else list(updates.values()), cause)
         for tensor, old in updates.items():
             if old.buffer is not None and old.buffer.shared:

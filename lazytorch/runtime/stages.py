@@ -61,6 +61,8 @@ def _launches(func: Operation) -> list[Launch]:
 
 
 def _kernel_stage(launch: Launch, stage: str) -> str:
+    if launch.build is None:
+        return f"// {launch.symbol}: its NumPy meaning, called as a step of the program\n"
     if stage == "loop":
         return print_ir(launch.build())
     target = current_target()

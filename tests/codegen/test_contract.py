@@ -69,3 +69,11 @@ def test_every_order_of_letters_gives_einsums_result(equation: str) -> None:
     operands = [rng.standard_normal([sizes[x] for x in term]) for term in equation.split("->")[0].split(",")]
     got = torch.einsum(equation, *[torch.tensor(x) for x in operands])
     np.testing.assert_allclose(got.numpy(), np.einsum(equation, *operands), rtol=1e-12, atol=1e-12)
+
+
+def test_a_result_that_the_epilogue_reads_turned_over_is_no_epilogue() -> None:
+    a, b = torch.rand(16, 16), torch.rand(16, 16)
+    doubled = a @ b * 2
+    turned = doubled.t() + 1
+    assert np.array_equal(turned.numpy(), doubled.numpy().T + 1)
+    np.testing.assert_allclose(doubled.numpy(), 2 * (a.numpy() @ b.numpy()), rtol=1e-5)

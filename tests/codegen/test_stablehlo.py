@@ -111,6 +111,13 @@ CASES = {
         }""",
         [np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.5, -1.5, 1e-30], np.float32)],
     ),
+    "hypot at the ends": (
+        """func @f(%x: tensor<6xf32>, %y: tensor<6xf32>) -> tensor<6xf32> {
+          %0 = math.hypot %x, %y : tensor<6xf32>
+          return %0 : tensor<6xf32>
+        }""",
+        [np.array([0, 3e38, np.inf, -3, 1e-30, np.nan], np.float32), np.array([-0.0, 0, np.inf, 4, 1e-30, 1], np.float32)],
+    ),
     "integers": (
         """func @f(%x: tensor<4xi64>, %y: tensor<4xi64>, %u: tensor<4xui8>) -> (tensor<4xi64>, tensor<4xi64>, tensor<4xui8>,
             tensor<4xi1>, tensor<4xui8>, tensor<4xf64>) {

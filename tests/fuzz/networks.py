@@ -115,8 +115,15 @@ class _Draft:
             self.layers.append(text)
 
 
+ACTIVATIONS = (
+    *("ReLU()", "Tanh()", "Sigmoid()", "GELU()", "SiLU()", "Identity()", "LeakyReLU(0.1)", "ELU()", "SELU()", "CELU(0.5)"),
+    *("Softplus()", "Hardtanh()", "Hardsigmoid()", "Hardswish()", "ReLU6()", "Mish()", "LogSigmoid()", "PReLU()"),
+    *("Softsign()", "Tanhshrink()", "Softshrink()", "Hardshrink()"),
+)
+
+
 def _activation(d: _Draft) -> None:
-    d.add(d.pick("t.nn.ReLU()", "t.nn.Tanh()", "t.nn.Sigmoid()", "t.nn.GELU()", "F.silu", "t.nn.Identity()"))
+    d.add(f"t.nn.{d.pick(*ACTIVATIONS)}")
 
 
 def _linear(d: _Draft) -> None:
@@ -133,6 +140,11 @@ def _conv(d: _Draft) -> None:
         for options in ((1, 2, 3, 4), (1, 2, 3), (0, 1, 2), (1, 1, 2))
         for a in [d.pick(*options)]
     )
+    if d.pick(True, False, False):
+        d.add(
+            f"t.nn.ConvTranspose{spatial}d({channels}, {out}, {size}, stride={stride}, padding={padding}, groups={groups})"
+        )
+        return
     d.add(
         f"t.nn.Conv{spatial}d({channels}, {out}, {size}, stride={stride}, padding={padding}, dilation={dilation}, "
         f"groups={groups}, bias={d.pick(True, False)})"
@@ -140,17 +152,32 @@ def _conv(d: _Draft) -> None:
 
 
 def _pool(d: _Draft) -> None:
-    if d.x.ndim == 4:
-        d.add(f"t.nn.MaxPool2d({d.pick(2, 3, (2, 1))}, stride={d.pick(None, 1, 2)}, padding={d.pick(0, 0, 1)})")
+    spatial = d.x.ndim - 2
+    options = f"{d.pick(2, 3)}, stride={d.pick(None, 1, 2)}, padding={d.pick(0, 0, 1)}, ceil_mode={d.pick(True, False)}"
+    d.add(
+        d.pick(
+            f"t.nn.MaxPool{spatial}d({options})",
+            f"t.nn.AvgPool{spatial}d({options}, count_include_pad={d.pick(True, False)})",
+            f"t.nn.AdaptiveAvgPool{spatial}d({d.pick(1, 2, 3)})",
+            f"t.nn.ConstantPad{spatial}d({d.pick(1, 2)}, 0.5)",
+            f"t.nn.ReflectionPad{spatial}d({d.pick(1, 2)})",
+            f"t.nn.Upsample(scale_factor={d.pick(2, 1.5)})",
+        )
+    )
 
 
 def _norm(d: _Draft) -> None:
     shape = d.x.shape
-    if d.pick(True, False) and len(shape) in (2, 3, 4) and shape[0] * d.x[0, 0].numel() > 2:
+    if d.pick(True, False, False) and len(shape) in (3, 4):
+        groups = d.pick(*[n for n in (1, 2, 3) if shape[1] % n == 0])
+        d.add(
+            d.pick(f"t.nn.GroupNorm({groups}, {shape[1]})", f"t.nn.InstanceNorm{len(shape) - 2}d({shape[1]}, affine=True)")
+        )
+    elif d.pick(True, False) and len(shape) in (2, 3, 4) and shape[0] * d.x[0, 0].numel() > 2:
         d.add(f"t.nn.BatchNorm{'2d' if len(shape) == 4 else '1d'}({shape[1]}, momentum={d.pick(0.1, 0.5)})")
     else:
         last = d.pick(1, len(shape) - 1)
-        d.add(f"t.nn.LayerNorm({list(shape[-last:])})")
+        d.add(f"t.nn.{d.pick('LayerNorm', 'RMSNorm')}({list(shape[-last:])})")
 
 
 def _softmax(d: _Draft) -> None:
@@ -222,7 +249,9 @@ def trainings(draw: st.DrawFn) -> Training:
     for _ in range(draw(st.integers(1, 5))):
         pick(*layers)(d)
     classes = 0
-    loss = pick("F.mse_loss(out, target)", "F.l1_loss(out, target)", "(out * out).mean()", "F.cross_entropy(out, labels)")
+    # No loss whose gradient vanishes after a normalisation, as that of the mean square does: Adam would follow its rounding.
+    losses = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss")
+    loss = pick(f"F.{pick(*losses)}(out, target)", "(out * target).mean()", "F.cross_entropy(out, labels)")
     if "labels" in loss:
         d.add("t.nn.Flatten()")
         classes = pick(2, 5)

@@ -127,8 +127,9 @@ class _Draft:
         self.scope = new_scope(oracle)
         self.statements: list[Statement] = []
         self.count = 0
-        self.detached: set[int] = set()
-        """Views by `detach`, which in torch have an autograd history of their own: not written to."""
+        self.read_only: set[int] = set()
+        """Not written to: views by `detach`, which in torch have an autograd history of their own, and by `expand`, parts of
+        which torch lets one write to."""
 
     def variables(self, test: Any = None) -> list[str]:
         found = [n for n, x in self.scope.items() if n.startswith("v") and isinstance(x, oracle.Tensor)]
@@ -175,9 +176,9 @@ class _Draft:
         if not raised and made is not None and (made._base is None and not made.is_contiguous()):
             expression = f"({expression}).contiguous()"
         self.say(f"{name} = {expression}")
-        parents = [x for n, x in self.scope.items() if id(x) in self.detached and re.search(rf"\b{n}\b", expression)]
-        if parents or ".detach()" in expression or ".data" in expression:
-            self.detached.add(id(self.scope.get(name)))
+        parents = [x for n, x in self.scope.items() if id(x) in self.read_only and re.search(rf"\b{n}\b", expression)]
+        if parents or any(word in expression for word in (".detach()", ".data", ".expand(")):
+            self.read_only.add(id(self.scope.get(name)))
 
     def dim(self, x: Any) -> int:
         return self.draw(st.integers(-x.ndim, x.ndim - 1)) if x.ndim else 0
@@ -341,7 +342,7 @@ def _shape(d: _Draft) -> None:
 
 
 def _write(d: _Draft) -> None:
-    x = d.any_variable(lambda x: 0 not in x.stride() and id(x) not in d.detached)
+    x = d.any_variable(lambda x: 0 not in x.stride() and id(x) not in d.read_only)
     if not x:
         return
     value = d.scope[x]
@@ -362,7 +363,7 @@ def _write(d: _Draft) -> None:
         f"{x}[t.tensor([0, 0])] = 4",
         f"{x}[t.tensor([0, -1])] += 1",
         f"{x}.masked_fill_({x} > 0, -2)",
-        f"{_view_expression(d, x)}.{d.pick('mul_(2)', 'zero_()', 'add_(1)')}",
+        f"{_view_expression(d, x)}.{d.pick('mul_(2)', 'add_(1)')}",
         f"{x}.index_add_(0, t.tensor([0, 0]), {x}[:2])",
         f"{x}.data.mul_(3)",
         f"{x}.detach()[{index}] = 6",

@@ -28,6 +28,8 @@ SAMPLES: dict[str, list[tuple[dict[str, Any], list[tuple[int, ...]]]]] = {
     "tensor.permute": [({"order": (2, 0, 1)}, [(2, 3, 4)]), ({"order": ()}, [()])],
     "tensor.expand": [({"shape": (5, 2, 3)}, [(2, 1)]), ({"shape": (0, 3)}, [(3,)])],
     "tensor.slice": [({"starts": (1, 0), "sizes": (2, 0), "steps": (2, 1)}, [(5, 3)])],
+    "tensor.diagonal": [({"offset": 1}, [(2, 3, 4)]), ({"offset": -5}, [(3, 4)])],
+    "tensor.as_strided": [({"shape": (2, 3), "strides": (1, 2), "offset": 1}, [(9,)])],
     "tensor.flip": [({"dims": (0, 1)}, [(2, 3)])],
     "tensor.alias": [({}, [(2, 3)])],
     "tensor.detach": [({}, [(2, 3)])],
@@ -44,6 +46,10 @@ SAMPLES: dict[str, list[tuple[dict[str, Any], list[tuple[int, ...]]]]] = {
     },
     "tensor.argmax": [({"dim": 1}, [(2, 3, 4)])],
     "tensor.argmin": [({"dim": 0}, [(3,)])],
+    **{f"tensor.scan_{kind}": [({"dim": 1}, [(2, 3, 4)])] for kind in ("sum", "prod", "max", "min")},
+    "tensor.scan_linear": [({"dim": 1}, [(2, 3), (2, 3)])],
+    "tensor.argsort": [({"descending": True}, [(2, 3)]), ({"descending": False, "count": 2}, [(3,)])],
+    "tensor.searchsorted": [({"right": False}, [(3,), (2, 2)]), ({"right": True}, [(2, 3), (2, 4)])],
 }
 
 
@@ -118,13 +124,15 @@ def test_a_tensor_reference_agrees_with_inference(name: str) -> None:
 
 
 def test_every_tensor_operation_has_a_sample() -> None:
-    indirect = {"tensor.gather", "tensor.scatter", "tensor.scatter_add"}
+    indirect = {"tensor.gather", "tensor.scatter", *(f"tensor.scatter_{kind}" for kind in ("add", "mul", "max", "min"))}
     names = {d.name for d in all_declarations() if d.name.startswith("tensor.") and d.reference is not None}
     composite = {d.name for d in all_declarations() if d.has(Trait.COMPOSITE)}
     assert names - indirect - composite <= set(SAMPLES)
 
 
-@pytest.mark.parametrize("name", ["tensor.gather", "tensor.scatter", "tensor.scatter_add"])
+@pytest.mark.parametrize(
+    "name", ["tensor.gather", "tensor.scatter", "tensor.scatter_add", "tensor.scatter_mul", "tensor.scatter_max"]
+)
 def test_indirect_access_agrees_with_inference(name: str) -> None:
     base, index = TensorType(dtypes.float32, (5, 3)), TensorType(dtypes.int64, (2, 4))
     value = TensorType(dtypes.float32, (2, 4, 3))

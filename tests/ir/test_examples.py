@@ -45,7 +45,10 @@ def test_an_operation_that_needs_an_example_says_so() -> None:
     declaration._operators, declaration._plain, declaration.attribute_names, declaration.defaults = {}, None, (), {}
     with pytest.raises(ValueError, match=r"tests.refusing needs an example: example=example\("):
         example_module(declaration)
-    declaration.example = example("tensor<f32>")
+    declaration.attribute_names = ("n",)
+    with pytest.raises(ValueError, match="needs an example"):
+        example_module(declaration)
+    declaration.example = example("tensor<f32>", n=1)
     with pytest.raises(RuntimeError, match="never"):
         example_module(declaration)
 

@@ -8,11 +8,14 @@ from dataclasses import replace
 from lazytorch.codegen.expression import pull, tensor_type
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot
 from lazytorch.codegen.schedules.contract import contract_launches
+from lazytorch.codegen.schedules.host import host_launches
 from lazytorch.codegen.schedules.indirect import gather_launches, scatter_launches
 from lazytorch.codegen.schedules.map import Output, map_launch
 from lazytorch.codegen.schedules.placement import concat_launches, copy_launch, insert_launches, pad_launches
 from lazytorch.codegen.schedules.reduce import reduce_launches
 from lazytorch.codegen.schedules.row import row_launches
+from lazytorch.codegen.schedules.scan import scan_launches
+from lazytorch.codegen.schedules.sort import search_launches, sort_launches
 from lazytorch.codegen.views import contiguous
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Operation, Value
@@ -82,4 +85,8 @@ _SCHEDULES: dict[str, Callable[[Operation, ScheduleContext], list[Launch]]] = {
     "pad": lambda kernel, context: pad_launches(_root(kernel), context),
     "insert": lambda kernel, context: insert_launches(_root(kernel), context),
     "concat": lambda kernel, context: concat_launches(_root(kernel), context),
+    "scan": lambda kernel, context: scan_launches(_root(kernel), context),
+    "sort": lambda kernel, context: sort_launches(_root(kernel), context),
+    "search": lambda kernel, context: search_launches(_root(kernel), context),
+    "host": lambda kernel, context: host_launches(_root(kernel), context),
 }

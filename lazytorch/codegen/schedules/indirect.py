@@ -9,7 +9,8 @@ from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot, Sta
 from lazytorch.codegen.schedules.map import chunks_for, symbol_of
 from lazytorch.codegen.schedules.nest import vector_loop
 from lazytorch.ir.core import Operation, Value
-from lazytorch.ir.dialects import arith, loop, tensor
+from lazytorch.ir.dialects import arith, loop
+from lazytorch.ir.dialects.tensor_scatter import COMBINE
 
 COLUMNS = 256
 """Columns that one iteration of a parallel scatter takes."""
@@ -76,7 +77,7 @@ def gather_launches(operation: Operation, context: ScheduleContext) -> list[Laun
 
 
 def scatter_launches(operation: Operation, context: ScheduleContext) -> list[Launch]:
-    """One launch after the base was copied to the result: rows are added (or written) in the order of the indices."""
+    """One launch after the base was copied to the result: rows are combined with it (or written) in the indices' order."""
     _, index, value = operation.operands
     result = operation.result
     count = tensor_type(index).numel
@@ -85,8 +86,8 @@ def scatter_launches(operation: Operation, context: ScheduleContext) -> list[Lau
         return []
     dtype = result.type.dtype
     lanes = context.target.lanes(dtype.itemsize)
-    adds = operation.declaration is tensor.scatter_add
-    key = f"scatter|{adds}|{dtype.name}|{index.type.dtype.name}|{lanes}"
+    combine = COMBINE.get(operation.declaration)
+    key = f"scatter|{operation.name}|{dtype.name}|{index.type.dtype.name}|{lanes}"
     symbol = symbol_of("scatter", key)
 
     def build() -> Operation:
@@ -102,8 +103,8 @@ def scatter_launches(operation: Operation, context: ScheduleContext) -> list[Lau
 
                 def body(column: Index, mask: Value | None) -> None:
                     x = _read(k, new, position, column, lanes, mask)
-                    if adds:
-                        x = arith.add(_read(k, out, row, column, lanes, mask), x)
+                    if combine is not None:
+                        x = combine(_read(k, out, row, column, lanes, mask), x)
                     _write(k, x, out, row, column, mask)
 
                 vector_loop(k, low, high, lanes, body)

@@ -40,7 +40,20 @@ _SAME: dict[Declaration, str] = {
     math_dialect.tanh: "stablehlo.tanh",
     math_dialect.sigmoid: "stablehlo.logistic",
     math_dialect.pow_: "stablehlo.power",
+    math_dialect.atan2: "stablehlo.atan2",
+    math_dialect.sinh: "chlo.sinh",
+    math_dialect.cosh: "chlo.cosh",
+    math_dialect.asin: "chlo.asin",
+    math_dialect.acos: "chlo.acos",
+    math_dialect.atan: "chlo.atan",
+    math_dialect.asinh: "chlo.asinh",
+    math_dialect.acosh: "chlo.acosh",
+    math_dialect.atanh: "chlo.atanh",
     math_dialect.erf: "chlo.erf",
+    math_dialect.erfc: "chlo.erfc",
+    math_dialect.erfinv: "chlo.erf_inv",
+    math_dialect.lgamma: "chlo.lgamma",
+    math_dialect.digamma: "chlo.digamma",
 }
 """Operations that StableHLO has too."""
 
@@ -118,6 +131,25 @@ def _copysign(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
     negative = e.compare("LT", e.op("stablehlo.bitcast_convert", [b], type), e.constant(0, type))
     size = e.op("stablehlo.abs", [a], a.type)
     return e.select(negative, e.op("stablehlo.negate", [size], a.type), size)
+
+
+@rule(math_dialect.polygamma)
+def _polygamma(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
+    (x,) = operands
+    return e.op("chlo.polygamma", [_like(e, operation.attributes.n, x), x], x.type)
+
+
+@rule(math_dialect.hypot)
+def _hypot(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
+    """The larger times sqrt(1 + (smaller / larger)²), which overflows only where the result does."""
+    a, b = [e.op("stablehlo.abs", [term], term.type) for term in broadcast(e, operation, operands)]
+    large, small = (e.op(f"stablehlo.{name}", [a, b], a.type) for name in ("maximum", "minimum"))
+    ratio = e.op("stablehlo.divide", [small, large], a.type)
+    under_root = e.op("stablehlo.add", [e.op("stablehlo.multiply", [ratio, ratio], a.type), _like(e, 1.0, a)], a.type)
+    scaled = e.op("stablehlo.multiply", [large, e.op("stablehlo.sqrt", [under_root], a.type)], a.type)
+    infinite = e.compare("EQ", large, _like(e, math.inf, a))
+    plain = e.op("stablehlo.or", [infinite, e.compare("EQ", large, _like(e, 0.0, a))], infinite.type)
+    return e.select(plain, large, scaled)
 
 
 @rule(arith.shift_right)

@@ -67,7 +67,8 @@ def index_error(attributes: Attributes, index: int, size: int) -> Exception:
     return kind(text(index).format(index=index, dimension=dimension, size=size))
 
 
-_ATTRIBUTES: dict[str, Any] = {"attributes": ("bounds", "fault"), "defaults": {"bounds": (), "fault": "index"}}
+ATTRIBUTES: dict[str, Any] = {"attributes": ("bounds", "fault"), "defaults": {"bounds": (), "fault": "index"}}
+"""What every operation here declares: `bounds`, (dimension, size) of each of the user's indices, and `fault`."""
 
 
 def _infer_gather(attributes: Attributes, x: TensorType, index: TensorType) -> TensorType:
@@ -76,7 +77,8 @@ def _infer_gather(attributes: Attributes, x: TensorType, index: TensorType) -> T
     return TensorType(x.dtype, (*index.shape, *x.shape[1:]))
 
 
-def _checked(attributes: Attributes, index: np.ndarray, size: int) -> np.ndarray:
+def checked(attributes: Attributes, index: np.ndarray, size: int) -> np.ndarray:
+    """The indices. Raises what `fault` says for one out of range."""
     bad = (index < -size) | (index >= size)
     if bad.any():
         raise index_error(attributes, int(index[bad].flat[0]), size)
@@ -90,12 +92,12 @@ def _zeros(g: Any, type: TensorType) -> Any:
 gather: Declaration = Declaration(
     "tensor.gather",
     _infer_gather,
-    **_ATTRIBUTES,
+    **ATTRIBUTES,
     vjp=(
         lambda op, g: scatter_add(_zeros(g, op.operands[0].type), op.operands[1], g, **op.attributes.as_dict()),
         None,
     ),
-    reference=lambda attributes, x, index: x[_checked(attributes, index, x.shape[0])],
+    reference=lambda attributes, x, index: x[checked(attributes, index, x.shape[0])],
     gradient_name="Index",
     example=example("tensor<5x3xf32>", "tensor<4xi64>"),
     doc="x[index] along the first dimension: index.shape + x.shape[1:]; i64 indices, negative ones count from the end, "
@@ -105,13 +107,13 @@ gather: Declaration = Declaration(
 
 def _reference_scatter_add(attributes: Attributes, base: np.ndarray, index: np.ndarray, value: np.ndarray) -> np.ndarray:
     out = base.copy()
-    np.add.at(out, _checked(attributes, index, base.shape[0]), value)
+    np.add.at(out, checked(attributes, index, base.shape[0]), value)
     return out
 
 
 def _reference_scatter(attributes: Attributes, base: np.ndarray, index: np.ndarray, value: np.ndarray) -> np.ndarray:
     out = base.copy()
-    flat = _checked(attributes, index, base.shape[0]).reshape(-1)
+    flat = checked(attributes, index, base.shape[0]).reshape(-1)
     values = value.reshape(len(flat), *base.shape[1:])
     for i, at in enumerate(flat):
         out[at] = values[i]
@@ -129,7 +131,7 @@ def _infer_scatter(attributes: Attributes, base: TensorType, index: TensorType, 
 scatter_add: Declaration = Declaration(
     "tensor.scatter_add",
     _infer_scatter,
-    **_ATTRIBUTES,
+    **ATTRIBUTES,
     vjp=(lambda op, g: g, None, lambda op, g: gather(g, op.operands[1], **op.attributes.as_dict())),
     reference=_reference_scatter_add,
     gradient_name="IndexAdd",
@@ -139,7 +141,7 @@ scatter_add: Declaration = Declaration(
 scatter: Declaration = Declaration(
     "tensor.scatter",
     _infer_scatter,
-    **_ATTRIBUTES,
+    **ATTRIBUTES,
     vjp=(
         lambda op, g: scatter(g, op.operands[1], _zeros(g, op.operands[2].type), **op.attributes.as_dict()),
         None,

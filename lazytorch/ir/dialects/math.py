@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Declaration
+from lazytorch.ir.declaration import Declaration, example
 from lazytorch.ir.dialects.arith import (
     ELEMENTWISE,
     FLOATING,
@@ -321,6 +321,7 @@ polygamma: Declaration = Declaration(
     vjp=(lambda op, g: mul(g, polygamma(op.operands[0], n=op.attributes.n + 1)),),
     reference=lambda attributes, x: _reference_polygamma(attributes.n, x),
     gradient_name="Polygamma",
+    example=example("tensor<2x3xf32>", n=1),
     doc="the n-th derivative of digamma, n >= 1",
 )
 

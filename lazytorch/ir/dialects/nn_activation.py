@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lazytorch.ir.declaration import Attributes, Declaration
+from lazytorch.ir.declaration import Attributes, Declaration, example
 from lazytorch.ir.dialects import arith, math
 from lazytorch.ir.dialects.composite import composite, number
 from lazytorch.ir.dialects.nn import require_floating
@@ -132,6 +132,7 @@ threshold: Declaration = composite(
     defaults={"threshold": 0.0, "value": 0.0},
     elementwise=True,
     gradient_name="Threshold",
+    example=example("tensor<2x3xf32>", threshold=0.5, value=0.0),
     doc="x where it is above the threshold, `value` elsewhere",
 )
 
@@ -161,6 +162,7 @@ exponential_unit: Declaration = composite(
     defaults={"alpha": 1.0, "scale": 1.0, "width": 1.0},
     elementwise=True,
     gradient_name="Elu",
+    example=example("tensor<2x3xf32>", alpha=1.0, scale=1.0, width=1.0),
     doc="scale * x where positive, scale * alpha * (exp(x / width) - 1) elsewhere: SELU and CELU",
 )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lazytorch.ir.core import Operation, Value
-from lazytorch.ir.declaration import Trait, all_declarations
-from lazytorch.ir.dialects import tensor
+from lazytorch.ir.declaration import Declaration, Trait, all_declarations
+from lazytorch.ir.dialects import tensor, tensor_strided
 from lazytorch.ir.dialects.arith_canonicalization import (
     Rewriter,
     constant_of,
@@ -19,9 +19,10 @@ def view_of_constant(operation: Operation, rewriter: Rewriter) -> bool:
     return value is not None and replace_by_constant(operation, value, rewriter)
 
 
-for _declaration in all_declarations():
-    if _declaration.has(Trait.VIEW):
-        _declaration.canonicalization(view_of_constant)
+for _dialect in (tensor, tensor_strided):
+    for _declaration in vars(_dialect).values():
+        if isinstance(_declaration, Declaration) and _declaration.has(Trait.VIEW):
+            _declaration.canonicalization(view_of_constant)
 
 
 @tensor.alias.canonicalization

@@ -1,0 +1,127 @@
+"""Derivatives against differences (torch.autograd.gradcheck)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lazytorch.autograd.engine import as_tensors, grad
+from lazytorch.autograd.modes import enable_grad, no_grad
+from lazytorch.ops.recording import FUNCTIONS
+from lazytorch.tensor import Tensor, from_array
+
+__all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
+
+
+class GradcheckError(RuntimeError):
+    """A derivative does not agree with differences."""
+
+
+def _numerical(func: Callable[..., Any], inputs: Sequence[Any], position: int, eps: float) -> list[np.ndarray]:
+    """The Jacobian of every output by one input, [input elements, output elements], by central differences."""
+    x = inputs[position]
+    base = x.detach().numpy().copy()
+    columns: list[list[np.ndarray]] = []
+    with no_grad():
+        for index in np.ndindex(*base.shape):
+            sides = []
+            for step in (eps, -eps):
+                moved = base.copy()
+                moved[index] += step
+                changed = [*inputs[:position], from_array(moved, x.dtype), *inputs[position + 1 :]]
+                outputs = _differentiable(as_tensors(func(*changed)), False)
+                sides.append([y.detach().numpy().astype(np.float64).reshape(-1) for y in outputs])
+            columns.append([(high - low) / (2 * eps) for high, low in zip(*sides, strict=True)])
+    return [np.stack([column[i] for column in columns]) for i in range(len(columns[0]))] if columns else []
+
+
+def _differentiable(outputs: Sequence[Any], tracked: bool) -> list[Tensor]:
+    return [y for y in outputs if isinstance(y, Tensor) and y.dtype.is_floating_point and (y.requires_grad or not tracked)]
+
+
+def _analytical(output: Tensor, x: Tensor) -> np.ndarray:
+    """The same by one backward walk per output element."""
+    rows = []
+    for element in output.reshape(-1).unbind(0):
+        (found,) = grad(element, x, retain_graph=True, allow_unused=True)
+        rows.append(np.zeros(tuple(x.shape)) if found is None else found.detach().numpy())
+    return np.stack([row.reshape(-1) for row in rows], 1) if rows else np.zeros((x._node.type.numel, 0))
+
+
+def gradcheck(
+    func: Callable[..., Any],
+    inputs: Any,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_batched_forward_grad: bool = False,
+    check_forward_ad: bool = False,
+    check_backward_ad: bool = True,
+    fast_mode: bool = False,
+    masked: bool | None = None,
+) -> bool:
+    """Whether the derivatives agree with central differences, element by element.
+
+    Inputs of float64 that require grad are moved by eps. Raises GradcheckError (or returns False) where they do not
+    agree, ValueError when no input requires grad. Only reverse mode is checked, not what forward mode
+    and batches would add.
+    """
+    several = tuple(as_tensors(inputs))
+    checked = [i for i, x in enumerate(several) if isinstance(x, Tensor) and x.requires_grad]
+    if not checked:
+        raise ValueError(
+            "gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True."
+        )
+    outputs = _differentiable(as_tensors(func(*several)), True)
+    for number in checked:
+        numerical = _numerical(func, several, number, eps)
+        for which, output in enumerate(outputs):
+            found = _analytical(output, several[number])
+            if not np.allclose(found, numerical[which], rtol, atol):
+                if not raise_exception:
+                    return False
+                raise GradcheckError(
+                    f"Jacobian mismatch for output {which} with respect to input {number},\n"
+                    f"numerical:{numerical[which]}\nanalytical:{found}\n"
+                )
+    return True
+
+
+def gradgradcheck(
+    func: Callable[..., Any],
+    inputs: Any,
+    grad_outputs: Any = None,
+    *,
+    gen_non_contig_grad_outputs: bool = False,
+    **options: Any,
+) -> bool:
+    """`gradcheck` of the first derivatives."""
+    several = tuple(as_tensors(inputs))
+    outputs = _differentiable(as_tensors(func(*several)), True)
+    if grad_outputs is None:
+        seeds = [FUNCTIONS["randn_like"](y).detach().requires_grad_() for y in outputs]
+    else:
+        seeds = list(as_tensors(grad_outputs))
+    count = len(several)
+
+    def slopes(*arguments: Any) -> tuple[Tensor, ...]:
+        given, weights = arguments[:count], arguments[count:]
+        tracked = [x if x.requires_grad else x.detach().requires_grad_() for x in given]
+        results = _differentiable(as_tensors(func(*tracked)), True)
+        found = grad(results, tracked, list(weights), create_graph=True, allow_unused=True)
+        return tuple([g for g in found if g is not None])
+
+    def enabled(*arguments: Any) -> tuple[Tensor, ...]:
+        # Differences are taken without history, but the first derivatives need one.
+        with enable_grad():
+            return slopes(*arguments)
+
+    return gradcheck(enabled, (*several, *seeds), **options)

@@ -1,0 +1,513 @@
+"""`linalg`: factorisations and solvers of (batches of) matrices: host operations, done by LAPACK through NumPy.
+
+A factorisation is a chain of small dependent steps that no schedule of ours would run faster than LAPACK does; what
+surrounds it (the derivative rules here included) is ordinary tensor code. Only f32 and f64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lazytorch import dtypes
+from lazytorch.errors import LinAlgError
+from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
+from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.types import TensorType
+
+HOST = (Trait.PURE, Trait.HOST, Trait.EXPENSIVE)
+_NAMES = {"f16": "Half", "bf16": "BFloat16", "i64": "Long", "i32": "Int", "i16": "Short", "i8": "Char", "ui8": "Byte"}
+
+
+def check_matrix(name: str, x: TensorType, square: bool = False) -> TensorType:
+    """Refuse, with torch's words, what is no batch of (square) matrices of f32 or f64."""
+    if x.rank < 2:
+        raise RuntimeError(f"{name}: The input tensor A must have at least 2 dimensions.")
+    if square and x.shape[-1] != x.shape[-2]:
+        raise RuntimeError(
+            f"{name}: A must be batches of square matrices, but they are {x.shape[-2]} by {x.shape[-1]} matrices"
+        )
+    if x.dtype.kind != "f":
+        found = _NAMES.get(x.dtype.name, "Bool")
+        raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {found}")
+    if x.dtype.itemsize == 2:
+        raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {_NAMES[x.dtype.name]}")
+    return x
+
+
+# -- small matrix algebra on values: batches lead, the last two dimensions are the matrix
+
+
+def product(a: Any, b: Any) -> Any:
+    """a @ b for equal leading dimensions."""
+    batch = "abcdefghij"[: len(a.type.shape) - 2]
+    return tensor.contract(a, b, lhs=f"{batch}mk", rhs=f"{batch}kn", out=f"{batch}mn")
+
+
+def transposed(x: Any) -> Any:
+    """The matrices turned over."""
+    rank = len(x.type.shape)
+    return tensor.permute(x, order=(*range(rank - 2), rank - 1, rank - 2))
+
+
+def _columns(x: Any) -> Any:
+    """A vector per matrix, [..., n], as factors of its columns: [..., 1, n]."""
+    return tensor.reshape(x, shape=(*x.type.shape[:-1], 1, x.type.shape[-1]))
+
+
+def _rows(x: Any) -> Any:
+    """A vector per matrix, [..., n], as factors of its rows: [..., n, 1]."""
+    return tensor.reshape(x, shape=(*x.type.shape, 1))
+
+
+def _scalar(x: Any) -> Any:
+    """A number per matrix, broadcastable to it."""
+    return tensor.reshape(x, shape=(*x.type.shape, 1, 1))
+
+
+def _positions(x: Any) -> tuple[Any, Any]:
+    """Row and column numbers, broadcastable to the matrices of x."""
+    rows, columns = x.type.shape[-2:]
+    row = tensor.iota.build(x.builder, size=rows, dtype=dtypes.int64)
+    return tensor.reshape(row, shape=(rows, 1)), tensor.iota.build(x.builder, size=columns, dtype=dtypes.int64)
+
+
+def _where(x: Any, predicate: str, other: Any = None) -> Any:
+    """x where the column number fulfils the predicate against the row number, else `other` (0)."""
+    row, column = _positions(x)
+    keep = arith.compare(column, row, predicate=predicate)
+    return arith.select(keep, x, x.builder.constant(0.0, x) if other is None else other)
+
+
+def _diagonal_matrix(x: Any) -> Any:
+    """A vector per matrix on the diagonal."""
+    shape = (*x.type.shape, x.type.shape[-1])
+    return _where(tensor.expand(_columns(x), shape=shape), "eq")
+
+
+def _identity_minus(x: Any) -> Any:
+    row, column = _positions(x)
+    one = arith.cast(arith.compare(row, column, predicate="eq"), dtype=x.type.dtype)
+    return arith.sub(one, x)
+
+
+def _halved_diagonal(x: Any) -> Any:
+    """The lower triangle with half of the diagonal."""
+    return arith.add(_where(x, "lt"), arith.mul(_where(x, "eq"), 0.5))
+
+
+# -- inverse, solutions, determinants
+
+
+def _square(name: str) -> Callable[..., TensorType]:
+    return lambda attributes, x: check_matrix(name, x, square=True)
+
+
+def _singular(a: np.ndarray) -> int | None:
+    """The number (from 1) of the first zero pivot of the first singular matrix, None when all are regular."""
+    for matrix in a.reshape(-1, *a.shape[-2:]):
+        work = matrix.astype(np.float64)
+        for i in range(len(work)):
+            pivot = i + int(np.abs(work[i:, i]).argmax())
+            if work[pivot, i] == 0:
+                return i + 1
+            work[[i, pivot]] = work[[pivot, i]]
+            work[i + 1 :] -= np.outer(work[i + 1 :, i] / work[i, i], work[i])
+    return None
+
+
+def _reference_inv(attributes: Attributes, a: np.ndarray) -> np.ndarray:
+    try:
+        return np.linalg.inv(a)
+    except np.linalg.LinAlgError:
+        raise LinAlgError(
+            f"linalg.inv: The diagonal element {_singular(a) or 1} is zero, the inversion could not be completed because "
+            "the input matrix is singular."
+        ) from None
+
+
+def _inv_vjp(op: Any, g: Any) -> Any:
+    turned = transposed(op.result)
+    return arith.neg(product(product(turned, g), turned))
+
+
+inv: Declaration = Declaration(
+    "linalg.inv",
+    _square("linalg.inv"),
+    traits=HOST,
+    vjp=(_inv_vjp,),
+    reference=_reference_inv,
+    gradient_name="LinalgInvEx",
+    doc="the inverse of square matrices; raises LinAlgError for a singular one",
+)
+
+
+def _infer_solve(attributes: Attributes, a: TensorType, b: TensorType) -> TensorType:
+    check_matrix("linalg.solve", a, square=True)
+    if b.rank != a.rank or b.shape[:-1] != a.shape[:-1]:
+        raise RuntimeError(f"linalg.solve: Incompatible shapes of A and B for the equation AX = B: {a.shape} and {b.shape}")
+    return b
+
+
+def _reference_solve(attributes: Attributes, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    try:
+        return np.linalg.solve(a, b)
+    except np.linalg.LinAlgError:
+        raise LinAlgError("torch.linalg.solve: The solver failed because the input matrix is singular.") from None
+
+
+def _solve_vjp(op: Any, g: Any) -> tuple[Any, Any]:
+    right = solve(transposed(op.operands[0]), g)
+    return arith.neg(product(right, transposed(op.result))), right
+
+
+solve: Declaration = Declaration(
+    "linalg.solve",
+    _infer_solve,
+    traits=HOST,
+    vjp=_solve_vjp,
+    reference=_reference_solve,
+    gradient_name="LinalgSolveEx",
+    doc="X of A X = B; A square, B of as many rows and the same leading dimensions",
+)
+
+
+def _reference_triangular(attributes: Attributes, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Substitution, row by row."""
+    x = np.zeros_like(b)
+    count = a.shape[-1]
+    for i in reversed(range(count)) if attributes.upper else range(count):
+        known = slice(i + 1, count) if attributes.upper else slice(0, i)
+        rest = b[..., i, :] - np.einsum("...k,...kn->...n", a[..., i, known], x[..., known, :])
+        x[..., i, :] = rest if attributes.unit else rest / a[..., i, i, None]
+    return x
+
+
+def _triangular_vjp(op: Any, g: Any) -> tuple[Any, Any]:
+    a = op.attributes
+    right = solve_triangular(transposed(op.operands[0]), g, upper=not a.upper, unit=a.unit)
+    left = arith.neg(product(right, transposed(op.result)))
+    predicate = ("gt" if a.upper else "lt") if a.unit else ("ge" if a.upper else "le")
+    return _where(left, predicate), right
+
+
+solve_triangular: Declaration = Declaration(
+    "linalg.solve_triangular",
+    _infer_solve,
+    attributes=("upper", "unit"),
+    traits=HOST,
+    vjp=_triangular_vjp,
+    reference=_reference_triangular,
+    gradient_name="LinalgSolveTriangular",
+    example=example("tensor<3x3xf32>", "tensor<3x2xf32>", upper=True, unit=False),
+    doc="X of A X = B for a triangular A (only that triangle is read; with `unit` its diagonal counts as ones)",
+)
+
+
+def _infer_per_matrix(name: str) -> Callable[..., TensorType]:
+    return lambda attributes, x: TensorType(x.dtype, check_matrix(name, x, square=True).shape[:-2])
+
+
+def _reference_cofactor(attributes: Attributes, a: np.ndarray) -> np.ndarray:
+    """U diag(product of the other singular values) V^T times det(U) det(V): right for singular matrices too."""
+    u, s, vh = np.linalg.svd(a)
+    count = s.shape[-1]
+    others = np.stack([np.prod(np.delete(s, i, -1), -1) for i in range(count)], -1) if count else s
+    sign = np.linalg.det(u) * np.linalg.det(vh)
+    return np.asarray((u * others[..., None, :]) @ vh * sign[..., None, None], a.dtype)
+
+
+def _cofactor_vjp(op: Any, g: Any) -> Any:
+    turned = transposed(inv(op.operands[0]))
+    rank = len(g.type.shape)
+    total = _scalar(tensor.reduce_sum(arith.mul(g, op.result), dims=(rank - 2, rank - 1)))
+    return arith.sub(arith.mul(total, turned), product(product(turned, transposed(g)), op.result))
+
+
+cofactor: Declaration = Declaration(
+    "linalg.cofactor",
+    _square("linalg.det"),
+    traits=HOST,
+    vjp=(_cofactor_vjp,),
+    reference=_reference_cofactor,
+    doc="the matrix of cofactors, the derivative of the determinant",
+)
+det: Declaration = Declaration(
+    "linalg.det",
+    _infer_per_matrix("linalg.det"),
+    traits=HOST,
+    vjp=(lambda op, g: arith.mul(_scalar(g), cofactor(op.operands[0])),),
+    reference=lambda attributes, a: np.asarray(np.linalg.det(a), a.dtype),
+    gradient_name="LinalgDet",
+    doc="the determinant of square matrices",
+)
+
+
+def _infer_slogdet(attributes: Attributes, x: TensorType) -> tuple[TensorType, TensorType]:
+    type = _infer_per_matrix("linalg.slogdet")(attributes, x)
+    return type, type
+
+
+slogdet: Declaration = Declaration(
+    "linalg.slogdet",
+    _infer_slogdet,
+    traits=HOST,
+    vjp=lambda op, g: (None if g[1] is None else arith.mul(_scalar(g[1]), transposed(inv(op.operands[0]))),),
+    reference=lambda attributes, a: tuple([np.asarray(x, a.dtype) for x in np.linalg.slogdet(a)]),
+    gradient_name="LinalgSlogdet",
+    doc="sign and logarithm of the absolute value of the determinant",
+)
+
+# -- factorisations
+
+
+def _reference_cholesky(attributes: Attributes, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    factor, info = np.zeros_like(a), np.zeros(a.shape[:-2], np.int32)
+    for index in np.ndindex(*a.shape[:-2]):
+        try:
+            factor[index] = np.linalg.cholesky(a[index])
+        except np.linalg.LinAlgError:
+            info[index] = _not_positive(a[index])
+    return factor, info
+
+
+def _not_positive(a: np.ndarray) -> int:
+    """The order of the first leading minor that is not positive-definite."""
+    for order in range(1, len(a) + 1):
+        try:
+            np.linalg.cholesky(a[:order, :order])
+        except np.linalg.LinAlgError:
+            return order
+    return len(a)
+
+
+def _checked_cholesky(attributes: Attributes, a: np.ndarray) -> np.ndarray:
+    factor, info = _reference_cholesky(attributes, a)
+    if info.any():
+        where = np.argwhere(info)[0]
+        batch = f"(Batch element {where[-1]}): " if len(where) else ""
+        raise LinAlgError(
+            f"linalg.cholesky: {batch}The factorization could not be completed because the input is not positive-definite "
+            f"(the leading minor of order {info[tuple(where)]} is not positive-definite)."
+        )
+    return factor
+
+
+def _cholesky_gradient(lower: Any, g: Any) -> Any:
+    """L^-T phi(L^T g) L^-1, made symmetric; phi: the lower triangle with half of the diagonal."""
+    turned = transposed(lower)
+    inner = _halved_diagonal(product(turned, g))
+    left = solve_triangular(turned, inner, upper=True, unit=False)
+    both = transposed(solve_triangular(turned, transposed(left), upper=True, unit=False))
+    return arith.mul(arith.add(both, transposed(both)), 0.5)
+
+
+cholesky: Declaration = Declaration(
+    "linalg.cholesky",
+    _square("linalg.cholesky"),
+    traits=HOST,
+    vjp=(lambda op, g: _cholesky_gradient(op.result, g),),
+    reference=_checked_cholesky,
+    gradient_name="LinalgCholeskyEx",
+    doc="the lower triangular L of L L^T = A; raises LinAlgError where A is not positive-definite",
+)
+cholesky_ex: Declaration = Declaration(
+    "linalg.cholesky_ex",
+    lambda attributes, x: (check_matrix("linalg.cholesky_ex", x, square=True), TensorType(dtypes.int32, x.shape[:-2])),
+    traits=HOST,
+    vjp=lambda op, g: (None if g[0] is None else _cholesky_gradient(cholesky(op.operands[0]), g[0]),),
+    reference=_reference_cholesky,
+    gradient_name="LinalgCholeskyEx",
+    doc="as cholesky, with the order of the first minor that is not positive-definite (0: none) instead of an error",
+)
+
+
+def results_of(op: Any, again: Declaration) -> tuple[Any, ...]:
+    """The results of an operation of several, in a rule: a recorded node has none at hand, so the operation is repeated
+    (cse merges the two)."""
+    made: tuple[Any, ...] = again(*op.operands, **op.attributes.as_dict())
+    return made
+
+
+def _infer_qr(attributes: Attributes, x: TensorType) -> tuple[TensorType, TensorType]:
+    m, n = check_matrix("linalg.qr", x).shape[-2:]
+    k = m if attributes.complete else min(m, n)
+    return x.with_shape((*x.shape[:-2], m, k)), x.with_shape((*x.shape[:-2], k, n))
+
+
+def _qr_vjp(op: Any, g: Any) -> tuple[Any]:
+    """(gQ + Q copyltu(M)) R^-T with M = R gR^T - gQ^T Q, for matrices with at least as many rows as columns."""
+    m, n = op.operands[0].type.shape[-2:]
+    if m < n or (op.attributes.complete and m != n):
+        raise RuntimeError("linalg_qr_backward: the derivative is defined for mode='reduced' and rows >= columns only")
+    q, r = results_of(op, qr)
+    total = None
+    if g[1] is not None:
+        total = product(r, transposed(g[1]))
+    if g[0] is not None:
+        part = product(transposed(g[0]), q)
+        total = arith.neg(part) if total is None else arith.sub(total, part)
+    symmetric = arith.add(_where(total, "le"), transposed(_where(total, "lt")))
+    left = product(q, symmetric)
+    left = left if g[0] is None else arith.add(g[0], left)
+    return (transposed(solve_triangular(r, transposed(left), upper=True, unit=False)),)
+
+
+qr: Declaration = Declaration(
+    "linalg.qr",
+    _infer_qr,
+    attributes=("complete",),
+    traits=HOST,
+    vjp=_qr_vjp,
+    reference=lambda attributes, a: tuple(np.linalg.qr(a, "complete" if attributes.complete else "reduced")),
+    gradient_name="LinalgQr",
+    example=example("tensor<3x2xf32>", complete=False),
+    doc="orthonormal Q and upper triangular R of Q R = A (`complete`: Q square)",
+)
+
+
+def _infer_eigh(attributes: Attributes, x: TensorType) -> tuple[TensorType, TensorType]:
+    check_matrix("linalg.eigh", x, square=True)
+    return x.with_shape(x.shape[:-1]), x
+
+
+def _eigh_vjp(op: Any, g: Any) -> tuple[Any]:
+    """V (diag(gw) + (V^T gV) / (w_j - w_i)) V^T"""
+    w, v = results_of(op, eigh)
+    turned = transposed(v)
+    inner = None if g[0] is None else _diagonal_matrix(g[0])
+    if g[1] is not None:
+        gaps = arith.sub(_columns(w), _rows(w))
+        gaps = _where(gaps, "ne", gaps.builder.constant(math.inf, gaps))
+        part = arith.div(product(turned, g[1]), gaps)
+        inner = part if inner is None else arith.add(inner, part)
+    return (product(product(v, inner), turned),)
+
+
+eigh: Declaration = Declaration(
+    "linalg.eigh",
+    _infer_eigh,
+    attributes=("upper",),
+    traits=HOST,
+    vjp=_eigh_vjp,
+    reference=lambda attributes, a: tuple(np.linalg.eigh(a, "U" if attributes.upper else "L")),
+    gradient_name="LinalgEigh",
+    example=example("tensor<3x3xf32>", upper=False),
+    doc="ascending eigenvalues and orthonormal eigenvectors of symmetric matrices, of which one triangle is read",
+)
+
+
+def _infer_svd(attributes: Attributes, x: TensorType) -> tuple[TensorType, TensorType, TensorType]:
+    m, n = check_matrix("linalg.svd", x).shape[-2:]
+    batch, k = x.shape[:-2], min(m, n)
+    rows, columns = (m, n) if attributes.full else (k, k)
+    return x.with_shape((*batch, m, rows)), x.with_shape((*batch, k)), x.with_shape((*batch, columns, n))
+
+
+def _svd_vjp(op: Any, g: Any) -> tuple[Any]:
+    """U [(skew(U^T gU) / E) S + S (skew(V^T gV) / E) + diag(gS)] V^T, with E_ij = s_j^2 - s_i^2, and what gU and gV have
+    outside of the spaces that U and V span."""
+    u, s, vh = svd(op.operands[0], full=False)
+    v = transposed(vh)
+    gu, gs, gvh = g
+    if op.attributes.full and (gu is not None or gvh is not None) and u.type.shape != vh.type.shape:
+        raise RuntimeError("svd_backward: the derivative through U and Vh needs full_matrices=False")
+    gaps = arith.mul(arith.sub(_columns(s), _rows(s)), arith.add(_columns(s), _rows(s)))
+    gaps = _where(gaps, "ne", gaps.builder.constant(math.inf, gaps))
+    inner = None if gs is None else _diagonal_matrix(gs)
+    outside = None
+    if gu is not None:
+        skew = product(transposed(u), gu)
+        part = arith.mul(arith.div(arith.sub(skew, transposed(skew)), gaps), _columns(s))
+        inner = part if inner is None else arith.add(inner, part)
+        rest = arith.sub(gu, product(u, product(transposed(u), gu)))
+        outside = product(arith.div(rest, _columns(s)), vh)
+    if gvh is not None:
+        gv = transposed(gvh)
+        skew = product(vh, gv)
+        part = arith.mul(_rows(s), arith.div(arith.sub(skew, transposed(skew)), gaps))
+        inner = part if inner is None else arith.add(inner, part)
+        rest = arith.sub(gv, product(v, product(vh, gv)))
+        part = product(arith.div(u, _columns(s)), transposed(rest))
+        outside = part if outside is None else arith.add(outside, part)
+    total = product(product(u, inner), vh)
+    return (total if outside is None else arith.add(total, outside),)
+
+
+svd: Declaration = Declaration(
+    "linalg.svd",
+    _infer_svd,
+    attributes=("full",),
+    traits=HOST,
+    vjp=_svd_vjp,
+    reference=lambda attributes, a: tuple(np.linalg.svd(a, attributes.full)),
+    gradient_name="LinalgSvd",
+    example=example("tensor<3x2xf32>", full=False),
+    doc="U, descending singular values and Vh of U diag(S) Vh = A (`full`: U and Vh square)",
+)
+
+
+def _pinv_vjp(op: Any, g: Any) -> Any:
+    """-P^T g P^T + (I - A P) g^T P P^T + P^T P g^T (I - P A)"""
+    a, p = op.operands[0], op.result
+    pt, gt = transposed(p), transposed(g)
+    first = arith.neg(product(product(pt, g), pt))
+    second = product(product(_identity_minus(product(a, p)), gt), product(p, pt))
+    third = product(product(product(pt, p), gt), _identity_minus(product(p, a)))
+    return arith.add(arith.add(first, second), third)
+
+
+pinv: Declaration = Declaration(
+    "linalg.pinv",
+    lambda attributes, x: x.with_shape((*check_matrix("linalg.pinv", x).shape[:-2], x.shape[-1], x.shape[-2])),
+    attributes=("rtol",),
+    traits=HOST,
+    vjp=(_pinv_vjp,),
+    reference=lambda attributes, a: np.linalg.pinv(a, attributes.rtol),
+    gradient_name="LinalgPinv",
+    example=example("tensor<2x3xf32>", rtol=1e-6),
+    doc="the Moore-Penrose inverse; singular values below rtol times the largest count as 0",
+)
+
+_TAYLOR = 18
+
+
+def _reference_exp(attributes: Attributes, a: np.ndarray) -> np.ndarray:
+    """Scaling and squaring: the Taylor polynomial of degree 18 of A / 2^s, squared s times, in f64."""
+    x = a.astype(np.float64)
+    size = np.abs(x).sum(-2).max(initial=0.0)
+    squarings = max(0, math.ceil(math.log2(size))) if size > 0 and math.isfinite(size) else 0
+    x = x / 2.0**squarings
+    term = out = np.broadcast_to(np.eye(a.shape[-1]), x.shape)
+    for k in range(1, _TAYLOR + 1):
+        term = term @ x / k
+        out = out + term
+    for _ in range(squarings):
+        out = out @ out
+    return out.astype(a.dtype)
+
+
+def _exp_vjp(op: Any, g: Any) -> Any:
+    """The upper right block of exp([[A^T, g], [0, A^T]])"""
+    turned = transposed(op.operands[0])
+    rank, n = len(turned.type.shape), turned.type.shape[-1]
+    zero = arith.constant.build(g.builder, value=0.0, type=turned.type)
+    top = tensor.concat(turned, g, dim=rank - 1)
+    bottom = tensor.concat(zero, turned, dim=rank - 1)
+    whole = exp(tensor.concat(top, bottom, dim=rank - 2))
+    starts = (0,) * (rank - 1) + (n,)
+    return tensor.slice_(whole, starts=starts, sizes=turned.type.shape, steps=(1,) * rank)
+
+
+exp: Declaration = Declaration(
+    "linalg.matrix_exp",
+    _square("linalg.matrix_exp"),
+    traits=HOST,
+    vjp=(_exp_vjp,),
+    reference=_reference_exp,
+    gradient_name="LinalgMatrixExp",
+    doc="the matrix exponential",
+)

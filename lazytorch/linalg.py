@@ -1,0 +1,208 @@
+"""Linear algebra (torch.linalg): norms, solutions, factorisations. LAPACK does the factorisations, through NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lazytorch import dtypes
+from lazytorch.errors import LinAlgError
+from lazytorch.ir.dialects import linalg as ops
+from lazytorch.ops import linear_algebra as algebra
+from lazytorch.ops.linear_algebra import (
+    det,
+    matrix_exp,
+    matrix_power,
+    several,
+    singular_values,
+)
+from lazytorch.ops.linear_algebra import inverse as inv
+from lazytorch.ops.linear_algebra import solved as _solved
+from lazytorch.ops.matrices import cross_product, matrix_chain, vander
+from lazytorch.ops.matrices import diagonal as _diagonal
+from lazytorch.ops.norms import linalg_norm as norm
+from lazytorch.ops.norms import matrix_norm, vector_norm
+from lazytorch.ops.products import matmul
+from lazytorch.ops.recording import FUNCTIONS
+from lazytorch.ops.return_types import structure
+from lazytorch.tensor import Tensor
+
+__all__ = [
+    "LinAlgError",
+    "cholesky",
+    "cholesky_ex",
+    "cond",
+    "cross",
+    "det",
+    "diagonal",
+    "eigh",
+    "eigvalsh",
+    "inv",
+    "lstsq",
+    "matmul",
+    "matrix_exp",
+    "matrix_norm",
+    "matrix_power",
+    "matrix_rank",
+    "multi_dot",
+    "norm",
+    "pinv",
+    "qr",
+    "slogdet",
+    "solve",
+    "solve_triangular",
+    "svd",
+    "svdvals",
+    "tensorinv",
+    "tensorsolve",
+    "vander",
+    "vecdot",
+    "vector_norm",
+]
+
+_Eigh = structure("linalg_eigh", "eigenvalues", "eigenvectors")
+_Svd = structure("linalg_svd", "U", "S", "Vh")
+_Lstsq = structure("linalg_lstsq", "solution", "residuals", "rank", "singular_values")
+_CholeskyEx = structure("linalg_cholesky_ex", "L", "info")
+
+
+def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
+    """The lower triangular factor L of L L^T = A (or `upper` its transpose)."""
+    return algebra.cholesky(A, upper)
+
+
+def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
+    """(L, info): as `cholesky`, with the order of the first minor that is not positive-definite instead of an error."""
+    factor, info = several(ops.cholesky_ex, A)
+    if check_errors:
+        factor = cholesky(A)
+    return _CholeskyEx(factor.transpose(-2, -1) if upper else factor, info)
+
+
+def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
+    """X of A X = B (or X A = B), for regular A. Raises LinAlgError, when computed, for a singular one."""
+    return _solved(A, B, left)
+
+
+def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
+    """X of A X = B (or X A = B) for a triangular A."""
+    return algebra.triangular(A, B, upper, left, unitriangular)
+
+
+def qr(A: Tensor, mode: str = "reduced") -> Any:
+    """(Q, R) of Q R = A: orthonormal columns, upper triangular."""
+    return algebra.orthogonal_triangular("linalg_qr", A, mode)
+
+
+def slogdet(A: Tensor) -> Any:
+    """(sign, logabsdet): sign and logarithm of the absolute value of the determinant."""
+    return algebra.sign_and_log("linalg_slogdet", A)
+
+
+def eigh(A: Tensor, UPLO: str = "L") -> Any:
+    """(eigenvalues, eigenvectors) of symmetric matrices, ascending; one triangle is read."""
+    return _Eigh(*several(ops.eigh, A, upper=UPLO.upper() == "U"))
+
+
+def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
+    """The eigenvalues of symmetric matrices, ascending."""
+    return several(ops.eigh, A, upper=UPLO.upper() == "U")[0]
+
+
+def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:
+    """(U, S, Vh) of U diag(S) Vh = A, singular values descending."""
+    return _Svd(*several(ops.svd, A, full=full_matrices))
+
+
+def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
+    """The singular values, descending."""
+    return singular_values(A)
+
+
+def matrix_rank(A: Tensor, tol: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Tensor:
+    """How many singular values are above max(atol, rtol * largest)."""
+    return algebra.rank(A, tol if atol is None else atol, 0.0 if tol is not None else rtol, hermitian)
+
+
+def pinv(A: Tensor, rcond: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Tensor:
+    """The Moore-Penrose inverse; singular values below rtol times the largest count as 0."""
+    if atol is not None:
+        raise NotImplementedError("linalg.pinv with atol is not supported; use rtol")
+    return algebra.pseudo_inverse(A, rcond if rtol is None else rtol)
+
+
+def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None) -> Any:
+    """(solution, residuals, rank, singular_values) of the X that minimises |A X - B|.
+
+    Through the Moore-Penrose inverse, whatever the driver. As torch, residuals are only filled in where a driver other
+    than the default "gelsy" gives them, and singular values by none but "gelsd" and "gelss".
+    """
+    chosen = driver or "gelsy"
+    if chosen not in ("gelsy", "gels", "gelsd", "gelss"):
+        raise RuntimeError("torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss)")
+    is_vector = len(A.shape) - 1 == len(B.shape) and B.shape == A.shape[:-1]
+    right = B.unsqueeze(-1) if is_vector else B
+    found = matmul(algebra.pseudo_inverse(A, rcond), right)
+    m, n = A.shape[-2:]
+    nothing = FUNCTIONS["empty"]((0,), dtype=A.dtype)
+    residuals = nothing
+    if m > n and chosen != "gelsy":
+        residuals = (matmul(A, found) - right).square().sum(-2)
+    ranks = FUNCTIONS["empty"]((0,), dtype=dtypes.int64) if chosen == "gels" else algebra.rank(A, None, rcond, False)
+    sizes = singular_values(A) if chosen in ("gelsd", "gelss") else nothing
+    return _Lstsq(found.squeeze(-1) if is_vector else found, residuals, ranks, sizes)
+
+
+def cond(A: Tensor, p: Any = None) -> Tensor:
+    """The condition number: the norm times the inverse's norm."""
+    if p in (None, 2, -2):
+        sizes = singular_values(A)
+        largest, smallest = sizes[..., 0], sizes[..., -1]
+        return smallest / largest if p == -2 else largest / smallest
+    return matrix_norm(A, p) * matrix_norm(inv(A), p)
+
+
+def multi_dot(tensors: Any) -> Tensor:
+    """The product of matrices (the first and last may be vectors) in the cheapest order."""
+    several_ = list(tensors)
+    if len(several_) < 2:
+        raise RuntimeError(f"multi_dot(): expected at least 2 tensors but got {len(several_)}")
+    first, last = len(several_[0].shape) == 1, len(several_[-1].shape) == 1
+    if first:
+        several_[0] = several_[0].unsqueeze(0)
+    if last:
+        several_[-1] = several_[-1].unsqueeze(1)
+    out = matrix_chain(several_)
+    out = out.squeeze(-1) if last else out
+    return out.squeeze(0) if first else out
+
+
+def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
+    """The dot products of vectors along a dimension."""
+    return (x * y).sum(dim)
+
+
+def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
+    """The cross product along a dimension of size 3."""
+    return cross_product(input, other, dim)
+
+
+def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """The diagonal of matrices as a view."""
+    return _diagonal(A, offset, dim1, dim2)
+
+
+def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
+    """The inverse of a tensor seen as a matrix from its last dimensions to its first `ind`."""
+    rows, columns = tuple(A.shape[:ind]), tuple(A.shape[ind:])
+    count = 1
+    for size in rows:
+        count *= size
+    return inv(A.reshape(count, -1)).reshape(*columns, *rows)
+
+
+def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
+    """X with tensordot(A, X) = B."""
+    if dims is not None:
+        A = A.movedim(tuple(dims), tuple(range(len(A.shape) - len(dims), len(A.shape))))
+    shape = tuple(A.shape[len(B.shape) :])
+    return solve(A.reshape(-1, B._node.type.numel), B.reshape(-1)).reshape(shape)
