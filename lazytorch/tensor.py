@@ -8,7 +8,7 @@ storage's present contents, and writing through one applies their inverses.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from sys import _getframe, getrefcount
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -593,23 +593,26 @@ def assign(self: Tensor, node: Node) -> Tensor:
     return self
 
 
-def assign_fresh(trace: Trace, self: Tensor, node: Node) -> None:
-    """`assign` under no_grad of a value that was just recorded and that no other tensor has: nothing needs an alias."""
-    old = self._node
-    buffer = old.buffer
-    if self._base is not None or (buffer is not None and (type(buffer) is not Buffer or buffer.shared)):
-        assign(self, node)
-        return
-    old.storage = (self._version_count, trace.place)
-    history = old.history
-    if type(history) is Accumulator:
-        node.history = history
-    if buffer is not None:
-        trace.updates.setdefault(self, old)
-    elif old.epoch is not trace.epoch:
-        trace.live.append(self)
-    self._node = node
-    self._version_count += 1
+def assign_fresh(trace: Trace, tensors: Iterable[Tensor], nodes: Iterable[Node]) -> None:
+    """`assign` under no_grad of values that were just recorded and that no other tensor has: nothing needs an alias. As
+    many nodes are taken as there are tensors."""
+    place, epoch, updates = trace.place, trace.epoch, trace.updates
+    for target, node in zip(tensors, nodes, strict=False):
+        old = target._node
+        buffer = old.buffer
+        if target._base is not None or (buffer is not None and (type(buffer) is not Buffer or buffer.shared)):
+            assign(target, node)
+            continue
+        old.storage = (target._version_count, place)
+        history = old.history
+        if type(history) is Accumulator:
+            node.history = history
+        if buffer is not None:
+            updates.setdefault(target, old)
+        elif old.epoch is not epoch:
+            trace.live.append(target)
+        target._node = node
+        target._version_count += 1
 
 
 def _detached(self: Tensor) -> bool:

@@ -88,9 +88,10 @@ def backward(
             if id(node) in kept:
                 arrived[node] = cotangent
             passed.append(node)
-            check_unmodified(node)
             rules = node.signature.vjp  # type: ignore[union-attr]
             operands = node.operands
+            if node.storage is not None or [operand for operand in operands if operand.storage is not None]:
+                check_unmodified(node)
             if type(rules) is tuple and rules is not result.vjp:
                 for operand, rule in zip(operands, rules, strict=True):
                     if operand.history is not None and rule is not None:

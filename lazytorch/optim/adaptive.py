@@ -66,8 +66,7 @@ class _StateOptimizer(Optimizer):
             operator, scalars = self._plan(group, len(some), self.state[some[0]])
             states = [self.state[p][name] for name in names for p in some]
             made = _record(operator, scalars, dtype, _values(some) + _gradients(some) + _values(states))
-            for target, node in zip([*some, *states], made, strict=True):
-                assign_fresh(STATE.trace, target, node)
+            assign_fresh(STATE.trace, [*some, *states], made)
             for parameter in some:
                 self._finish(group, self.state[parameter])
 

@@ -321,10 +321,7 @@ class SGD(Optimizer):
             buffers = [self.state[p]["momentum_buffer"] for p in members]
             operands += _values(buffers)
         made = _record(operator, scalars, dtype, operands)
-        for p, node in zip(members, made, strict=False):
-            assign_fresh(trace, p, node)
-        for buffer, node in zip(buffers, made[count:], strict=True) if buffers else ():
-            assign_fresh(trace, buffer, node)
+        assign_fresh(trace, members + buffers, made)
         if first:
             for p, node in zip(members, made[count:], strict=True):
                 self.state[p] = {"momentum_buffer": wrap(trace, node)}
@@ -390,8 +387,7 @@ class Adam(Optimizer):
         states = [self.state[p][name] for name in names for p in members]
         made = _record(operator, scalars, dtype, _values(members) + _gradients(members) + _values(states))
         trace = STATE.trace
-        for tensor, node in zip([*members, *states], made, strict=True):
-            assign_fresh(trace, tensor, node)
+        assign_fresh(trace, [*members, *states], made)
 
 
 @cache
