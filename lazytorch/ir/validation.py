@@ -15,11 +15,16 @@ from lazytorch.ir.interpreter import interpret
 
 
 class Validation:
-    """What a function computes on some arrays by the reference interpreter, to compare with after every change."""
+    """What a function computes on some arrays by the reference interpreter, to compare with after every change.
 
-    def __init__(self, func: Operation, arrays: Sequence[np.ndarray]) -> None:
+    `expected`, if given, is what it must compute; CompileError if it does not.
+    """
+
+    def __init__(self, func: Operation, arrays: Sequence[np.ndarray], expected: Sequence[np.ndarray] | None = None) -> None:
         self._arrays = list(arrays)
-        self._expected = interpret(func, self._arrays)
+        self._expected = interpret(func, self._arrays) if expected is None else list(expected)
+        if expected is not None:
+            self.check(func)
 
     def check(self, func: Operation) -> None:
         """Raise CompileError (stage `check`) if the function now computes something else."""
@@ -35,11 +40,19 @@ class Validation:
                 raise CompileError(f"result {number} {wrong}", stage="check", location=location)
 
 
-def difference(got: np.ndarray, want: np.ndarray, dtype: DType) -> str:
+def precision(dtype: DType) -> float:
+    """The unit in the last place of 1; 0 for what is exact."""
+    if dtype is dtypes.bfloat16:
+        return 2.0**-7
+    return float(np.finfo(dtype.numpy).eps) if dtype.kind in "fc" else 0.0
+
+
+def difference(got: np.ndarray, want: np.ndarray, dtype: DType, terms: float = 2.0**-4, unit: float = 0.0) -> str:
     """How a result differs from the reference's, or nothing where it is as near as rounding allows.
 
     Floats may differ by 64 units in the last place of the largest element: the interpreter's functions are NumPy's,
-    and a sum of terms that cancel is as exact as its terms, which are taken to be of the order of 1/16 at least.
+    and a sum of terms that cancel is as exact as its terms, which are taken to be of the order of `terms` at least. `unit`
+    is the precision of what the result was computed from, if that is coarser than its own.
     """
     if got.shape != want.shape or got.dtype != want.dtype:
         return f"is {got.dtype}{list(got.shape)} where the reference gives {want.dtype}{list(want.shape)}"
@@ -48,8 +61,8 @@ def difference(got: np.ndarray, want: np.ndarray, dtype: DType) -> str:
     if want.dtype.kind not in "fc":
         wrong = got != want
     else:
-        limit = 64 * (2.0**-7 if dtype is dtypes.bfloat16 else float(np.finfo(want.dtype).eps))
-        scale = float(np.abs(want[np.isfinite(want)]).max(initial=2.0**-4))
+        limit = 64 * max(unit, precision(dtype))
+        scale = float(np.abs(want[np.isfinite(want)]).max(initial=terms))
         with np.errstate(invalid="ignore", over="ignore"):
             wrong = ~np.isclose(got, want, rtol=limit, atol=limit * scale, equal_nan=True)
     if not wrong.any():

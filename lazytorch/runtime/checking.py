@@ -15,14 +15,16 @@ from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.interpreter import interpret
 from lazytorch.ir.location import UNKNOWN
 from lazytorch.ir.types import TensorType
-from lazytorch.ir.validation import difference
+from lazytorch.ir.validation import difference, precision
 from lazytorch.runtime.runner import Failure, NativeProgram
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value lies in a run: in memory, `offset` bytes from the address that is a binding, or in the binding."""
+    """Where `root` lies in a run, and the values that are the same memory in another shape: `offset` bytes from the address
+    that is a binding, or in the binding itself."""
 
+    root: Value
     binding: int
     offset: int = 0
     in_memory: bool = True
@@ -49,23 +51,34 @@ class CheckedKernel:
 
 
 class KernelCheck:
-    """Runs kernel by kernel and compares what each makes of its operands with what the interpreter does."""
+    """Runs kernel by kernel and compares what each makes of its operands with what the interpreter does.
 
-    def __init__(self, kernels: Sequence[CheckedKernel]) -> None:
+    Operands must still be what the kernels before made of them, bit by bit, and so must be, at the end, `results`.
+    """
+
+    def __init__(self, kernels: Sequence[CheckedKernel], results: Sequence[Place]) -> None:
         self.kernels = kernels
+        self.results = results
 
     def __call__(self, bindings: Sequence[Any]) -> Failure | None:
         """Run all kernels. Raises CompileError naming the first that is wrong; returns an error that the program found."""
+        known: dict[Value, bytes] = {}
         for checked in self.kernels:
-            failure = _run(checked, bindings)
+            failure = _run(checked, bindings, known)
             if failure is not None:
                 return failure._replace(step=failure.step + checked.first)
+        for number, place in enumerate(self.results):
+            if known.get(place.root, b"") != place.read(place.root.type, bindings).tobytes():
+                raise CompileError(f"result buffer {number} is overwritten after it was computed", stage="check")
         return None
 
 
-def _run(checked: CheckedKernel, bindings: Sequence[Any]) -> Failure | None:
+def _run(checked: CheckedKernel, bindings: Sequence[Any], known: dict[Value, bytes]) -> Failure | None:
     kernel = checked.kernel
     operands = [place.read(value.type, bindings) for place, value in zip(checked.operands, kernel.operands, strict=True)]
+    for number, (place, array) in enumerate(zip(checked.operands, operands, strict=True)):
+        if known.setdefault(place.root, array.tobytes()) != array.tobytes():
+            raise _fault(kernel, f"operand {number} is overwritten before it is read")
     expected: list[np.ndarray] | None = None
     with contextlib.suppress(IndexError):  # the kernel has to find the same
         expected = interpret(kernel, operands)
@@ -75,12 +88,23 @@ def _run(checked: CheckedKernel, bindings: Sequence[Any]) -> Failure | None:
         return checked.native.failure
     if expected is None:
         raise _fault(kernel, "does not notice an index that is out of range")
+    terms = max([2.0**-4, *[_order(x) for x in operands]])
+    values = [value for operation in kernel.region.block for value in (*operation.operands, *operation.results)]
+    unit = max(precision(value.type.dtype) for value in values)
     for number, (place, want) in enumerate(zip(checked.results, expected, strict=True)):
-        value: Value = kernel.results[number]
-        wrong = difference(place.read(value.type, bindings), want, value.type.dtype)
+        got = place.read(kernel.results[number].type, bindings)
+        wrong = difference(got, want, place.root.type.dtype, terms, unit)
         if wrong:
             raise _fault(kernel, f"result {number} {wrong}")
+        known[place.root] = got.tobytes()
     return None
+
+
+def _order(operand: np.ndarray) -> float:
+    """The order of the terms that a kernel may have made of an operand: that of its elements, but not above 1."""
+    if operand.dtype.kind not in "fc":
+        return 0.0
+    return min(1.0, float(np.abs(operand[np.isfinite(operand)]).max(initial=0.0)))
 
 
 def _fault(kernel: Operation, what: str) -> CompileError:

@@ -7,12 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lazytorch.errors import CompileError
 from lazytorch.ir.interpreter import apply_reference
-from lazytorch.ir.location import from_frame_place
 from lazytorch.ir.trace import Node, Trace, result
 from lazytorch.ir.types import TupleType
-from lazytorch.ir.validation import difference
 from lazytorch.runtime.buffer import Buffer
 
 
@@ -25,15 +22,15 @@ class Leaf(Protocol):
 
 def interpret(trace: Trace, outputs: Sequence[Node]) -> None:
     """Give every output a buffer. Raises CompileError for an operation without a reference meaning."""
-    for node, array in zip(outputs, evaluate(trace, outputs), strict=True):
+    for node, array in zip(outputs, evaluate(trace.nodes, trace.leaves, outputs), strict=True):
         node.buffer = Buffer(max(array.nbytes, 1))
         node.buffer.numpy(array.dtype, node.type.shape)[...] = array
 
 
-def evaluate(trace: Trace, outputs: Sequence[Node]) -> list[np.ndarray]:
-    """The outputs' values by the reference meanings, as arrays of their storage types."""
-    values: dict[int, Any] = {id(node): leaf_array(node) for node in trace.leaves}
-    for node in trace.nodes:
+def evaluate(nodes: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[Node]) -> list[np.ndarray]:
+    """The outputs' values by the reference meanings of the recorded operations, as arrays of their storage types."""
+    values: dict[int, Any] = {id(node): leaf_array(node) for node in leaves}
+    for node in nodes:
         assert node.signature is not None
         operator = node.signature.operator
         operands = [values[id(operand)] for operand in node.operands]
@@ -53,12 +50,3 @@ def leaf_array(leaf: Leaf) -> np.ndarray:
     if isinstance(leaf.buffer, Buffer):
         return leaf.buffer.numpy(dtype, leaf.type.shape)
     return np.asarray(leaf.buffer, dtype)
-
-
-def check(trace: Trace, outputs: Sequence[Node], expected: Sequence[np.ndarray]) -> None:
-    """Compare computed outputs with the reference's (`LAZYTORCH_CHECK=1`). Raises CompileError naming what differs."""
-    for node, want in zip(outputs, expected, strict=True):
-        wrong = difference(leaf_array(node), want, node.type.dtype)
-        if wrong:
-            place = str(from_frame_place(node.place))
-            raise CompileError(f"{node} {wrong}", stage="check", location=place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from lazytorch.ir.types import TensorType
 from lazytorch.ir.validation import Validation
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.checking import CheckedKernel, KernelCheck, Place
-from lazytorch.runtime.interpreted import Leaf, leaf_array
+from lazytorch.runtime.interpreted import Leaf, evaluate, leaf_array
 from lazytorch.runtime.kernels import kernel_address, kernel_text
 from lazytorch.runtime.memory_plan import Lifetime, plan_arena
 from lazytorch.runtime.program import Donation, Program, Stages
@@ -46,7 +47,11 @@ def plan(nodes: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[int], 
     def captured() -> Operation:
         return capture(nodes, [leaf.type for leaf in leaves], outputs)
 
-    return plan_function(captured(), leaves, nodes, saved, lambda: print_ir(captured(), locations=True))
+    expected = None
+    if config.check:
+        with suppress(IndexError):  # the program's own error, found when it runs
+            expected = evaluate(nodes, leaves, [nodes[n] if n >= 0 else leaves[~n] for n in outputs])
+    return plan_function(captured(), leaves, nodes, saved, lambda: print_ir(captured(), locations=True), expected)
 
 
 def plan_function(
@@ -55,15 +60,17 @@ def plan_function(
     nodes: Sequence[Node] = (),
     saved: Sequence[int] = (),
     source: Callable[[], str] | None = None,
+    expected: Sequence[np.ndarray] | None = None,
 ) -> Program:
     """Compile a function of tensor operations, which is taken apart for it.
 
     leaves: its arguments' values, of which only LAZYTORCH_CHECK looks at more than whether they are memory.
     nodes: the recorded operations it was captured from, which refer to the leaves. source: its text, for a reproducer.
+    expected: what it computes from the leaves, for LAZYTORCH_CHECK, if known.
     """
     STATISTICS.programs_planned += 1
     recorded = print_ir(func, locations=True) if config.dump else ""
-    PassManager(PIPELINE).run_on_func(func, source, _validation(func, leaves))
+    PassManager(PIPELINE).run_on_func(func, source, _validation(func, leaves, expected))
     simplified = print_ir(func, locations=True) if config.dump else ""
     layout = _Layout(func, nodes, leaves)
     PassManager([Fuse(single=not config.fuse)]).run_on_func(func, None, _validation(func, leaves))
@@ -86,12 +93,12 @@ def plan_function(
     return layout.program(launches, context.target, saved)
 
 
-def _validation(func: Operation, leaves: Sequence[Leaf]) -> Validation | None:
+def _validation(func: Operation, leaves: Sequence[Leaf], expected: Sequence[np.ndarray] | None = None) -> Validation | None:
     """What the function computes now, to compare with after every pass, if LAZYTORCH_CHECK asks for that."""
     if not config.check:
         return None
     try:
-        return Validation(func, [leaf_array(leaf) for leaf in leaves])
+        return Validation(func, [leaf_array(leaf) for leaf in leaves], expected)
     except IndexError:  # the program's own error, found when it runs
         return None
 
@@ -209,7 +216,7 @@ class _Layout:
                 slots.append(self._slot(slot, position, step, patches, tables, constants, keep))
             steps.append(Step(address, slots, patches, launch.chunks, launch.symbol))
         native = NativeProgram(steps, formats, constants, keep) if steps else None
-        check = KernelCheck(self._checked_kernels(steps, formats, constants, keep)) if config.check else None
+        check = self._kernel_check(steps, formats, constants, keep) if config.check else None
         return Program(
             native=native,
             donations=self._donations(),
@@ -224,28 +231,29 @@ class _Layout:
             check=check,
         )
 
-    def _checked_kernels(
+    def _kernel_check(
         self, steps: Sequence[Step], formats: str, constants: Sequence[int], keep: Sequence[object]
-    ) -> list[CheckedKernel]:
-        """The kernels one by one, each with its part of the steps."""
+    ) -> KernelCheck:
+        """The kernels one by one, each with its part of the steps, and the results of the program."""
         checked = []
         kernels = [operation for operation in self.func.region.block if operation.declaration is fused.kernel]
         for number, kernel in enumerate(kernels):
             own = [step for step, of in enumerate(self.kernel_of_launch) if of == number]
             if own:
                 native = NativeProgram(steps[own[0] : own[-1] + 1], formats, constants, keep)
-                places = [[self._place(value) for value in values] for values in (kernel.operands, kernel.results)]
-                checked.append(CheckedKernel(kernel, native, own[0], *places))
-        return checked
+                operands = [self._place(value) for value in kernel.operands]
+                results = [self._place(value) for value in kernel.results]
+                checked.append(CheckedKernel(kernel, native, own[0], operands, results))
+        return KernelCheck(checked, [self._place(value) for value in self.new])
 
     def _place(self, value: Value) -> Place:
         """Where a value of the function lies in a run."""
         root = self.root(value)
         binding = self.binding.get(root)
         if binding is None:
-            return Place(self.arena_binding, self.offset[root])
+            return Place(root, self.arena_binding, self.offset[root])
         in_memory = binding >= len(self.leaf_numbers) or self._holds_memory(self.leaf_numbers[binding])
-        return Place(binding, 0, in_memory)
+        return Place(root, binding, 0, in_memory)
 
     def _format(self, number: int) -> str:
         if self._holds_memory(number):

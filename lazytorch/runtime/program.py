@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from sys import getrefcount
 from typing import Any, NamedTuple
 
@@ -73,15 +74,15 @@ class Program:
         """
         donated = self._donated(leaves, replaced) if replaced and self.donations else {}
         if donated:
-            buffers = [donated.get(position) or Buffer(size) for position, size in enumerate(self.sizes)]
+            buffers = [
+                donated[position].buffer if position in donated else Buffer(size) for position, size in enumerate(self.sizes)
+            ]
         else:
             buffers = [Buffer(size) for size in self.sizes]
         native = self.native
         if native is not None:
-            values = []
-            for number in self.leaf_numbers:
-                buffer = leaves[number].buffer
-                values.append(buffer.ptr if type(buffer) is Buffer else buffer)
+            read = [leaves[number].buffer for number in self.leaf_numbers]
+            values = [buffer.ptr if type(buffer) is Buffer else buffer for buffer in read]
             values += [buffer.ptr for buffer in buffers]
             if self.arena_bytes:
                 arena = Buffer(self.arena_bytes)
@@ -93,30 +94,39 @@ class Program:
             if failure is not None:
                 self._raise(failure, leaves, outputs, donated)
             STATISTICS.flops += self.flops
-        for node, (kind, number) in zip(outputs, self.results, strict=True):
-            node.buffer = buffers[number] if kind == "new" else _leaf_buffer(leaves[number])
-        if donated:
-            for donation in self.donations:
-                if donation.position in donated:
-                    leaves[donation.leaf].buffer = None
+        if self.all_new:
+            for node, fresh in zip(outputs, buffers, strict=True):
+                node.buffer = fresh
+        else:
+            for node, (kind, number) in zip(outputs, self.results, strict=True):
+                node.buffer = buffers[number] if kind == "new" else _leaf_buffer(leaves[number])
+        for node in donated.values():
+            node.buffer = None
 
-    def _donated(self, leaves: Sequence[Leaf], replaced: Sequence[Leaf]) -> dict[int, Buffer]:
-        """By position, the leaves' buffers that results of this run may overwrite."""
+    @cached_property
+    def all_new(self) -> bool:
+        """Whether the outputs are the result buffers in their order."""
+        return list(self.results) == [("new", position) for position in range(len(self.sizes))]
+
+    def _donated(self, leaves: Sequence[Leaf], replaced: Sequence[Leaf]) -> dict[int, Leaf]:
+        """By position, the leaves whose buffers results of this run may overwrite: replaced ones to which, and to whose
+        buffer, nobody but this run and the recorded operations refers."""
         old = set(map(id, replaced))
         given = {}
         for number, position, uses, _ in self.donations:
             node = leaves[number]
-            unheld = id(node) in old and _references(leaves, number) == (_OWN_LEAF + uses + 1, _OWN_BUFFER)
-            if unheld and not node.buffer.shared:
-                given[position] = node.buffer
+            buffer = node.buffer
+            unheld = getrefcount(node) == _OWN_NODE + uses and getrefcount(buffer) == _OWN_BUFFER
+            if unheld and id(node) in old and not buffer.shared:
+                given[position] = node
         return given
 
-    def _raise(self, failure: Failure, leaves: Sequence[Leaf], outputs: Sequence[Leaf], donated: dict[int, Buffer]) -> None:
+    def _raise(self, failure: Failure, leaves: Sequence[Leaf], outputs: Sequence[Leaf], donated: dict[int, Leaf]) -> None:
         for donation in self.donations:
             if donation.position in donated and donation.step <= failure.step:
                 # Already written: the old value is gone, the new one is there.
-                outputs[self.results.index(("new", donation.position))].buffer = donated[donation.position]
-                leaves[donation.leaf].buffer = None
+                leaf = donated[donation.position]
+                outputs[self.results.index(("new", donation.position))].buffer, leaf.buffer = leaf.buffer, None
         operation = self.operations[failure.step]
         assert operation is not None
         error = index_error(operation.attributes, failure.first, failure.second)
@@ -124,24 +134,20 @@ class Program:
         raise error
 
 
-def _references(leaves: Sequence[Any], number: int) -> tuple[int, int]:
-    """How many references there are to a leaf and to its buffer, the ones of this function included."""
-    leaf = leaves[number]
-    buffer = leaf.buffer
-    return getrefcount(leaf), getrefcount(buffer)
-
-
 def _calibrate() -> tuple[int, int]:
     """The references to a leaf that only the trace's leaves and updates and the list of replaced leaves hold, and to its
-    buffer, in this interpreter."""
+    buffer, in this interpreter: counted as `_donated` counts."""
     leaves = [leaf(TensorType(float32, ()), object())]
     holders = {None: leaves[0]}, [leaves[0]]
-    counts = _references(leaves, 0)
-    del holders
+    counts = 0, 0
+    for number in range(len(holders) - 1):
+        node = leaves[number]
+        buffer = node.buffer
+        counts = getrefcount(node), getrefcount(buffer)
     return counts
 
 
-_OWN_LEAF, _OWN_BUFFER = _calibrate()
+_OWN_NODE, _OWN_BUFFER = _calibrate()
 
 
 def _leaf_buffer(node: Leaf) -> Any:

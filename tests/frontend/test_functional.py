@@ -42,6 +42,8 @@ CALLS = {
         )
     },
     "dropout of a transposed view": lambda t, F: F.dropout(t.randn(4, 6).t(), 0.4),
+    "dropout of a permuted result": lambda t, F: F.dropout(t.randn(4, 3, 5).permute(2, 0, 1).tanh() + 1, 0.4),
+    "dropout of repeated rows": lambda t, F: F.dropout(t.randn(3, 5).t().expand(2, 5, 3), 0.4),
     "embedding_bag with weights": lambda t, F: F.embedding_bag(
         t.tensor([1, 2, 0, 1]), t.randn(3, 4), t.tensor([0, 2]), mode="sum", per_sample_weights=t.randn(4)
     ),
@@ -170,6 +172,11 @@ WRONG = {
     "mask and causal": lambda t, F: F.scaled_dot_product_attention(
         t.ones(1, 2, 3), t.ones(1, 2, 3), t.ones(1, 2, 3), t.ones(2, 2), is_causal=True
     ),
+    "mean distance of integers": lambda t, F: F.l1_loss(t.arange(3), t.arange(3)),
+    "squared distance of integers": lambda t, F: F.mse_loss(t.arange(3), t.arange(3)),
+    "huber_loss of integers": lambda t, F: F.huber_loss(t.arange(3), t.arange(3)),
+    "integers as probabilities": lambda t, F: F.binary_cross_entropy(t.arange(2), t.arange(2)),
+    "integers as logits": lambda t, F: F.binary_cross_entropy_with_logits(t.arange(2), t.arange(2)),
     "conv kernel": lambda t, F: F.conv2d(t.ones(1, 1, 2, 2), t.ones(1, 1, 3, 3)),
     "pool window": lambda t, F: F.max_pool2d(t.ones(1, 1, 2, 2), 3),
     "pool padding": lambda t, F: F.avg_pool2d(t.ones(1, 1, 4, 4), 2, padding=2),

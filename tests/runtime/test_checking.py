@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from lazytorch.ir.pass_manager import PassManager
 from lazytorch.ir.passes.dce import DeadCodeElimination
 from lazytorch.ir.passes.registry import Pass
 from lazytorch.ir.validation import Validation, difference
+from lazytorch.runtime import planner
+from lazytorch.runtime.memory_plan import Lifetime
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +77,25 @@ def test_the_first_kernel_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch
             torch.sqrt(x * 7).tolist()
 
 
+def test_a_capture_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = planner.evaluate
+    monkeypatch.setattr(planner, "evaluate", lambda *arguments: [x + 1 for x in original(*arguments)])
+    with config(check=True), pytest.raises(CompileError, match=r"check: result 0 differs .*test_checking.py"):
+        (torch.rand(3) * 2 + 1).tolist()
+
+
+def test_memory_that_is_overwritten_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All temporaries in one place: what the first kernel computed is gone when the last one reads it."""
+
+    def crowded(lifetimes: Sequence[Lifetime]) -> tuple[list[int], int]:
+        return [0] * len(lifetimes), max([life.nbytes for life in lifetimes], default=0)
+
+    x = torch.rand(8, 8).realize()
+    monkeypatch.setattr(planner, "plan_arena", crowded)
+    with config(check=True, fuse=False), pytest.raises(CompileError, match=r"kernel @\w+: operand \d is overwritten before"):
+        (torch.exp(x) + torch.sin(x).sum(0)).tolist()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "int64", "bool"])
 def test_programs_of_every_element_type_agree_with_the_reference(dtype: str) -> None:
     kind = getattr(torch, dtype)
@@ -83,6 +105,14 @@ def test_programs_of_every_element_type_agree_with_the_reference(dtype: str) -> 
         if kind.is_floating_point:
             (torch.exp(-x) @ x.t() + x[:, :3]).sum(1).tolist()
     assert len(y) == 3
+
+
+def test_a_result_is_as_exact_as_what_it_was_computed_from() -> None:
+    x = torch.tensor([1.5, -2.0, 0.0, 3.0])
+    with config(check=True):
+        numbers = x.softmax(0).double().tolist()
+        nothing = torch.nn.functional.layer_norm(torch.zeros(0, 3), (3,)).tolist()
+    assert abs(sum(numbers) - 1) < 1e-6 and nothing == []
 
 
 def test_an_index_out_of_range_stays_the_programs_error() -> None:

@@ -41,8 +41,8 @@ def _clipped(x: Any, low: float, high: float) -> Any:
 
 
 def _infer_hardtanh(attributes: Attributes, x: TensorType) -> TensorType:
-    if x.dtype.kind in "bc":
-        raise RuntimeError(f"\"hardtanh_cpu\" not implemented for '{x.dtype.torch_name.capitalize()}'")
+    if x.dtype.kind == "b":
+        raise RuntimeError("Bool inputs not supported for hardtanh")
     return x
 
 
@@ -129,6 +129,7 @@ threshold: Declaration = composite(
     ),
     gradient=lambda op, g, operand: arith.select(_is(op.operands[0], "le", op.attributes.threshold), number(0, g), g),
     attributes=("threshold", "value"),
+    defaults={"threshold": 0.0, "value": 0.0},
     elementwise=True,
     gradient_name="Threshold",
     example=example("tensor<2x3xf32>", threshold=0.5, value=0.0),
@@ -158,6 +159,7 @@ exponential_unit: Declaration = composite(
     _exponential_unit,
     gradient=_exponential_unit_gradient,
     attributes=("alpha", "scale", "width"),
+    defaults={"alpha": 1.0, "scale": 1.0, "width": 1.0},
     elementwise=True,
     gradient_name="Elu",
     example=example("tensor<2x3xf32>", alpha=1.0, scale=1.0, width=1.0),

@@ -256,11 +256,20 @@ def _reduced(op: Any, losses: Any) -> Any:
     return total if reduction == "sum" else arith.div(total, float(losses.type.numel))
 
 
-def _pairwise(name: str, losses: Any, gradient_name: str, doc: str, **options: Any) -> Declaration:
-    """Declare a loss of elements of prediction and target (and weights): `losses(op)` gives them unreduced."""
+def _pairwise(name: str, losses: Any, gradient_name: str, doc: str, kernel: str = "", **options: Any) -> Declaration:
+    """Declare a loss of elements of prediction and target (and weights): `losses(op)` gives them unreduced.
+
+    kernel: torch's name in the error for integers; without one they are taken.
+    """
+
+    def infer(attributes: Attributes, *types: TensorType) -> TensorType:
+        if kernel:
+            require_floating(kernel, types[0])
+        return _infer_pairwise(attributes, *types)
+
     return composite(
         name,
-        _infer_pairwise,
+        infer,
         lambda op: _reduced(op, losses(op)),
         attributes=("reduction", *options.pop("attributes", ())),
         defaults={"reduction": "mean", **options.pop("defaults", {})},
@@ -291,6 +300,7 @@ mse_loss: Declaration = _pairwise(
     _squared,
     "MseLoss",
     "(x - y)^2",
+    kernel="mse_cpu",
     differentiable=(0, 1),
     gradient=_mse_gradient,
 )
@@ -312,6 +322,7 @@ smooth_l1_loss: Declaration = _pairwise(
     _smooth_l1,
     "SmoothL1Loss",
     "0.5 d^2 / beta where |d| < beta, else |d| - beta / 2",
+    kernel="smooth_l1_cpu",
     differentiable=(0, 1),
     attributes=("beta",),
     defaults={"beta": 1.0},
@@ -330,6 +341,7 @@ huber_loss: Declaration = _pairwise(
     _huber,
     "HuberLoss",
     "0.5 d^2 where |d| <= delta, else delta (|d| - delta / 2)",
+    kernel="huber_cpu",
     differentiable=(0, 1),
     attributes=("delta",),
     defaults={"delta": 1.0},
@@ -361,6 +373,7 @@ bce_loss: Declaration = _pairwise(
     _binary_cross_entropy,
     "BinaryCrossEntropy",
     "-(y log x + (1 - y) log(1 - x)), logarithms not below -100; an optional third operand weights the elements",
+    kernel="binary_cross_entropy",
     differentiable=(0, 1),
     gradient=_binary_cross_entropy_gradient,
 )
@@ -411,6 +424,7 @@ bce_with_logits_loss: Declaration = _pairwise(
     _bce_with_logits,
     "BinaryCrossEntropyWithLogits",
     "binary cross entropy of sigmoid(x), stable; further operands: element weights (if `weighted`), positive weights",
+    kernel="log_sigmoid_cpu",
     differentiable=(0, 1),
     gradient=_bce_with_logits_gradient,
     attributes=("weighted",),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch import dtypes
+from lazytorch import dtypes, layout
 from lazytorch.ir import random_reference
 from lazytorch.ir.dialects import nn as ops
 from lazytorch.ops.recording import apply, write_into
@@ -22,11 +22,8 @@ def _checked(p: float) -> None:
 def _in_memory_order(drawn: np.ndarray, input: Tensor) -> np.ndarray:
     """Drawn numbers in the input's shape: torch draws them in the order in which a permuted view lies in memory."""
     shape = tuple(input.shape)
-    strides = () if input._base is None else input._access().strides
-    if 0 in strides:
-        strides = ()
-    order = sorted(range(len(strides)), key=lambda d: -strides[d])
-    if order == list(range(len(strides))):
+    order = layout.memory_order(shape, [value(input)])
+    if order is None:
         return drawn.reshape(shape)
     return drawn.reshape([shape[d] for d in order]).transpose(np.argsort(order))
 

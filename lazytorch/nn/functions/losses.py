@@ -68,6 +68,8 @@ def l1_loss(
     kind = reduction_of(size_average, reduce, reduction)
     if weight is not None:
         return _weighted(_pairwise(nn_loss.l1_loss, input, target, "none"), weight, kind)
+    if input.dtype.kind != "f":
+        return reduced((input - target).abs(), kind)
     return _pairwise(nn_loss.l1_loss, input, target, kind, {"mean": "Mean0", "sum": "Sum0"}.get(kind, "Abs"))
 
 
