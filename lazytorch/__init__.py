@@ -87,12 +87,23 @@ _ELSEWHERE = {
 """Names of this namespace that live in a module which is loaded when one of them is first used."""
 
 
+_OF_NETWORKS = """
+adaptive_avg_pool1d alpha_dropout avg_pool1d bilinear celu channel_shuffle conv1d conv2d conv3d conv_transpose1d
+conv_transpose2d conv_transpose3d cosine_similarity dropout feature_alpha_dropout group_norm hardshrink layer_norm max_pool1d
+max_pool2d max_pool3d pairwise_distance pdist pixel_shuffle pixel_unshuffle prelu rms_norm rrelu selu threshold
+"""
+_FUNCTIONAL = frozenset(_OF_NETWORKS.split())
+"""Functions of nn.functional that torch has in its own namespace too, with the same arguments."""
+
+
 def __getattr__(name: str) -> Any:
     """Load a submodule when it, or a name of it, is first used."""
     if name in _LAZY:
         return importlib.import_module(f"lazytorch.{name}")
     if name in _ELSEWHERE:
         return getattr(importlib.import_module(f"lazytorch.{_ELSEWHERE[name]}"), name)
+    if name in _FUNCTIONAL:
+        return getattr(importlib.import_module("lazytorch.nn.functional"), name)
     raise AttributeError(f"lazytorch has no attribute {name!r} (yet)")
 
 

@@ -59,6 +59,16 @@ CALLS = {
         t.angle(odd(t)),
         t.angle(t.tensor([-1, 2])),
     ),
+    "functions of networks": lambda t: (
+        t.conv2d(t.rand(1, 2, 5, 5), t.rand(3, 2, 3, 3), t.rand(3), padding=1),
+        t.conv_transpose2d(t.rand(1, 2, 3, 3), t.rand(2, 3, 2, 2), stride=2),
+        t.layer_norm(t.rand(2, 4), (4,)),
+        t.max_pool2d(t.rand(1, 1, 4, 4), 2),
+        t.dropout(t.ones(3), 0.5, False),
+        t.cosine_similarity(t.rand(2, 3), t.rand(2, 3)),
+        t.selu(t.rand(3)),
+        t.threshold(t.rand(4), 0.5, 0.0),
+    ),
     "windows": lambda t: [
         getattr(t, f"{name}_window")(length, periodic)
         for name in ("hann", "hamming", "blackman", "bartlett", "kaiser")

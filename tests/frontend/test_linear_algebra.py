@@ -148,6 +148,7 @@ GRADIENTS = {
     "eigh": lambda t, x: (lambda w, v: (w, v.abs()))(*t.linalg.eigh(positive(x))),
     "eigvalsh": lambda t, x: t.linalg.eigvalsh(positive(x)),
     "svd": lambda t, x: (lambda u, s, vh: (u.abs(), s, vh.abs()))(*t.linalg.svd(x, full_matrices=False)),
+    "svd with square factors": lambda t, x: (lambda u, s, vh: (u.abs(), s, vh[:4].abs()))(*t.linalg.svd(x)),
     "svdvals": lambda t, x: (t.linalg.svdvals(x), t.linalg.cond(x), t.linalg.svd(x).S),
     "pinv and lstsq": lambda t, x: (t.linalg.pinv(x), t.linalg.lstsq(x.t(), x.t()[:, :1]).solution),
     "matrix_exp": lambda t, x: t.matrix_exp(x[:, :4]),
@@ -203,6 +204,22 @@ def test_the_error_is_torchs(name: str) -> None:
     with pytest.raises(kind) as got:
         call(lazytorch)
     assert str(got.value)[:60] == str(want.value)[:60]
+
+
+def test_values_of_a_factorisation_may_be_looked_at_before_the_backward() -> None:
+    results = []
+    for t in (oracle, lazytorch):
+        t.manual_seed(0)
+        x = t.randn(4, 3, requires_grad=True)
+        u, s, _ = t.linalg.svd(x)
+        q, r = t.linalg.qr(x, mode="complete")
+        shown = abs(u @ u.t() - t.eye(4)).max().item(), abs((q @ r)[:, :3] - x).max().item(), s.tolist()
+        assert max(shown[:2]) < 1e-5
+        s.square().sum().backward()
+        results.append(x.grad.numpy())
+        with pytest.raises(RuntimeError):
+            t.linalg.qr(x, mode="complete").Q.sum().backward()
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-5)
 
 
 def test_a_program_goes_on_after_a_factorisation_failed() -> None:

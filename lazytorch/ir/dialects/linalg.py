@@ -342,7 +342,9 @@ def _qr_vjp(op: Any, g: Any) -> tuple[Any]:
     """(gQ + Q copyltu(M)) R^-T with M = R gR^T - gQ^T Q, for matrices with at least as many rows as columns."""
     m, n = op.operands[0].type.shape[-2:]
     if m < n or (op.attributes.complete and m != n):
-        raise RuntimeError("linalg_qr_backward: the derivative is defined for mode='reduced' and rows >= columns only")
+        raise NotImplementedError(
+            "linalg_qr_backward: the derivative is defined for mode='reduced' and rows >= columns only"
+        )
     q, r = results_of(op, qr)
     total = None
     if g[1] is not None:
@@ -407,14 +409,23 @@ def _infer_svd(attributes: Attributes, x: TensorType) -> tuple[TensorType, Tenso
     return x.with_shape((*batch, m, rows)), x.with_shape((*batch, k)), x.with_shape((*batch, columns, n))
 
 
+def _first(x: Any, rows: int, columns: int) -> Any:
+    """The upper left part of matrices."""
+    rank = len(x.type.shape)
+    sizes = (*x.type.shape[:-2], rows, columns)
+    return tensor.slice_(x, starts=(0,) * rank, sizes=sizes, steps=(1,) * rank)
+
+
 def _svd_vjp(op: Any, g: Any) -> tuple[Any]:
     """U [(skew(U^T gU) / E) S + S (skew(V^T gV) / E) + diag(gS)] V^T, with E_ij = s_j^2 - s_i^2, and what gU and gV have
     outside of the spaces that U and V span."""
     u, s, vh = svd(op.operands[0], full=False)
     v = transposed(vh)
     gu, gs, gvh = g
-    if op.attributes.full and (gu is not None or gvh is not None) and u.type.shape != vh.type.shape:
-        raise RuntimeError("svd_backward: the derivative through U and Vh needs full_matrices=False")
+    k = s.type.shape[-1]
+    # Of square factors (`full`), only the vectors that belong to singular values have a derivative, as in torch.
+    gu = None if gu is None else _first(gu, gu.type.shape[-2], k)
+    gvh = None if gvh is None else _first(gvh, k, gvh.type.shape[-1])
     gaps = arith.mul(arith.sub(_columns(s), _rows(s)), arith.add(_columns(s), _rows(s)))
     gaps = _where(gaps, "ne", gaps.builder.constant(math.inf, gaps))
     inner = None if gs is None else _diagonal_matrix(gs)
