@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch import dtypes, layout
+from lazytorch import dtypes
 from lazytorch.ir import random_reference
 from lazytorch.ir.dialects import nn as ops
+from lazytorch.layout import memory_order
 from lazytorch.ops.recording import apply, write_into
 from lazytorch.ops.sampling import default_generator, dropout_mask
 from lazytorch.tensor import Tensor, from_array, value
@@ -22,7 +23,7 @@ def _checked(p: float) -> None:
 def _in_memory_order(drawn: np.ndarray, input: Tensor) -> np.ndarray:
     """Drawn numbers in the input's shape: torch draws them in the order in which a permuted view lies in memory."""
     shape = tuple(input.shape)
-    order = layout.memory_order(shape, [value(input)])
+    order = memory_order(shape, [value(input)])
     if order is None:
         return drawn.reshape(shape)
     return drawn.reshape([shape[d] for d in order]).transpose(np.argsort(order))
