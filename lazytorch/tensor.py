@@ -58,6 +58,8 @@ class Size(tuple[int, ...]):
 
 _package_spaces: set[int] = set()
 """Identities of the package's own module namespaces (which live as long as the process)."""
+_user_space: list[dict[str, Any]] = [{}]
+"""The namespace that last recorded something: most of the time it is the next one, too."""
 
 
 def caller() -> tuple[CodeType, int]:
@@ -66,16 +68,19 @@ def caller() -> tuple[CodeType, int]:
     if call is not None:
         return call
     frame = _getframe(2)
-    while id(frame.f_globals) in _package_spaces or _is_of_package(frame.f_globals):
+    space = frame.f_globals
+    while space is not _user_space[0] and (id(space) in _package_spaces or _is_of_package(space)):
         if frame.f_back is None:
             break
         frame = frame.f_back
+        space = frame.f_globals
     return frame.f_code, frame.f_lasti
 
 
 def _is_of_package(space: dict[str, Any]) -> bool:
     """Whether a frame's globals belong to a module of the package; notes it, so that the name is compared once."""
     if space.get("__name__", "").partition(".")[0] != PACKAGE:
+        _user_space[0] = space
         return False
     _package_spaces.add(id(space))
     return True

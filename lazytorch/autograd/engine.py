@@ -109,15 +109,19 @@ def backward(
     inputs: Any = None,
 ) -> None:
     """Add the gradients of the outputs to `.grad` of the leaves they depend on (torch.autograd.backward)."""
-    outputs = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-    gradients = [grad_tensors] if grad_tensors is None or isinstance(grad_tensors, Tensor) else list(grad_tensors)
     trace = STATE.trace
     trace.place = caller()
-    for output in outputs:
-        _check(output)
-    gradients += [None] * (len(outputs) - len(gradients))
-    roots = [value(output) for output in outputs]
-    seeds = [_seed(output, gradient) for output, gradient in zip(outputs, gradients, strict=True)]
+    if isinstance(tensors, Tensor) and (grad_tensors is None or isinstance(grad_tensors, Tensor)):
+        _check(tensors)
+        roots, seeds = [value(tensors)], [_seed(tensors, grad_tensors)]
+    else:
+        outputs = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+        gradients = [grad_tensors] if grad_tensors is None or isinstance(grad_tensors, Tensor) else list(grad_tensors)
+        for output in outputs:
+            _check(output)
+        gradients += [None] * (len(outputs) - len(gradients))
+        roots = [value(output) for output in outputs]
+        seeds = [_seed(output, gradient) for output, gradient in zip(outputs, gradients, strict=True)]
     arrived = walk(
         trace,
         roots,

@@ -120,8 +120,12 @@ def _reaches_freed(node: Node) -> bool:
 def _reverse_order(trace: Trace, roots: Sequence[Node]) -> Iterable[Node]:
     """Nodes with users before operands. As long as the whole history is in the trace, that is the trace read backwards;
     what does not lead to the roots gets no cotangent and is passed over."""
-    recorded = [root for root in roots if root.history is True]
     epoch = trace.epoch
+    if len(roots) == 1 and not trace.mixed:
+        (root,) = roots
+        if root.history is True and root.epoch is epoch and root.buffer is None:
+            return trace.nodes[root.number :: -1]
+    recorded = [root for root in roots if root.history is True]
     if not trace.mixed and all(root.epoch is epoch and root.buffer is None for root in recorded):
         last = max([root.number for root in recorded], default=-1)
         return trace.nodes[last::-1] if last >= 0 else ()

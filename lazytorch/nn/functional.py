@@ -276,13 +276,15 @@ __all__ = [
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias over the last dimension."""
-    x, w = value(input), value(weight)
-    if len(w.type.shape) != 2 or not x.type.shape:
+    x = input._node if input._base is None else value(input)
+    w = weight._node if weight._base is None else value(weight)
+    rank = len(x.type.shape)
+    if rank == 0 or len(w.type.shape) != 2:
         product = FUNCTIONS["matmul"](input, FUNCTIONS["t"](weight))
         return product if bias is None else product + bias
     if bias is None:
-        return apply(ops.linear_without_bias(len(x.type.shape)), x, w)
-    return apply(_LINEAR if len(x.type.shape) <= 2 else _LINEAR_OF_MANY, x, w, value(bias))
+        return apply(ops.linear_without_bias(rank), x, w)
+    return apply(_LINEAR if rank <= 2 else _LINEAR_OF_MANY, x, w, value(bias))
 
 
 _LINEAR, _LINEAR_OF_MANY = ops.linear.operator(), ops.linear.operator("View")

@@ -62,14 +62,10 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
     """
     STATISTICS.syncs += 1
     updates = trace.updates
-    outputs = [node for node in wanted if node.buffer is None]
-    outputs += [tensor._node for tensor in updates]
-    outputs += held_outputs(trace)
-    outputs = [node for node in dict.fromkeys(outputs) if node.buffer is None]
+    pending = dict.fromkeys([*wanted, *[tensor._node for tensor in updates], *held_outputs(trace)])
+    outputs = [node for node in pending if node.buffer is None]
     try:
-        # A history that is kept needs the old values later.
-        kept = True in [node.history is True for node in outputs]
-        _run(trace, outputs, [] if kept else list(updates.values()), cause)
+        _run(trace, outputs, cause)
         for tensor, old in updates.items():
             if old.buffer is not None and old.buffer.shared:
                 _write_back(old, tensor._node)
@@ -87,18 +83,25 @@ def _write_back(old: Node, new: Node) -> None:
     new.buffer = old.buffer
 
 
-def _run(trace: Trace, outputs: list[Node], replaced: list[Node], cause: str) -> None:
+def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
     epoch = trace.epoch
+    numbers = []
+    kept = False
     for node in outputs:
         if node.epoch is not epoch:
             enter(trace, node)
+        if node.history is True:
+            kept = True
+            numbers.append(2 * node.number + 1)
+        else:
+            numbers.append(2 * node.number)
     if config.interpret:
         interpret(trace, outputs)
         return
     key = (
         *trace.key,
         None,
-        *[2 * node.number + (node.history is True) for node in outputs],
+        *numbers,
         config.fuse,
         config.target,
         config.check,
@@ -115,7 +118,8 @@ def _run(trace: Trace, outputs: list[Node], replaced: list[Node], cause: str) ->
     nodes = trace.nodes
     if program.saved:
         outputs = outputs + [nodes[number] for number in program.saved]
-    program.run(trace.leaves, outputs, replaced)
+    # A history that is kept needs the old values later.
+    program.run(trace.leaves, outputs, () if kept else list(trace.updates.values()))
 
 
 def _report(trace: Trace, cause: str, planned: bool) -> None:

@@ -206,7 +206,7 @@ def composite(
     backward = _declare_backward(name, infer, decompose, gradient, attributes, defaults, extra)
     operators: dict[Attributes, tuple[tuple[int, Operator], ...]] = {}
 
-    def vjp(operation: Any, cotangent: Any) -> tuple[Any, ...]:
+    def vjp(operation: Any, cotangent: Any) -> Sequence[Any]:
         """The backward operation for every differentiable operand; recorded operands without history have none."""
         attributes, operands = operation.attributes, operation.operands
         own = operators.get(attributes)
@@ -214,11 +214,12 @@ def composite(
             options = attributes.as_dict()
             own = tuple([(position, backward.operator(**options, operand=position)) for position in differentiable])
             operators[attributes] = own
-        out: list[Any] = [None] * len(operands)
+        count = len(operands)
+        out: list[Any] = [None] * count
         for position, operator in own:
-            if position < len(operands) and getattr(operands[position], "history", True) is not None:
+            if position < count and getattr(operands[position], "history", True) is not None:
                 out[position] = cotangent.builder.emit(operator, (cotangent, *operands))
-        return tuple(out)
+        return out
 
     return Declaration(
         name,
