@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable
-from sys import _getframe, getrefcount
+from sys import getrefcount
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lazytorch import dtypes, layout
+from lazytorch.calling import PACKAGE as PACKAGE
+from lazytorch.calling import caller
 from lazytorch.codegen.views import Access, contiguous
 from lazytorch.dtypes import DType
 from lazytorch.history import Accumulator, GradFunction, add_hook
@@ -32,7 +34,6 @@ from lazytorch.runtime.device import Device
 from lazytorch.runtime.session import synchronize
 
 _new = object.__new__
-PACKAGE = __name__.partition(".")[0]
 
 
 class Size(tuple[int, ...]):
@@ -54,36 +55,6 @@ class Size(tuple[int, ...]):
 
     def __add__(self, other: Any) -> Size:
         return Size(tuple.__add__(self, tuple(other)))
-
-
-_package_spaces: set[int] = set()
-"""Identities of the package's own module namespaces (which live as long as the process)."""
-_user_space: list[dict[str, Any]] = [{}]
-"""The namespace that last recorded something: most of the time it is the next one, too."""
-
-
-def caller() -> tuple[CodeType, int]:
-    """The innermost place outside of the package: what an operation is recorded for."""
-    call = STATE.trace.call
-    if call is not None:
-        return call
-    frame = _getframe(2)
-    space = frame.f_globals
-    while space is not _user_space[0] and (id(space) in _package_spaces or _is_of_package(space)):
-        if frame.f_back is None:
-            break
-        frame = frame.f_back
-        space = frame.f_globals
-    return frame.f_code, frame.f_lasti
-
-
-def _is_of_package(space: dict[str, Any]) -> bool:
-    """Whether a frame's globals belong to a module of the package; notes it, so that the name is compared once."""
-    if space.get("__name__", "").partition(".")[0] != PACKAGE:
-        _user_space[0] = space
-        return False
-    _package_spaces.add(id(space))
-    return True
 
 
 class Tensor:
