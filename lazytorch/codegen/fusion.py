@@ -15,7 +15,7 @@ import networkx as nx
 
 from lazytorch.codegen.expression import NotStrided, pull, tensor_type
 from lazytorch.codegen.group import Group
-from lazytorch.codegen.row_fusion import RowFusion, positions
+from lazytorch.codegen.row_fusion import RowFusion
 from lazytorch.codegen.schedules.reduce import Reduction
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Block, IRBuilder, Operation, Region, Value
@@ -178,9 +178,10 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, returned: set[V
         for value in operation.results:
             if value not in buffers.chosen or value in group_of:
                 continue
-            for read in _reads(operation, buffers):
+            read_values = _reads(operation, buffers)
+            for read in read_values:
                 readers.setdefault(read, []).append(value)
-            reads = [group_of[read] for read in _reads(operation, buffers) if read in group_of]
+            reads = [group_of[read] for read in read_values if read in group_of]
             group = _home(operation, groups, reads, graph, buffers) if enabled else None
             if group is None:
                 group = Group(_schedule_name(operation), tensor_type(value).shape)
@@ -194,7 +195,7 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, returned: set[V
                     graph.add_edge(read_group, group)
     if enabled:
         _attach_epilogues(operations, buffers, group_of, graph)
-        RowFusion(graph, group_of, readers, buffers.chosen, returned).run(positions(operations))
+        RowFusion(graph, group_of, readers, buffers.chosen, returned).run(operations)
     order = {group: number for number, group in enumerate(groups)}
     return list(nx.lexicographical_topological_sort(graph, key=order.__getitem__))
 

@@ -14,7 +14,7 @@ Index operands may be Python ints; arithmetic on them folds (`k.add(0, i)` is `i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -200,6 +200,20 @@ class KernelBuilder:
             if isinstance(x, int) and x == 1:
                 return y
         return self._fold(arith.mul, lambda x, y: x * y, a, b)
+
+    def product(self, factors: Iterable[Index]) -> Index:
+        """All factors multiplied; 1 if there are none."""
+        total: Index = 1
+        for factor in factors:
+            total = self.mul(total, factor)
+        return total
+
+    def dot(self, indices: Sequence[Index], strides: Sequence[Index]) -> Index:
+        """The offset of an index: the sum of every index times its stride."""
+        total: Index = 0
+        for index, stride in zip(indices, strides, strict=True):
+            total = self.add(total, self.mul(index, stride))
+        return total
 
     def div(self, a: Index, b: Index) -> Index:
         """floor(a / b) of non-negative numbers"""

@@ -39,9 +39,9 @@ class RowFusion:
         self.graph, self.group_of, self.readers = graph, group_of, readers
         self.chosen, self.returned = chosen, returned
 
-    def run(self, order: dict[Operation, int]) -> None:
-        """Merge. `order`: the operations' positions in the function."""
-        self.order = order
+    def run(self, operations: Sequence[Operation]) -> None:
+        """Merge. `operations`: those of the function, in its order."""
+        self.order = {operation: number for number, operation in enumerate(operations)}
         for seed in [group for group in self.graph if self._rows_of(group) is not None]:
             if seed in self.graph:
                 while self._grow(seed):
@@ -119,8 +119,3 @@ class RowFusion:
         self.graph.remove_node(other)
         internal = [value for value in seed.values if value in self.chosen and self._is_internal(value, {seed})]
         self.chosen.difference_update(internal)
-
-
-def positions(operations: Sequence[Operation]) -> dict[Operation, int]:
-    """The operations' places in their block."""
-    return {operation: number for number, operation in enumerate(operations)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from lazytorch.ir.core import Operation
 from lazytorch.ir.dialects import tensor, tensor_strided
@@ -35,6 +38,14 @@ def contiguous(shape: tuple[int, ...]) -> Access:
         strides.append(step)
         step *= max(size, 1)
     return Access(shape, tuple(reversed(strides)))
+
+
+def offsets(dims: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The offset of every index of dimensions given as (size, stride), in row-major order."""
+    table = np.zeros((), np.int64)
+    for size, stride in dims:
+        table = table[..., None] + np.arange(size, dtype=np.int64) * stride
+    return table.reshape(-1)
 
 
 def apply_view(access: Access, view: Operation) -> Access | None:

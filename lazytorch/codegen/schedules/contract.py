@@ -11,7 +11,6 @@ a product over sliding windows and nothing is materialised.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from lazytorch.codegen.schedules.contract_kernel import build_contract
 from lazytorch.codegen.schedules.contract_packing import ContractShape, OperandShape, segment_tables
 from lazytorch.codegen.schedules.map import chunks_for, symbol_of
 from lazytorch.codegen.schedules.nest import Nest
-from lazytorch.codegen.views import contiguous
+from lazytorch.codegen.views import contiguous, offsets
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Trait
@@ -158,18 +157,14 @@ class _Plan:
 
     def _single(self, letters: str, stride: dict[str, int]) -> int | None:
         """The one stride of consecutive letters, or None."""
-        kept = [x for x in letters if self.sizes[x] != 1]
-        for outer, inner in itertools.pairwise(kept):
-            if stride.get(outer, 0) != stride.get(inner, 0) * self.sizes[inner]:
-                return None
-        return stride.get(kept[-1], 0) if kept else 0
+        groups = collapse([self.sizes[x] for x in letters], [[stride.get(x, 0) for x in letters]])
+        if len(groups) > 1:
+            return None
+        return stride.get(letters[groups[0][-1]], 0) if groups else 0
 
     def _table(self, letters: str, stride: dict[str, int]) -> np.ndarray:
         """The offset of every index of consecutive letters, in row-major order."""
-        table = np.zeros((), np.int64)
-        for letter in letters:
-            table = table[..., None] + np.arange(self.sizes[letter], dtype=np.int64) * stride.get(letter, 0)
-        return table.reshape(-1)
+        return offsets([(self.sizes[letter], stride.get(letter, 0)) for letter in letters])
 
     # -- the launch ------------------------------------------------------------
 

@@ -38,26 +38,19 @@ class _Kernel:
         self.outer_sizes = [k.index_argument(f"outer{i}") for i in range(shape.outer)]
         # With outer letters, columns are counted in whole vectors: the last one of each outer index may be partly empty.
         self.padded_n = k.mul(k.ceil_div(self.n, shape.lanes), shape.lanes) if shape.outer else self.n
-        self.columns: Index = self.padded_n
-        for size in self.outer_sizes:
-            self.columns = k.mul(self.columns, size)
+        self.columns = k.product([self.padded_n, *self.outer_sizes])
 
     def build(self) -> Operation:
         """The parallel loop over rectangles of the result."""
         k = self.k
         row_blocks = k.ceil_div(self.m, self.block_rows)
         column_blocks = k.ceil_div(self.columns, self.block_columns)
-        items = k.mul(row_blocks, column_blocks)
-        for size in self.batch_sizes:
-            items = k.mul(items, size)
-        with k.parallel(0, items) as item:
+        with k.parallel(0, k.product([row_blocks, column_blocks, *self.batch_sizes])) as item:
             column_block = k.rem(item, column_blocks)
             rest = k.div(item, column_blocks)
             row_block = k.rem(rest, row_blocks)
             self.batch = split_rows(k, k.div(rest, row_blocks), self.batch_sizes)
-            self.base: Index = 0
-            for index, stride in zip(self.batch, self.batch_strides, strict=True):
-                self.base = k.add(self.base, k.mul(index, stride))
+            self.base = k.dot(self.batch, self.batch_strides)
             self.left.at(self.batch)
             self.right.at(self.batch)
             m0, n0 = k.mul(row_block, self.block_rows), k.mul(column_block, self.block_columns)
@@ -155,10 +148,7 @@ class _Kernel:
     def _place(self, along: Index, column: Column) -> Index:
         """Where a vector of the result begins."""
         k = self.k
-        place = k.add(along, column.start)
-        for index, stride in zip(column.outer, self.outer_strides, strict=True):
-            place = k.add(place, k.mul(index, stride))
-        return place
+        return k.add(k.add(along, column.start), k.dot(column.outer, self.outer_strides))
 
 
 def _microkernel(k: KernelBuilder, shape: ContractShape, left: Value, right: Value, tile: Value, count: Index) -> None:

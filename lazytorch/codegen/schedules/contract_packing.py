@@ -119,10 +119,10 @@ class Operand:
     def __init__(self, k: KernelBuilder, shape: ContractShape, own: OperandShape, outer: int, name: str) -> None:
         self.k = k
         self.kind, self.segments = own.kind, own.segments
+        self.flat = self.kind == "table" or (self.kind == "row" and self.segments > 0)
         self.lanes = shape.lanes
         self.zero = k.splat(0, shape.dtype, shape.lanes)
-        flat = self.kind == "table" or (self.kind == "row" and self.segments > 0)
-        strides: tuple[int | None, ...] = (1,) if flat else (None, 1) if self.kind == "k" else (1, None)
+        strides: tuple[int | None, ...] = (1,) if self.flat else (None, 1) if self.kind == "k" else (1, None)
         self.buffer = k.buffer(shape.dtype, strides, name)
         tables = ["rows", "depth"] if self.kind == "table" else []
         if self.segments:
@@ -141,14 +141,10 @@ class Operand:
         return self._moved(self.start, outer, self.outer)
 
     def _moved(self, buffer: Value, indices: Sequence[Index], strides: Sequence[Index]) -> Value:
-        k = self.k
-        offset: Index = 0
-        for index, stride in zip(indices, strides, strict=True):
-            offset = k.add(offset, k.mul(index, stride))
         if not strides:
             return buffer
-        flat = len(buffer.type.strides) == 1  # type: ignore[attr-defined]
-        return k.offset(buffer, *((offset,) if flat else (0, offset) if self.kind == "k" else (offset, 0)))
+        offset = self.k.dot(indices, strides)
+        return self.k.offset(buffer, *((offset,) if self.flat else (0, offset) if self.kind == "k" else (offset, 0)))
 
     def lookup(self, table: str, index: Index) -> Value:
         """An entry of a table as an index."""

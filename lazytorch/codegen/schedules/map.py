@@ -141,11 +141,8 @@ def _build(
             low = k.mul(block, BLOCK)
             _inner(k, emitter, buffers, (), low, k.min(k.add(low, BLOCK), inner), lanes)
     else:
-        rows: Index = sizes[0]
-        for size in sizes[1:parallel]:
-            rows = k.mul(rows, size)
         with ExitStack() as loops:
-            row = loops.enter_context(k.parallel(0, rows))
+            row = loops.enter_context(k.parallel(0, k.product(sizes[:parallel])))
             own = [loops.enter_context(k.loop(0, size)) for size in sizes[parallel:-1]]
             outer = (*split_rows(k, row, sizes[:parallel]), *own)
             emitter.at(*outer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence, Set
 from typing import Any
 
@@ -12,6 +13,7 @@ from lazytorch.codegen.expression import Expression, Leaf, collapse, describe
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.launch import Address, Slot, Table
 from lazytorch.codegen.target import Target
+from lazytorch.codegen.views import offsets
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Value
 from lazytorch.ir.dialects import arith, loop
@@ -36,13 +38,13 @@ class Nest:
         self.expression = expression
         self.internal = internal
         self.groups = [list(group) for group in groups]
-        self.sizes = [_product([sizes[d] for d in group]) for group in groups]
+        self.sizes = [math.prod([sizes[d] for d in group]) for group in groups]
         self.strides = [self.group_strides(leaf.access.strides) for leaf in expression.leaves]
         inner = self.groups[-1] if self.groups else []
         self.tables: dict[int, np.ndarray] = {}
         for number, leaf in enumerate(expression.leaves):
             if len(collapse([sizes[d] for d in inner], [[leaf.access.strides[d] for d in inner]])) > 1:
-                self.tables[number] = _offsets([(sizes[d], leaf.access.strides[d]) for d in inner])
+                self.tables[number] = offsets([(sizes[d], leaf.access.strides[d]) for d in inner]).astype(np.int32)
                 self.strides[number] = (*self.strides[number][:-1], 1)
         self.varying = self._varying()
 
@@ -109,24 +111,9 @@ class Nest:
         for number, (leaf, strides) in enumerate(zip(self.expression.leaves, self.strides, strict=True)):
             if number in self.internal:
                 continue
-            count = _product([size for size, stride in zip(self.sizes, strides, strict=True) if stride])
+            count = math.prod([size for size, stride in zip(self.sizes, strides, strict=True) if stride])
             total += count * leaf.dtype.itemsize
         return total
-
-
-def _offsets(dims: Sequence[tuple[int, int]]) -> np.ndarray:
-    """The offsets of all indices of dimensions given as (size, stride), in row-major order."""
-    table = np.zeros((), np.int64)
-    for size, stride in dims:
-        table = table[..., None] + np.arange(size) * stride
-    return table.reshape(-1).astype(np.int32)
-
-
-def _product(sizes: Sequence[int]) -> int:
-    out = 1
-    for size in sizes:
-        out *= size
-    return out
 
 
 class NestEmitter:

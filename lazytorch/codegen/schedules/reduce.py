@@ -181,18 +181,12 @@ Point = Callable[[Index, "Value | None"], Sequence[Value]]
 
 
 def lane_sums(
-    k: KernelBuilder,
-    combines: Sequence[Declaration],
-    initial: Sequence[Any],
-    dtypes: Sequence[DType],
-    lanes: int,
-    low: Index,
-    high: Index,
-    at: Point,
+    k: KernelBuilder, reductions: Sequence[Operation], lanes: int, low: Index, high: Index, at: Point
 ) -> list[Value]:
     """Reduce [low, high) in 64 lanes, folded in halves; several reductions in one loop."""
     vectors = LANES // lanes
-    start = [k.splat(x, dtype, lanes) for x, dtype in zip(initial, dtypes, strict=True) for _ in range(vectors)]
+    combines = [COMBINE[reduction.declaration] for reduction in reductions]
+    start = [identities(k, reduction, lanes) for reduction in reductions for _ in range(vectors)]
     main = k.add(low, k.round_down(k.sub(high, low), LANES))
     with k.carry(low, main, LANES, start) as state:
         following = list(state.carried)
@@ -218,6 +212,31 @@ def lane_sums(
     return [fold(combine, totals[n * vectors : (n + 1) * vectors], lanes) for n, combine in enumerate(combines)]
 
 
+def identities(k: KernelBuilder, reduction: Operation, lanes: int) -> Value:
+    """What the reduction begins with, in every lane."""
+    dtype = reduction.result.type.dtype
+    return k.splat(identity(reduction.declaration, dtype), dtype, lanes)
+
+
+def blocked_sums(k: KernelBuilder, reductions: Sequence[Operation], lanes: int, count: Index, at: Point) -> list[Value]:
+    """Reduce [0, count) block by block; the blocks' results go in turn to 64 second-level lanes, which are folded in the
+    same way."""
+    seconds = [k.local(reduction.result.type.dtype, LANES) for reduction in reductions]
+    for reduction, second in zip(reductions, seconds, strict=True):
+        for u in range(0, LANES, lanes):
+            k.store(identities(k, reduction, lanes), second, u)
+    combines = [COMBINE[reduction.declaration] for reduction in reductions]
+    with k.loop(0, count, BLOCK) as low:
+        totals = lane_sums(k, reductions, lanes, low, k.min(k.add(low, BLOCK), count), at)
+        lane = k.rem(k.div(low, BLOCK), LANES)
+        for combine, total, second in zip(combines, totals, seconds, strict=True):
+            k.store(combine(k.load(second, lane), total), second, lane)
+    return [
+        fold(combine, [k.load(second, u, lanes=lanes) for u in range(0, LANES, lanes)], lanes)
+        for combine, second in zip(combines, seconds, strict=True)
+    ]
+
+
 def fold(combine: Declaration, vectors: list[Value], lanes: int) -> Value:
     """64 lanes, in order, to one number: i with i + 32, then i + 16, 8, 4, 2, 1."""
     while len(vectors) > 1:
@@ -233,27 +252,9 @@ def fold(combine: Declaration, vectors: list[Value], lanes: int) -> Value:
     return value
 
 
-def _rows(k: KernelBuilder, reduction: Reduction, sizes: Sequence[Value]) -> Index:
-    rows: Index = 1
-    for size in sizes[: len(reduction.outer_sizes)]:
-        rows = k.mul(rows, size)
-    return rows
-
-
 def _sum_of(k: KernelBuilder, reduction: Reduction, emitter: NestEmitter, low: Index, high: Index, lanes: int) -> Value:
-    declaration = reduction.operation.declaration
-    dtype = reduction.operation.result.type.dtype
-    start = identity(declaration, dtype)
-    (total,) = lane_sums(
-        k,
-        [COMBINE[declaration]],
-        [start],
-        [dtype],
-        lanes,
-        low,
-        high,
-        lambda index, mask: emitter.values(index, lanes, mask),
-    )
+    operation = [reduction.operation]
+    (total,) = lane_sums(k, operation, lanes, low, high, lambda index, mask: emitter.values(index, lanes, mask))
     return total
 
 
@@ -262,7 +263,7 @@ def _build_single(
 ) -> None:
     """At most one block per row."""
     outer = sizes[: len(reduction.outer_sizes)]
-    with k.parallel(0, _rows(k, reduction, sizes)) as row:
+    with k.parallel(0, k.product(outer)) as row:
         emitter.at(*split_rows(k, row, outer))
         k.store(_sum_of(k, reduction, emitter, 0, sizes[-1], lanes), out, row)
 
@@ -273,7 +274,7 @@ def _build_partial(
     """Every block of every row to its own place."""
     outer, count = sizes[: len(reduction.outer_sizes)], sizes[-1]
     blocks = k.ceil_div(count, BLOCK)
-    with k.parallel(0, k.mul(_rows(k, reduction, sizes), blocks)) as item:
+    with k.parallel(0, k.mul(k.product(outer), blocks)) as item:
         row = k.div(item, blocks)
         low = k.mul(k.rem(item, blocks), BLOCK)
         emitter.at(*split_rows(k, row, outer))
@@ -284,22 +285,13 @@ def _build_partial(
 def _build_blocked(
     k: KernelBuilder, reduction: Reduction, emitter: NestEmitter, out: Value, sizes: Sequence[Value], lanes: int
 ) -> None:
-    """Several blocks per row; their results go in turn to 64 second-level lanes, which are folded in the same way."""
-    outer, count = sizes[: len(reduction.outer_sizes)], sizes[-1]
-    declaration = reduction.operation.declaration
-    combine, dtype = COMBINE[declaration], reduction.operation.result.type.dtype
-    initial = identity(declaration, dtype)
-    with k.parallel(0, _rows(k, reduction, sizes)) as row:
+    """Several blocks per row."""
+    outer = sizes[: len(reduction.outer_sizes)]
+    kind = [reduction.operation]
+    with k.parallel(0, k.product(outer)) as row:
         emitter.at(*split_rows(k, row, outer))
-        second = k.local(dtype, LANES)
-        for u in range(0, LANES, lanes):
-            k.store(k.splat(initial, dtype, lanes), second, u)
-        with k.loop(0, count, BLOCK) as low:
-            total = _sum_of(k, reduction, emitter, low, k.min(k.add(low, BLOCK), count), lanes)
-            lane = k.rem(k.div(low, BLOCK), LANES)
-            k.store(combine(k.load(second, lane), total), second, lane)
-        vectors = [k.load(second, u, lanes=lanes) for u in range(0, LANES, lanes)]
-        k.store(fold(combine, vectors, lanes), out, row)
+        (total,) = blocked_sums(k, kind, lanes, sizes[-1], lambda index, mask: emitter.values(index, lanes, mask))
+        k.store(total, out, row)
 
 
 def _build_columns(
@@ -312,7 +304,7 @@ def _build_columns(
     combine, dtype = COMBINE[declaration], reduction.operation.result.type.dtype
     initial = identity(declaration, dtype)
     strips = k.ceil_div(inner, lanes)
-    with k.parallel(0, k.mul(_rows(k, reduction, sizes), strips)) as item:
+    with k.parallel(0, k.mul(k.product(outer), strips)) as item:
         row = k.div(item, strips)
         column = k.mul(k.rem(item, strips), lanes)
         index = split_rows(k, row, outer)
@@ -345,7 +337,7 @@ def _build_argument(
         emitter.at(*index, position)
         return emitter.values(column, 1)[0]
 
-    with k.parallel(0, k.mul(_rows(k, reduction, sizes), inner)) as item:
+    with k.parallel(0, k.mul(k.product(outer), inner)) as item:
         index = split_rows(k, k.div(item, inner), outer)
         column = k.rem(item, inner)
         if reduction.trailing:

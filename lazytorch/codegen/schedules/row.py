@@ -17,8 +17,8 @@ from lazytorch.codegen.expression import Expression, collapse, pull, tensor_type
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext
 from lazytorch.codegen.schedules.map import chunks_for, symbol_of
-from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows, vector_loop
-from lazytorch.codegen.schedules.reduce import BLOCK, COMBINE, LANES, Point, fold, identity, lane_sums
+from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows, vector_loop, write
+from lazytorch.codegen.schedules.reduce import BLOCK, COMBINE, LANES, blocked_sums, lane_sums
 from lazytorch.codegen.views import contiguous
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Operation, Value
@@ -223,10 +223,7 @@ class _Kernel:
         """The parallel loop over rows, with the passes one after the other."""
         k, plan = self.k, self.plan
         columns = self.sizes[-1]
-        rows: Index = 1
-        for size in self.sizes[:-1]:
-            rows = k.mul(rows, size)
-        with k.parallel(0, rows) as row:
+        with k.parallel(0, k.product(self.sizes[:-1])) as row:
             kept = {entry: k.local(plan.expression.dtype(entry), BLOCK + LANES) for entry in plan.kept}
             self.emitter.at(*split_rows(k, row, self.sizes[:-1]))
             self.base = k.mul(row, columns)
@@ -258,39 +255,16 @@ class _Kernel:
             for entry, buffer in new.items():
                 k.store(given[entry], buffer, index)
             for number, value in zip(step.outputs, values[len(step.reductions) :], strict=True):
-                place = k.add(self.base, index)
-                if mask is None:
-                    k.store(value, self.outputs[number], place)
-                else:
-                    k.masked_store(value, self.outputs[number], place, mask=mask)
+                write(k, value, self.outputs[number], (k.add(self.base, index),), mask)
             return values[: len(step.reductions)]
 
         if not step.reductions:
             vector_loop(k, 0, self.sizes[-1], lanes, point)
             return
-        totals = dict(zip(step.reductions, self._reduced(step, point), strict=True))
+        reductions = [plan.reductions[number] for number in step.reductions]
+        if plan.columns <= BLOCK:
+            found = lane_sums(k, reductions, lanes, 0, self.sizes[-1], point)
+        else:
+            found = blocked_sums(k, reductions, lanes, self.sizes[-1], point)
+        totals = dict(zip(step.reductions, found, strict=True))
         self.emitter.supply({leaf: totals[number] for leaf, number in plan.internal.items() if number in totals})
-
-    def _reduced(self, step: Pass, point: Point) -> list[Value]:
-        """The reductions of a pass over the whole row: one block, or blocks whose results are combined at a second level."""
-        k, lanes, columns = self.k, self.lanes, self.sizes[-1]
-        kinds = [self.plan.reductions[number] for number in step.reductions]
-        combines = [COMBINE[reduction.declaration] for reduction in kinds]
-        dtypes = [reduction.result.type.dtype for reduction in kinds]
-        initial = [identity(reduction.declaration, dtype) for reduction, dtype in zip(kinds, dtypes, strict=True)]
-        if self.plan.columns <= BLOCK:
-            return lane_sums(k, combines, initial, dtypes, lanes, 0, columns, point)
-        seconds = []
-        for dtype, start in zip(dtypes, initial, strict=True):
-            seconds.append(k.local(dtype, LANES))
-            for u in range(0, LANES, lanes):
-                k.store(k.splat(start, dtype, lanes), seconds[-1], u)
-        with k.loop(0, columns, BLOCK) as low:
-            totals = lane_sums(k, combines, initial, dtypes, lanes, low, k.min(k.add(low, BLOCK), columns), point)
-            lane = k.rem(k.div(low, BLOCK), LANES)
-            for combine, total, second in zip(combines, totals, seconds, strict=True):
-                k.store(combine(k.load(second, lane), total), second, lane)
-        return [
-            fold(combine, [k.load(second, u, lanes=lanes) for u in range(0, LANES, lanes)], lanes)
-            for combine, second in zip(combines, seconds, strict=True)
-        ]
