@@ -5,13 +5,11 @@ python -m benchmarks kernels [--threads N] [--only mlp|cnn]
 
 from __future__ import annotations
 
-import argparse
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import lazytorch
-from benchmarks.steps import WORKLOADS
+from benchmarks.steps import chosen
 from lazytorch.codegen.launch import Launch
 from lazytorch.runtime.program import Program
 from lazytorch.runtime.runner import NativeProgram
@@ -51,23 +49,13 @@ def profiled(step: Callable[[], object]) -> dict[tuple[int, int], tuple[Launch, 
 
 def main(arguments: list[str]) -> None:
     """Print a table per workload."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks kernels", description=__doc__)
-    parser.add_argument("--threads", type=int, default=0, help="threads (default: all cores)")
-    parser.add_argument("--only", choices=sorted(WORKLOADS))
-    options = parser.parse_args(arguments)
-    if options.threads:
-        lazytorch.set_num_threads(options.threads)
-    for name, make in WORKLOADS.items():
-        if options.only not in (None, name):
-            continue
+    for name, make in chosen("kernels", __doc__, arguments, lazytorch).items():
         step = make(lazytorch)
         for _ in range(3):
             step()
         rows = profiled(step)
         print(f"{name}: {sum(taken for _, taken in rows.values()) / 1e3:.0f} us in {len(rows)} kernels")
-        totals: dict[str, int] = defaultdict(int)
-        for (_, _), (launch, taken) in sorted(rows.items(), key=lambda row: -row[1][1]):
-            totals[launch.symbol] += taken
+        for _, (launch, taken) in sorted(rows.items(), key=lambda row: -row[1][1]):
             names = ", ".join(dict.fromkeys(operation.name for operation in launch.operations))
             place = launch.operations[0].location if launch.operations else ""
             speed = launch.flops / max(taken, 1)

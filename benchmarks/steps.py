@@ -55,24 +55,28 @@ def _step(torch: Any, model: Any, images: Any) -> Callable[[], float]:
 WORKLOADS: dict[str, Callable[[Any], Callable[[], float]]] = {"mlp": mlp_step, "cnn": cnn_step}
 
 
-def main(arguments: list[str]) -> None:
-    """Print microseconds per step of both, and torch's time divided by ours."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks steps", description=__doc__)
-    parser.add_argument("--threads", type=int, default=0, help="threads of both (default: all cores)")
+def chosen(benchmark: str, description: str | None, arguments: list[str], *libraries: Any) -> dict[str, Any]:
+    """The workloads that the command line asks for, by name; sets the libraries' number of threads."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks {benchmark}", description=description)
+    parser.add_argument("--threads", type=int, default=0, help="number of threads (default: all cores)")
     parser.add_argument("--only", choices=sorted(WORKLOADS))
     options = parser.parse_args(arguments)
+    for library in libraries:
+        if options.threads:
+            library.set_num_threads(options.threads)
+    return {name: make for name, make in WORKLOADS.items() if options.only in (None, name)}
+
+
+def main(arguments: list[str]) -> None:
+    """Print microseconds per step of both, and torch's time divided by ours."""
     import torch
 
     import lazytorch
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
-        lazytorch.set_num_threads(options.threads)
-    for name, make in WORKLOADS.items():
-        if options.only in (None, name):
-            times = interleaved({"torch": make(torch), "lazytorch": make(lazytorch)})
-            theirs, ours = times["torch"], times["lazytorch"]
-            print(
-                f"{name:6} torch {theirs.best * 1e6:8.1f} us  lazytorch {ours.best * 1e6:8.1f} us  "
-                f"ratio {theirs.best / ours.best:5.2f} (median {theirs.median / ours.median:5.2f})"
-            )
+    for name, make in chosen("steps", __doc__, arguments, torch, lazytorch).items():
+        times = interleaved({"torch": make(torch), "lazytorch": make(lazytorch)})
+        theirs, ours = times["torch"], times["lazytorch"]
+        print(
+            f"{name:6} torch {theirs.best * 1e6:8.1f} us  lazytorch {ours.best * 1e6:8.1f} us  "
+            f"ratio {theirs.best / ours.best:5.2f} (median {theirs.median / ours.median:5.2f})"
+        )

@@ -92,11 +92,16 @@ HOOKED: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
 """Tensors with hooks or a retained gradient: what a backward walk has to look for."""
 
 
+def register(hooks: dict[int, Any], hook: Any) -> RemovableHandle:
+    """Add a hook after the others; what takes it away again."""
+    key = max(hooks, default=0) + 1
+    hooks[key] = hook
+    return RemovableHandle(hooks, key)
+
+
 def add_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
     """Register a gradient hook."""
     if not hasattr(self, "_hooks"):
         self._hooks = {}
-    key = max(self._hooks, default=0) + 1
-    self._hooks[key] = hook
     HOOKED[id(self)] = self
-    return RemovableHandle(self._hooks, key)
+    return register(self._hooks, hook)

@@ -12,7 +12,7 @@ from lazytorch.ir.declaration import Declaration, declaration_named
 from lazytorch.ir.lexer import Token, TooManyErrors
 from lazytorch.ir.location import UNKNOWN, Location
 from lazytorch.ir.statement_parser import Follows, StatementParser
-from lazytorch.ir.type_parser import parse_integer, parse_number, parse_string, parse_type, parse_types
+from lazytorch.ir.type_parser import parse_integer, parse_number, parse_string, parse_type, parse_types, rest_of_list
 from lazytorch.ir.types import Type
 
 _RENAMED: dict[str, Declaration] = {"func.func": func, "func.return": return_}
@@ -120,13 +120,7 @@ class GenericParser(StatementParser):
     def _block_arguments(self, block: Block) -> None:
         """`bb0(%x: type, …):`"""
         self.lexer.expect_kind("word", "a block's name")
-        self.lexer.expect("(")
-        while not self.lexer.accept(")"):
-            if block.arguments:
-                self.lexer.expect(",")
-            token = self.lexer.expect_kind("value", "an argument")
-            self.lexer.expect(":")
-            self._define_argument(block, token, parse_type(self.lexer))
+        self._typed_arguments(block)
         self.lexer.expect(":")
 
     def _attributes(self, declaration: Declaration, regions: list[Region], start: Token) -> tuple[dict[str, Any], str]:
@@ -178,13 +172,7 @@ class GenericParser(StatementParser):
             lexer.take()
             return _WORDS[token.text]
         if lexer.accept("["):
-            items: list[Any] = []
-            with lexer.nested():
-                while not lexer.accept("]"):
-                    if items:
-                        lexer.expect(",")
-                    items.append(self._attribute())
-            return tuple(items)
+            return rest_of_list(lexer, self._attribute)
         if lexer.accept("#"):
             name = lexer.expect_kind("word", "an element type")
             if name.text not in _ELEMENT_TYPES:

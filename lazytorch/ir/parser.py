@@ -90,13 +90,7 @@ class _Parser(StatementParser):
         declaration = func if keyword == "func" else declaration_named(keyword)
         name = self._symbol()
         block = Block()
-        self.lexer.expect("(")
-        while not self.lexer.accept(")"):
-            if block.arguments:
-                self.lexer.expect(",")
-            token = self.lexer.expect_kind("value", "an argument")
-            self.lexer.expect(":")
-            self._define_argument(block, token, parse_type(self.lexer))
+        self._typed_arguments(block)
         results: list[Type] | None = None
         arrow = self.lexer.token
         if self.lexer.accept("->"):

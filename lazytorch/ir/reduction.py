@@ -9,6 +9,7 @@ results and arguments go too, loops and branches around what stays, locations an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from lazytorch.errors import LazytorchError
 from lazytorch.ir.core import Block, Operation, Value, func, return_
@@ -81,7 +82,7 @@ class Reducer:
     def _each(self, places: Callable[[Operation], Sequence[object]], edit: Callable[[Operation, int], bool]) -> None:
         """Try an edit at every place, last first, so that the numbers of those before stay as they are."""
         for position in reversed(range(len(places(parse_module(self.text))))):
-            self._try(lambda module, position=position: edit(module, position))  # type: ignore[misc]
+            self._try(_at(edit, position))
 
     def _remove_operations(self) -> None:
         size = max(1, len(_removable(parse_module(self.text))) // 2)
@@ -89,11 +90,15 @@ class Reducer:
             position = len(_removable(parse_module(self.text)))
             while position > 0:
                 first = max(0, position - size)
-                self._try(lambda module, first=first, last=position: _remove(module, first, last))  # type: ignore[misc]
+                self._try(partial(_remove, first=first, last=position))
                 position = first
             if size == 1:
                 return
             size //= 2
+
+
+def _at(edit: Callable[[Operation, int], bool], position: int) -> Edit:
+    return lambda module: edit(module, position)
 
 
 def _functions(module: Operation) -> list[Operation]:

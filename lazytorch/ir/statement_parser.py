@@ -5,6 +5,7 @@ from __future__ import annotations
 from lazytorch.errors import ParseError
 from lazytorch.ir.core import Block, Operation, Value
 from lazytorch.ir.lexer import Lexer, Token
+from lazytorch.ir.type_parser import parse_type
 from lazytorch.ir.types import Type
 
 
@@ -46,6 +47,16 @@ class StatementParser:
         self._values[token.text] = value
         name = token.text[1:]
         value.name = "" if name.isdigit() else name
+
+    def _typed_arguments(self, block: Block) -> None:
+        """`(%x: type, …)`, as the block's arguments."""
+        self.lexer.expect("(")
+        while not self.lexer.accept(")"):
+            if block.arguments:
+                self.lexer.expect(",")
+            token = self.lexer.expect_kind("value", "an argument")
+            self.lexer.expect(":")
+            self._define_argument(block, token, parse_type(self.lexer))
 
     def _define_argument(self, block: Block, token: Token, type: Type) -> None:
         self._define(token, block.add_argument(type))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from lazytorch import dtypes
@@ -74,16 +75,21 @@ def parse_attribute(lexer: Lexer) -> Any:
         lexer.take()
         return dtype
     if lexer.accept("["):
-        items: list[Any] = []
-        with lexer.nested():
-            while not lexer.accept("]"):
-                if items:
-                    lexer.expect(",")
-                items.append(parse_attribute(lexer))
-        return tuple(items)
+        return rest_of_list(lexer, lambda: parse_attribute(lexer))
     if token.kind == "word":
         return _word(lexer)
     lexer.fail(f"expected an attribute's value but found {token}")
+
+
+def rest_of_list(lexer: Lexer, item: Callable[[], Any]) -> tuple[Any, ...]:
+    """`a, b, …]` after the bracket."""
+    items: list[Any] = []
+    with lexer.nested():
+        while not lexer.accept("]"):
+            if items:
+                lexer.expect(",")
+            items.append(item())
+    return tuple(items)
 
 
 def _word(lexer: Lexer) -> Any:

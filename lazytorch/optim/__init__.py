@@ -1,9 +1,10 @@
 """Optimizers: each step is one recorded operation over all parameters (torch.optim)."""
 
 from lazytorch.optim import lr_scheduler, swa_utils
+from lazytorch.optim.adam import Adam, AdamW
 from lazytorch.optim.adaptive import ASGD, Adadelta, Adagrad, Adamax, NAdam, RAdam, RMSprop, Rprop
 from lazytorch.optim.lbfgs import LBFGS
-from lazytorch.optim.optimizer import SGD, Adam, AdamW, Optimizer
+from lazytorch.optim.optimizer import SGD, Optimizer
 
 __all__ = [
     "ASGD",

@@ -7,17 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import optim_adaptive as steps
-from lazytorch.ir.trace import STATE
 from lazytorch.ops.recording import FUNCTIONS
-from lazytorch.optim.optimizer import Optimizer, _gradients, _record, _values
-from lazytorch.tensor import Tensor, assign_fresh
-
-
-def _zeros(parameter: Tensor) -> Tensor:
-    return FUNCTIONS["zeros_like"](parameter.detach())
+from lazytorch.optim.stateful import StateOptimizer, step_attributes, zeros
+from lazytorch.tensor import Tensor
 
 
 def _check(name: str, value: Any, least: float = 0.0, below: float | None = None) -> None:
@@ -31,53 +25,7 @@ def _check_betas(betas: Any) -> None:
         _check(f"beta parameter at index {position}", beta, 0.0, 1.0)
 
 
-class _StateOptimizer(Optimizer):
-    """An optimizer whose step is one operation; subclasses say which states, scalars and attributes it has.
-
-    Parameters of one group that made the same number of steps are stepped together.
-    """
-
-    def _state_names(self, group: dict[str, Any]) -> list[str]:
-        """The states that are tensors, in the operation's order."""
-        raise NotImplementedError
-
-    def _start(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
-        """The state before the first step."""
-        return {"step": 0, **{name: _zeros(parameter) for name in self._state_names(group)}}
-
-    def _plan(self, group: dict[str, Any], count: int, state: dict[str, Any]) -> tuple[Operator, list[float]]:
-        """The operation on `count` parameters, and its scalars. `state` is one parameter's, its step counted already."""
-        raise NotImplementedError
-
-    def _finish(self, group: dict[str, Any], state: dict[str, Any]) -> None:
-        """Change the numbers in a parameter's state after a step."""
-
-    def _update(self, group: dict[str, Any], members: list[Tensor], dtype: DType, started: bool) -> None:
-        by_numbers: dict[Any, list[Tensor]] = {}
-        for parameter in members:
-            if not self.state.get(parameter):
-                self.state[parameter] = self._start(group, parameter)
-            state = self.state[parameter]
-            state["step"] += 1
-            key = tuple([x for x in state.values() if not isinstance(x, Tensor)])
-            by_numbers.setdefault(key, []).append(parameter)
-        names = self._state_names(group)
-        for some in by_numbers.values():
-            operator, scalars = self._plan(group, len(some), self.state[some[0]])
-            states = [self.state[p][name] for name in names for p in some]
-            made = _record(operator, scalars, dtype, _values(some) + _gradients(some) + _values(states))
-            assign_fresh(STATE.trace, [*some, *states], made)
-            for parameter in some:
-                self._finish(group, self.state[parameter])
-
-
-def _common(group: dict[str, Any], count: int, decoupled: bool = False) -> dict[str, Any]:
-    """The attributes that all steps have."""
-    decay = ("decoupled" if decoupled else "gradient") if group.get("weight_decay", 0) else ""
-    return {"count": count, "decay": decay, "maximize": bool(group["maximize"])}
-
-
-class RMSprop(_StateOptimizer):
+class RMSprop(StateOptimizer):
     """Gradients divided by the root of their mean square (torch.optim.RMSprop)."""
 
     def __init__(
@@ -113,12 +61,12 @@ class RMSprop(_StateOptimizer):
     def _plan(self, group: dict[str, Any], count: int, state: dict[str, Any]) -> tuple[Operator, list[float]]:
         alpha = group["alpha"]
         momentum, centered = group["momentum"] > 0, bool(group["centered"])
-        operator = steps.rmsprop.operator(**_common(group, count), momentum=momentum, centered=centered)
+        operator = steps.rmsprop.operator(**step_attributes(group, count), momentum=momentum, centered=centered)
         numbers = [-group["lr"], alpha, 1 - alpha, group["eps"], group["momentum"], group["weight_decay"]]
         return operator, [float(x) for x in numbers]
 
 
-class Adagrad(_StateOptimizer):
+class Adagrad(StateOptimizer):
     """Gradients divided by the root of the sum of their squares (torch.optim.Adagrad)."""
 
     def __init__(
@@ -163,10 +111,10 @@ class Adagrad(_StateOptimizer):
     def _plan(self, group: dict[str, Any], count: int, state: dict[str, Any]) -> tuple[Operator, list[float]]:
         rate = group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"])
         numbers = [-rate, group["eps"], group["weight_decay"]]
-        return steps.adagrad.operator(**_common(group, count)), [float(x) for x in numbers]
+        return steps.adagrad.operator(**step_attributes(group, count)), [float(x) for x in numbers]
 
 
-class Adadelta(_StateOptimizer):
+class Adadelta(StateOptimizer):
     """Steps in the ratio of root mean squares of steps and gradients (torch.optim.Adadelta)."""
 
     def __init__(
@@ -197,10 +145,10 @@ class Adadelta(_StateOptimizer):
     def _plan(self, group: dict[str, Any], count: int, state: dict[str, Any]) -> tuple[Operator, list[float]]:
         rho = group["rho"]
         numbers = [-group["lr"], rho, 1 - rho, group["eps"], group["weight_decay"]]
-        return steps.adadelta.operator(**_common(group, count)), [float(x) for x in numbers]
+        return steps.adadelta.operator(**step_attributes(group, count)), [float(x) for x in numbers]
 
 
-class _MomentOptimizer(_StateOptimizer):
+class _MomentOptimizer(StateOptimizer):
     """What the relatives of Adam share."""
 
     def __init__(
@@ -251,7 +199,7 @@ class Adamax(_MomentOptimizer):
         beta1, beta2 = group["betas"]
         rate = group["lr"] / (1 - beta1 ** state["step"])
         numbers = [1 - beta1, beta2, group["eps"], -rate, group["weight_decay"]]
-        return steps.adamax.operator(**_common(group, count)), [float(x) for x in numbers]
+        return steps.adamax.operator(**step_attributes(group, count)), [float(x) for x in numbers]
 
 
 class NAdam(_MomentOptimizer):
@@ -278,7 +226,7 @@ class NAdam(_MomentOptimizer):
         super().__init__(params, lr, betas, eps, weight_decay, more)
 
     def _start(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
-        return {"step": 0, "mu_product": 1.0, "exp_avg": _zeros(parameter), "exp_avg_sq": _zeros(parameter)}
+        return {"step": 0, "mu_product": 1.0, "exp_avg": zeros(parameter), "exp_avg_sq": zeros(parameter)}
 
     def _momentum(self, group: dict[str, Any], step: int) -> float:
         return float(group["betas"][0] * (1.0 - 0.5 * (0.96 ** (step * group["momentum_decay"]))))
@@ -293,7 +241,7 @@ class NAdam(_MomentOptimizer):
         numbers = [1 - beta1, beta2, 1 - beta2, 1 - beta2**step, group["eps"]]
         numbers += [-lr * (1.0 - mu) / (1.0 - product), (-lr * following) / (1.0 - product * following)]
         numbers.append(self._decay(group))
-        operator = steps.nadam.operator(**_common(group, count, group["decoupled_weight_decay"]))
+        operator = steps.nadam.operator(**step_attributes(group, count, group["decoupled_weight_decay"]))
         return operator, [float(x) for x in numbers]
 
 
@@ -332,13 +280,13 @@ class RAdam(_MomentOptimizer):
         factor = 1.0
         if rectified:
             factor = ((length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)) ** 0.5
-        common = _common(group, count, group["decoupled_weight_decay"])
-        operator = steps.radam.operator(**common, rectified=rectified)
+        attributes = step_attributes(group, count, group["decoupled_weight_decay"])
+        operator = steps.radam.operator(**attributes, rectified=rectified)
         numbers = [1 - beta1, beta2, 1 - beta2, correction1, group["lr"], correction2**0.5, group["eps"], factor]
         return operator, [float(x) for x in (*numbers, self._decay(group))]
 
 
-class Rprop(_StateOptimizer):
+class Rprop(StateOptimizer):
     """Steps by the signs of gradients, longer while a sign stays (torch.optim.Rprop)."""
 
     def __init__(
@@ -370,14 +318,14 @@ class Rprop(_StateOptimizer):
 
     def _start(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
         size = FUNCTIONS["full_like"](parameter.detach(), float(group["lr"]))
-        return {"step": 0, "prev": _zeros(parameter), "step_size": size}
+        return {"step": 0, "prev": zeros(parameter), "step_size": size}
 
     def _plan(self, group: dict[str, Any], count: int, state: dict[str, Any]) -> tuple[Operator, list[float]]:
         numbers = [*group["etas"], *group["step_sizes"]]
-        return steps.rprop.operator(**_common(group, count)), [float(x) for x in numbers]
+        return steps.rprop.operator(**step_attributes(group, count)), [float(x) for x in numbers]
 
 
-class ASGD(_StateOptimizer):
+class ASGD(StateOptimizer):
     """SGD with the average of the parameters kept in the state (torch.optim.ASGD)."""
 
     def __init__(
@@ -403,12 +351,12 @@ class ASGD(_StateOptimizer):
         return ["ax"]
 
     def _start(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
-        return {"step": 0, "eta": _single(float(group["lr"])), "mu": 1.0, "ax": _zeros(parameter)}
+        return {"step": 0, "eta": _single(float(group["lr"])), "mu": 1.0, "ax": zeros(parameter)}
 
     def _plan(self, group: dict[str, Any], count: int, state: dict[str, Any]) -> tuple[Operator, list[float]]:
         eta, mu = state["eta"], state["mu"]
         numbers = [-eta, 1 - group["lambd"] * eta, mu, group["weight_decay"]]
-        operator = steps.asgd.operator(**_common(group, count), averaging=mu != 1)
+        operator = steps.asgd.operator(**step_attributes(group, count), averaging=mu != 1)
         return operator, [float(x) for x in numbers]
 
     def _finish(self, group: dict[str, Any], state: dict[str, Any]) -> None:

@@ -1,9 +1,8 @@
-"""SGD, Adam and AdamW."""
+"""What optimizers share, and SGD."""
 
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -14,12 +13,12 @@ from typing import Any
 from lazytorch import dtypes
 from lazytorch.autograd.modes import enable_grad
 from lazytorch.dtypes import DType
-from lazytorch.history import RemovableHandle
+from lazytorch.history import RemovableHandle, register
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import optim
 from lazytorch.ir.trace import STATE, Node, record_node, results_of
 from lazytorch.ops.creation import tensor_
-from lazytorch.ops.recording import FUNCTIONS, number_leaf, place
+from lazytorch.ops.recording import number_leaf, place
 from lazytorch.tensor import Tensor, assign_fresh, value, wrap
 
 
@@ -124,11 +123,11 @@ class Optimizer:
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(optimizer, args, kwargs)` before every step; it may return other arguments."""
-        return _hooked(self._around_step().before, hook)
+        return register(self._around_step().before, hook)
 
     def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(optimizer, args, kwargs)` after every step."""
-        return _hooked(self._around_step().after, hook)
+        return register(self._around_step().after, hook)
 
     def _hooks(self, name: str) -> dict[int, Any]:
         hooks: dict[int, Any] = self.__dict__.setdefault(f"_{name}_hooks", {})
@@ -136,19 +135,19 @@ class Optimizer:
 
     def register_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer)` before a state dict is made."""
-        return _hooked(self._hooks("state_dict_pre"), hook)
+        return register(self._hooks("state_dict_pre"), hook)
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer, state_dict)` after a state dict is made; what it returns replaces it."""
-        return _hooked(self._hooks("state_dict_post"), hook)
+        return register(self._hooks("state_dict_post"), hook)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer, state_dict)` before a state dict is loaded; what it returns replaces it."""
-        return _hooked(self._hooks("load_pre"), hook)
+        return register(self._hooks("load_pre"), hook)
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer)` after a state dict is loaded."""
-        return _hooked(self._hooks("load_post"), hook)
+        return register(self._hooks("load_post"), hook)
 
     # -- state
 
@@ -253,13 +252,7 @@ class _SteppedWithHooks:
         return out
 
 
-def _hooked(hooks: dict[int, Any], hook: Callable[..., Any]) -> RemovableHandle:
-    key = max(hooks, default=0) + 1
-    hooks[key] = hook
-    return RemovableHandle(hooks, key)
-
-
-def _record(operator: Operator, scalars: list[float], dtype: DType, operands: list[Node]) -> tuple[Node, ...]:
+def record_step(operator: Operator, scalars: list[float], dtype: DType, operands: list[Node]) -> tuple[Node, ...]:
     """Record one step over all parameters; its results."""
     trace = STATE.trace
     return results_of(
@@ -273,13 +266,14 @@ def _number(x: float, sign: float, dtype: DType) -> Node:
     return number_leaf(x, dtype)
 
 
-def _values(tensors: Iterable[Tensor]) -> list[Node]:
+def values_of(tensors: Iterable[Tensor]) -> list[Node]:
     """The tensors' present values."""
     return [t._node if t._base is None else value(t) for t in tensors]
 
 
-def _gradients(members: list[Tensor]) -> list[Node]:
-    return _values([p.grad for p in members if p.grad is not None])
+def gradients_of(members: list[Tensor]) -> list[Node]:
+    """The present gradients of parameters that have one."""
+    return values_of([p.grad for p in members if p.grad is not None])
 
 
 class SGD(Optimizer):
@@ -315,12 +309,12 @@ class SGD(Optimizer):
         count, trace = len(members), STATE.trace
         first = bool(momentum) and not started
         operator = _sgd(first, count, bool(group["nesterov"]), bool(momentum), decay != 0, bool(group["maximize"]))
-        operands = _values(members) + _gradients(members)
+        operands = values_of(members) + gradients_of(members)
         buffers: list[Tensor] = []
         if momentum and started:
             buffers = [self.state[p]["momentum_buffer"] for p in members]
-            operands += _values(buffers)
-        made = _record(operator, scalars, dtype, operands)
+            operands += values_of(buffers)
+        made = record_step(operator, scalars, dtype, operands)
         assign_fresh(trace, members + buffers, made)
         if first:
             for p, node in zip(members, made[count:], strict=True):
@@ -331,74 +325,3 @@ class SGD(Optimizer):
 def _sgd(first: bool, count: int, nesterov: bool, momentum: bool, decay: bool, maximize: bool) -> Operator:
     common: dict[str, Any] = {"count": count, "nesterov": nesterov, "decay": decay, "maximize": maximize}
     return optim.sgd_first.operator(**common) if first else optim.sgd.operator(momentum=momentum, **common)
-
-
-class Adam(Optimizer):
-    """Adam with bias correction (torch.optim.Adam)."""
-
-    decoupled = False
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0,
-        amsgrad: bool = False,
-        *,
-        foreach: bool | None = None,
-        maximize: bool = False,
-        capturable: bool = False,
-        differentiable: bool = False,
-        fused: bool | None = None,
-    ) -> None:
-        if not lr >= 0.0:
-            raise ValueError(f"Invalid learning rate: {lr}")
-        for position, beta in enumerate(betas):
-            if not 0.0 <= beta < 1.0:
-                raise ValueError(f"Invalid beta parameter at index {position}: {beta}")
-        options: dict[str, Any] = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        options |= {"amsgrad": amsgrad, "maximize": maximize, "foreach": foreach, "capturable": capturable}
-        options |= {"differentiable": differentiable, "fused": fused, "decoupled_weight_decay": self.decoupled}
-        super().__init__(params, options)
-
-    def _update(self, group: dict[str, Any], members: list[Tensor], dtype: DType, started: bool) -> None:
-        names = ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if group["amsgrad"] else [])
-        for p in members if not started else ():
-            self.state[p] = {"step": 0, **{name: FUNCTIONS["zeros_like"](p.detach()) for name in names}}
-        by_step: dict[int, list[Tensor]] = {}
-        for p in members:
-            state = self.state[p]
-            state["step"] += 1
-            by_step.setdefault(state["step"], []).append(p)
-        for step, some in by_step.items():
-            self._step(group, some, dtype, step, names)
-
-    def _step(self, group: dict[str, Any], members: list[Tensor], dtype: DType, step: int, names: list[str]) -> None:
-        lr, decay = float(group["lr"]), float(group["weight_decay"])
-        beta1, beta2 = group["betas"]
-        size = lr / (1 - beta1**step)
-        root = math.sqrt(1 - beta2**step)
-        shrink = 1 - lr * decay if self.decoupled else decay
-        scalars = [1 - beta1, beta2, 1 - beta2, -size, root, float(group["eps"]), shrink]
-        kind = ("decoupled" if self.decoupled else "gradient") if decay else ""
-        operator = _adam(len(members), kind, bool(group["amsgrad"]), bool(group["maximize"]))
-        states = [self.state[p][name] for name in names for p in members]
-        made = _record(operator, scalars, dtype, _values(members) + _gradients(members) + _values(states))
-        trace = STATE.trace
-        assign_fresh(trace, [*members, *states], made)
-
-
-@cache
-def _adam(count: int, decay: str, amsgrad: bool, maximize: bool) -> Operator:
-    return optim.adam.operator(count=count, decay=decay, amsgrad=amsgrad, maximize=maximize)
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay (torch.optim.AdamW)."""
-
-    decoupled = True
-
-    def __init__(self, params: Iterable[Any], lr: float = 1e-3, **options: Any) -> None:
-        super().__init__(params, lr, **{"weight_decay": 1e-2, **options})

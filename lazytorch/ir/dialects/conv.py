@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lazytorch.ir.declaration import Attributes, Declaration, example
@@ -67,6 +68,23 @@ def _correlate(
     return tensor.reshape(out, shape=(n, g * channels, *rest))
 
 
+def spread(x: Any, low: Sequence[int], high: Sequence[int], strides: Sequence[int]) -> Any:
+    """[N, C, ...] with the elements `stride` apart and zeros around them; a negative number of zeros takes elements away."""
+    x = tensor.pad(
+        x,
+        low=(0, 0, *[max(n, 0) for n in low]),
+        high=(0, 0, *[max(n, 0) for n in high]),
+        interior=(0, 0, *[stride - 1 for stride in strides]),
+        value=0.0,
+    )
+    starts = (0, 0, *[max(-n, 0) for n in low])
+    ends = (0, 0, *[max(-n, 0) for n in high])
+    if not any(starts) and not any(ends):
+        return x
+    kept = tuple([n - a - b for n, a, b in zip(x.type.shape, starts, ends, strict=True)])
+    return tensor.slice_(x, starts=starts, sizes=kept, steps=(1,) * len(kept))
+
+
 def _gradient(op: Any, g: Any, operand: int) -> Any:
     """The input's cotangent is a convolution itself: of the cotangent, spread out by the strides and surrounded by zeros,
     with the weights turned by 180 degrees (Dumoulin and Visin, "A guide to convolution arithmetic", 2016).
@@ -78,20 +96,13 @@ def _gradient(op: Any, g: Any, operand: int) -> Any:
     x, w = op.operands
     a = op.attributes
     spatial = len(w.type.shape) - 2
-    low, high, crop = [0, 0], [0, 0], [0, 0]
+    low, high = [], []
     for axis in range(spatial):
         reach = a.dilations[axis] * (w.type.shape[2 + axis] - 1)
-        spread = (g.type.shape[2 + axis] - 1) * a.strides[axis] + 1
-        before = reach - a.padding[axis]
-        low.append(max(before, 0))
-        crop.append(max(-before, 0))
-        high.append(max(x.type.shape[2 + axis] + reach - before - spread, 0))
-    interior = (0, 0, *[stride - 1 for stride in a.strides])
-    g = tensor.pad(g, low=tuple(low), high=tuple(high), interior=interior, value=0.0)
-    wanted = tuple([x.type.shape[2 + i] + a.dilations[i] * (w.type.shape[2 + i] - 1) for i in range(spatial)])
-    if g.type.shape[2:] != wanted:
-        sizes = (*g.type.shape[:2], *wanted)
-        g = tensor.slice_(g, starts=tuple(crop), sizes=sizes, steps=(1,) * len(sizes))
+        low.append(reach - a.padding[axis])
+        extent = (g.type.shape[2 + axis] - 1) * a.strides[axis] + 1
+        high.append(x.type.shape[2 + axis] + reach - low[-1] - extent)
+    g = spread(g, low, high, a.strides)
     turned = tensor.flip(w, dims=tuple(range(2, 2 + spatial)))
     return _correlate(g, turned, (1,) * spatial, a.dilations, a.groups, f"oc{_WINDOW[:spatial]}", "o", "c")
 

@@ -19,7 +19,6 @@ from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.types import TensorType
 
 HOST = (Trait.PURE, Trait.HOST, Trait.EXPENSIVE)
-_NAMES = {"f16": "Half", "bf16": "BFloat16", "i64": "Long", "i32": "Int", "i16": "Short", "i8": "Char", "ui8": "Byte"}
 
 
 def check_matrix(name: str, x: TensorType, square: bool = False) -> TensorType:
@@ -31,10 +30,9 @@ def check_matrix(name: str, x: TensorType, square: bool = False) -> TensorType:
             f"{name}: A must be batches of square matrices, but they are {x.shape[-2]} by {x.shape[-1]} matrices"
         )
     if x.dtype.kind != "f":
-        found = _NAMES.get(x.dtype.name, "Bool")
-        raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {found}")
+        raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {x.dtype.title}")
     if x.dtype.itemsize == 2:
-        raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {_NAMES[x.dtype.name]}")
+        raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {x.dtype.title}")
     return x
 
 

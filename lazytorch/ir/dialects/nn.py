@@ -268,7 +268,7 @@ def _infer_linear(attributes: Attributes, x: TensorType, w: TensorType, b: Tenso
         raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({_by(first)} and {w.shape[1]}x{w.shape[0]})")
     for other in (w, b):
         if other.dtype is not x.dtype:
-            raise RuntimeError(f"mat1 and mat2 must have the same dtype, but got {_said(x)} and {_said(other)}")
+            raise RuntimeError(f"mat1 and mat2 must have the same dtype, but got {x.dtype.title} and {other.dtype.title}")
     if b.shape != (w.shape[0],):
         raise RuntimeError(
             f"The expanded size of the tensor ({w.shape[0]}) must match the existing size "
@@ -276,12 +276,6 @@ def _infer_linear(attributes: Attributes, x: TensorType, w: TensorType, b: Tenso
             f"Target sizes: {[lead, w.shape[0]]}.  Tensor sizes: {list(b.shape)}"
         )
     return TensorType(x.dtype, (*x.shape[:-1], w.shape[0]))
-
-
-def _said(type: TensorType) -> str:
-    """The element type as torch's C++ messages call it."""
-    names = {"f32": "Float", "f64": "Double", "f16": "Half", "bf16": "BFloat16", "i64": "Long", "i32": "Int"}
-    return names.get(type.dtype.name, type.dtype.torch_name)
 
 
 _contractions: dict[tuple[int, str], Operator] = {}
@@ -382,7 +376,7 @@ def _infer_embedding(attributes: Attributes, weight: TensorType, index: TensorTy
     if index.dtype not in (dtypes.int64, dtypes.int32):
         raise RuntimeError(
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
-            f"torch.{_said(index)}Tensor instead (while checking arguments for embedding)"
+            f"torch.{index.dtype.title}Tensor instead (while checking arguments for embedding)"
         )
     return TensorType(weight.dtype, (*index.shape, weight.shape[1]))
 
@@ -433,7 +427,7 @@ def _infer_attention(attributes: Attributes, q: TensorType, k: TensorType, v: Te
     if not q.dtype is k.dtype is v.dtype:
         raise RuntimeError(
             "Expected query, key, and value to have the same dtype, but got query.dtype: "
-            f"{_said(q).lower()} key.dtype: {_said(k).lower()} and value.dtype: {_said(v).lower()} instead."
+            f"{q.dtype.title.lower()} key.dtype: {k.dtype.title.lower()} and value.dtype: {v.dtype.title.lower()} instead."
         )
     for m in mask:
         scores = (*q.shape[:-1], k.shape[-2])

@@ -7,6 +7,7 @@ from typing import Any
 
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.conv import conv as convolution
+from lazytorch.ir.dialects.conv import spread
 from lazytorch.ir.trace import STATE, Node, record_node
 from lazytorch.ops.recording import apply, emit, place, result
 from lazytorch.tensor import Tensor, value
@@ -43,67 +44,35 @@ def _padded_same(x: Tensor, weight: Tensor, strides: Sequence[int], dilations: S
     return apply(tensor.pad.operator(low=low, high=high, interior=(0,) * len(low), value=0.0), value(x))
 
 
-def _conv(
-    count: int,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
-) -> Tensor:
-    batched = len(input.shape) != count + 1
-    x = input if batched else input.unsqueeze(0)
-    strides, dilations = sizes(stride, count, "stride"), sizes(dilation, count, "dilation")
-    if padding == "same":
-        x, padding = _padded_same(x, weight, strides, dilations), 0
-    elif padding == "valid":
-        padding = 0
-    operator = convolution.operator(
-        strides=strides, padding=sizes(padding, count, "padding"), dilations=dilations, groups=groups
-    )
-    out = _biased(apply(operator, value(x), value(weight)), bias, count)
-    return out if batched else out.squeeze(0)
+def _convolution(count: int) -> Callable[..., Tensor]:
+    def convolve(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        batched = len(input.shape) != count + 1
+        x = input if batched else input.unsqueeze(0)
+        strides, dilations = sizes(stride, count, "stride"), sizes(dilation, count, "dilation")
+        if padding == "same":
+            x, padding = _padded_same(x, weight, strides, dilations), 0
+        elif padding == "valid":
+            padding = 0
+        operator = convolution.operator(
+            strides=strides, padding=sizes(padding, count, "padding"), dilations=dilations, groups=groups
+        )
+        out = _biased(apply(operator, value(x), value(weight)), bias, count)
+        return out if batched else out.squeeze(0)
+
+    convolve.__name__ = f"conv{count}d"
+    convolve.__doc__ = f"Convolution of [N, C, ...] or [C, ...] over {count} dimensions, with weights [O, C / groups, ...]."
+    return convolve
 
 
-def conv1d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Convolution of [N, C, L] or [C, L] along one dimension, with weights [O, C / groups, K]."""
-    return _conv(1, input, weight, bias, stride, padding, dilation, groups)
-
-
-def conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Convolution of [N, C, H, W] or [C, H, W] over two dimensions, with weights [O, C / groups, K, L]."""
-    return _conv(2, input, weight, bias, stride, padding, dilation, groups)
-
-
-def conv3d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Convolution of [N, C, D, H, W] or [C, D, H, W] over three dimensions."""
-    return _conv(3, input, weight, bias, stride, padding, dilation, groups)
+conv1d, conv2d, conv3d = _convolution(1), _convolution(2), _convolution(3)
 
 
 # -- transposed ------------------------------------------------------------
@@ -121,55 +90,6 @@ def _turned(weight: Node, groups: int) -> Node:
     return emit(tensor.reshape, node, shape=(groups * outputs, channels // groups, *kernel))
 
 
-def _spread(x: Node, low: Sequence[int], high: Sequence[int], strides: Sequence[int]) -> Node:
-    """The elements `stride` apart, with zeros around them; a negative number of zeros takes elements away."""
-    node = emit(
-        tensor.pad,
-        x,
-        low=(0, 0, *[max(n, 0) for n in low]),
-        high=(0, 0, *[max(n, 0) for n in high]),
-        interior=(0, 0, *[s - 1 for s in strides]),
-        value=0.0,
-    )
-    starts = (0, 0, *[max(-n, 0) for n in low])
-    ends = (0, 0, *[max(-n, 0) for n in high])
-    if not any(starts) and not any(ends):
-        return node
-    kept = tuple([n - a - b for n, a, b in zip(node.type.shape, starts, ends, strict=True)])
-    return emit(tensor.slice_, node, starts=starts, sizes=kept, steps=(1,) * len(kept))
-
-
-def _conv_transpose(
-    count: int,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Any,
-    padding: Any,
-    output_padding: Any,
-    groups: int,
-    dilation: Any,
-) -> Tensor:
-    batched = len(input.shape) != count + 1
-    x = input if batched else input.unsqueeze(0)
-    _check_transposed(count, input, x, weight, groups)
-    strides, dilations = sizes(stride, count, "stride"), sizes(dilation, count, "dilation")
-    paddings, extra = sizes(padding, count, "padding"), sizes(output_padding, count, "output_padding")
-    for e, s, d in zip(extra, strides, dilations, strict=True):
-        if e >= s and e >= d:
-            raise RuntimeError(
-                f"output padding must be smaller than either stride or dilation, but got output_padding: {list(extra)}, "
-                f"stride: {list(strides)}, dilation: {list(dilations)}"
-            )
-    low = [d * (k - 1) - p for d, k, p in zip(dilations, weight.shape[2:], paddings, strict=True)]
-    high = [n + e for n, e in zip(low, extra, strict=True)]
-    place()
-    node = _spread(value(x), low, high, strides)
-    operator = convolution.operator(strides=(1,) * count, padding=(0,) * count, dilations=dilations, groups=groups)
-    out = _biased(apply(operator, node, _turned(value(weight), groups)), bias, count)
-    return out if batched else out.squeeze(0)
-
-
 def _check_transposed(count: int, input: Tensor, x: Tensor, weight: Tensor, groups: int) -> None:
     if len(x.shape) != count + 2:
         raise RuntimeError(
@@ -183,46 +103,42 @@ def _check_transposed(count: int, input: Tensor, x: Tensor, weight: Tensor, grou
         )
 
 
-def conv_transpose1d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Tensor:
-    """The adjoint of `conv1d` with the same weights [C, O / groups, K]."""
-    return _conv_transpose(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
+def _transposed(count: int) -> Callable[..., Tensor]:
+    def convolve(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        dilation: Any = 1,
+    ) -> Tensor:
+        batched = len(input.shape) != count + 1
+        x = input if batched else input.unsqueeze(0)
+        _check_transposed(count, input, x, weight, groups)
+        strides, dilations = sizes(stride, count, "stride"), sizes(dilation, count, "dilation")
+        paddings, extra = sizes(padding, count, "padding"), sizes(output_padding, count, "output_padding")
+        for e, s, d in zip(extra, strides, dilations, strict=True):
+            if e >= s and e >= d:
+                raise RuntimeError(
+                    f"output padding must be smaller than either stride or dilation, but got output_padding: {list(extra)}, "
+                    f"stride: {list(strides)}, dilation: {list(dilations)}"
+                )
+        low = [d * (k - 1) - p for d, k, p in zip(dilations, weight.shape[2:], paddings, strict=True)]
+        high = [n + e for n, e in zip(low, extra, strict=True)]
+        place()
+        node = spread(value(x), low, high, strides)
+        operator = convolution.operator(strides=(1,) * count, padding=(0,) * count, dilations=dilations, groups=groups)
+        out = _biased(apply(operator, node, _turned(value(weight), groups)), bias, count)
+        return out if batched else out.squeeze(0)
+
+    convolve.__name__ = f"conv_transpose{count}d"
+    convolve.__doc__ = f"The adjoint of `conv{count}d` with the same weights, [C, O / groups, ...]."
+    return convolve
 
 
-def conv_transpose2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Tensor:
-    """The adjoint of `conv2d` with the same weights [C, O / groups, K, L]."""
-    return _conv_transpose(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-def conv_transpose3d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Tensor:
-    """The adjoint of `conv3d` with the same weights [C, O / groups, ...]."""
-    return _conv_transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)
+conv_transpose1d, conv_transpose2d, conv_transpose3d = _transposed(1), _transposed(2), _transposed(3)
 
 
 # -- sliding windows ------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,6 @@ from lazytorch.ops.sampling import default_generator, dropout_mask
 from lazytorch.tensor import Tensor, from_array, value
 
 
-def _checked(p: float) -> None:
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-
-
 def _in_memory_order(drawn: np.ndarray, input: Tensor) -> np.ndarray:
     """Drawn numbers in the input's shape: torch draws them in the order in which a permuted view lies in memory."""
     shape = tuple(input.shape)
@@ -29,17 +25,26 @@ def _in_memory_order(drawn: np.ndarray, input: Tensor) -> np.ndarray:
     return drawn.reshape([shape[d] for d in order]).transpose(np.argsort(order))
 
 
-def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zeros with probability p, and the rest scaled by 1 / (1 - p)."""
-    _checked(p)
+def _dropout(input: Tensor, p: float, training: bool, inplace: bool, dropped: Callable[[], Tensor]) -> Tensor:
+    """What every dropout does around its own way of dropping, which is for p > 0 in training."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0.0:
         return input
-    if p == 1.0:
-        out = input * 0.0
-    else:
-        mask = from_array(_in_memory_order(dropout_mask(input._node.type.numel, p), input), dtypes.bool_)
-        out = apply(ops.dropout.operator(p=p), value(input), value(mask))
+    out = dropped()
     return write_into(input, out) if inplace else out
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zeros with probability p, and the rest scaled by 1 / (1 - p)."""
+
+    def dropped() -> Tensor:
+        if p == 1.0:
+            return input * 0.0
+        mask = from_array(_in_memory_order(dropout_mask(input._node.type.numel, p), input), dtypes.bool_)
+        return apply(ops.dropout.operator(p=p), value(input), value(mask))
+
+    return _dropout(input, p, training, inplace, dropped)
 
 
 def _noise(shape: tuple[int, ...], p: float) -> np.ndarray:
@@ -56,18 +61,18 @@ def _feature_shape(input: Tensor) -> tuple[int, ...]:
 
 def _feature_dropout(input: Tensor, p: float, training: bool, inplace: bool, unbatched: int) -> Tensor:
     """Whole channels become zero. `unbatched`: the rank at which the batch dimension is missing."""
-    _checked(p)
-    if not training or p == 0.0:
-        return input
-    x = input.unsqueeze(0) if len(input.shape) == unbatched else input
-    if p == 1.0:
-        out = x * 0.0
-    else:
-        noise = _noise(_feature_shape(x), p).astype(x.dtype.numpy)
-        noise /= x.dtype.numpy.type(1.0 - p)
-        out = x * from_array(noise, x.dtype)
-    out = out.squeeze(0) if x is not input else out
-    return write_into(input, out) if inplace else out
+
+    def dropped() -> Tensor:
+        x = input.unsqueeze(0) if len(input.shape) == unbatched else input
+        if p == 1.0:
+            out = x * 0.0
+        else:
+            noise = _noise(_feature_shape(x), p).astype(x.dtype.numpy)
+            noise /= x.dtype.numpy.type(1.0 - p)
+            out = x * from_array(noise, x.dtype)
+        return out.squeeze(0) if x is not input else out
+
+    return _dropout(input, p, training, inplace, dropped)
 
 
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -95,18 +100,16 @@ _ALPHA = 1.7580993408473766
 
 
 def _alpha_dropout(input: Tensor, p: float, training: bool, inplace: bool, shape: Any) -> Tensor:
-    _checked(p)
-    if not training or p == 0.0:
-        return input
-    if p == 1.0:
-        out = input * 0.0
-    else:
+    def dropped() -> Tensor:
+        if p == 1.0:
+            return input * 0.0
         kept = _noise(shape, p)
         a = 1.0 / np.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
         real = input.dtype.numpy
         shift = (kept.astype(real) - real.type(1)) * real.type(_ALPHA * a) + real.type(_ALPHA * a * p)
-        out = input * from_array(kept.astype(real) * real.type(a), input.dtype) + from_array(shift, input.dtype)
-    return write_into(input, out) if inplace else out
+        return input * from_array(kept.astype(real) * real.type(a), input.dtype) + from_array(shift, input.dtype)
+
+    return _dropout(input, p, training, inplace, dropped)
 
 
 def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:

@@ -50,7 +50,7 @@ def _max_pool(count: int) -> Callable[..., Any]:
 max_pool1d, max_pool2d, max_pool3d = _max_pool(1), _max_pool(2), _max_pool(3)
 
 
-def _avg_pool(
+def _mean_of_windows(
     count: int,
     input: Tensor,
     kernel_size: Any,
@@ -76,55 +76,42 @@ def avg_pool1d(
     count_include_pad: bool = True,
 ) -> Tensor:
     """The mean of every window along the last dimension."""
-    return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+    return _mean_of_windows(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
-def avg_pool2d(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Tensor:
-    """The mean of every window over the last two dimensions."""
-    return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+def _avg_pool(count: int) -> Callable[..., Tensor]:
+    def avg_pool(
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> Tensor:
+        return _mean_of_windows(count, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+    avg_pool.__name__ = f"avg_pool{count}d"
+    avg_pool.__doc__ = f"The mean of every window over the last {count} dimensions."
+    return avg_pool
 
 
-def avg_pool3d(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Tensor:
-    """The mean of every window over the last three dimensions."""
-    return _avg_pool(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+avg_pool2d, avg_pool3d = _avg_pool(2), _avg_pool(3)
 
 
-def _lp_pool(count: int, input: Tensor, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool) -> Tensor:
-    kernel = sizes(kernel_size, count)
-    total = _avg_pool(count, input.pow(norm_type), kernel, stride, 0, ceil_mode, True, None)
-    volume = float(np.prod(kernel))
-    return (total.sign() * total.abs().relu()).mul(volume).pow(1.0 / norm_type)
+def _lp_pool(count: int) -> Callable[..., Tensor]:
+    def lp_pool(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+        kernel = sizes(kernel_size, count)
+        total = _mean_of_windows(count, input.pow(norm_type), kernel, stride, 0, ceil_mode, True, None)
+        volume = float(np.prod(kernel))
+        return (total.sign() * total.abs().relu()).mul(volume).pow(1.0 / norm_type)
+
+    lp_pool.__name__ = f"lp_pool{count}d"
+    lp_pool.__doc__ = f"(sum of x^p)^(1 / p) of every window over the last {count} dimensions."
+    return lp_pool
 
 
-def lp_pool1d(input: Tensor, norm_type: float, kernel_size: int, stride: Any = None, ceil_mode: bool = False) -> Tensor:
-    """(sum of x^p)^(1 / p) of every window along the last dimension."""
-    return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
-
-
-def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
-    """(sum of x^p)^(1 / p) of every window over the last two dimensions."""
-    return _lp_pool(2, input, norm_type, kernel_size, stride, ceil_mode)
-
-
-def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
-    """(sum of x^p)^(1 / p) of every window over the last three dimensions."""
-    return _lp_pool(3, input, norm_type, kernel_size, stride, ceil_mode)
+lp_pool1d, lp_pool2d, lp_pool3d = _lp_pool(1), _lp_pool(2), _lp_pool(3)
 
 
 # -- adaptive ------------------------------------------------------------
@@ -158,7 +145,9 @@ def _adaptive_avg_pool(count: int, input: Tensor, output_size: Any) -> Tensor:
     wanted = _wanted(output_size, input, count)
     extents = tuple(input.shape[-count:])
     if all(w and e % w == 0 for e, w in zip(extents, wanted, strict=True)):
-        return _avg_pool(count, input, [e // w for e, w in zip(extents, wanted, strict=True)], None, 0, False, True, None)
+        return _mean_of_windows(
+            count, input, [e // w for e, w in zip(extents, wanted, strict=True)], None, 0, False, True, None
+        )
     out = input
     volume = np.ones((), input.dtype.numpy)
     for axis in range(count):

@@ -7,14 +7,13 @@ from typing import Any
 
 from lazytorch import dtypes
 from lazytorch.nn import functional as F
-from lazytorch.nn import init
-from lazytorch.nn.modules.module import Module
+from lazytorch.nn.modules.normalization import Affine
 from lazytorch.nn.parameter import Parameter
 from lazytorch.ops.creation import empty, ones, tensor_, zeros
 from lazytorch.tensor import Tensor
 
 
-class _NormBase(Module):
+class _NormBase(Affine):
     """Scale and shift of each channel, and running statistics."""
 
     _version = 2
@@ -52,10 +51,7 @@ class _NormBase(Module):
     def reset_parameters(self) -> None:
         """Scale 1, shift 0, fresh statistics."""
         self.reset_running_stats()
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        super().reset_parameters()
 
     def _check_input_dim(self, input: Tensor) -> None:
         if len(input.shape) not in self.ranks:

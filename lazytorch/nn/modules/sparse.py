@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from lazytorch.autograd.modes import no_grad
 from lazytorch.nn import functional as F
@@ -49,6 +49,15 @@ class _Table(Module):
             with no_grad():
                 self.weight[self.padding_idx].fill_(0)
 
+    @classmethod
+    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, **options: Any) -> Self:
+        """A layer with given rows, which learn only if `freeze` is false."""
+        if len(embeddings.shape) != 2:
+            raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
+        made = cls(*embeddings.shape, **{"_weight": embeddings, **options})
+        made.weight.requires_grad_(not freeze)
+        return made
+
 
 class Embedding(_Table):
     """Rows of a table."""
@@ -81,14 +90,6 @@ class Embedding(_Table):
             self.scale_grad_by_freq,
             self.sparse,
         )
-
-    @classmethod
-    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, **options: Any) -> Embedding:
-        """A layer with given rows, which learn only if `freeze` is false."""
-        if len(embeddings.shape) != 2:
-            raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
-        rows, columns = embeddings.shape
-        return cls(rows, columns, _weight=embeddings, _freeze=freeze, **options)
 
     def extra_repr(self) -> str:
         text = f"{self.num_embeddings}, {self.embedding_dim}"
@@ -140,16 +141,6 @@ class EmbeddingBag(_Table):
             self.include_last_offset,
             self.padding_idx,
         )
-
-    @classmethod
-    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, **options: Any) -> EmbeddingBag:
-        """A layer with given rows, which learn only if `freeze` is false."""
-        if len(embeddings.shape) != 2:
-            raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
-        rows, columns = embeddings.shape
-        made = cls(rows, columns, _weight=embeddings, **options)
-        made.weight.requires_grad_(not freeze)
-        return made
 
     def extra_repr(self) -> str:
         text = f"{self.num_embeddings}, {self.embedding_dim}"
