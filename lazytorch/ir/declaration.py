@@ -37,6 +37,7 @@ class Trait(enum.Enum):
     CONSTANT = "constant"
     TERMINATOR = "terminator"
     LINEAR = "linear"  # derivatives read no values: they can be taken again after a backward that freed its graph
+    ADDITIVE = "additive"  # f(a + b) = f(a) + f(b) for its floating operands together: it is its own forward derivative
     EXPENSIVE = "expensive"  # never worth computing twice
     HOST = "host"  # no schedule: the program calls the NumPy meaning as a step of its own
 
@@ -68,6 +69,19 @@ def example(*operands: str, **attributes: Any) -> Example:
     return Example(operands, attributes)
 
 
+def leading(change: Callable[[Attributes, int], dict[str, Any]] | None = None) -> Rule:
+    """A batching rule: the same operation, every operand with the batch as one more leading dimension.
+
+    change(attributes, batch size) -> the attributes that are different then; None: all stay as they are.
+    """
+
+    def rule(operation: Any) -> Any:
+        changed = {} if change is None else change(operation.attributes, operation.size)
+        return operation.again(operation.leading(), **changed)
+
+    return rule
+
+
 class Declaration:
     """One operation. Calling it emits it: `arith.mul(x, 2.0)`, `tensor.permute(x, order=(1, 0))`.
 
@@ -79,6 +93,8 @@ class Declaration:
     reference(attributes, *arrays) -> array(s): the meaning, in NumPy.
     decompose(operation) -> value(s) equal to the operation's results, built from other operations.
     fold(attributes, *constant operands or None) -> constant, value or None.
+    batch(operation) -> the result(s) for a batch of operands (see ir/batching.py and `leading`). Elementwise operations need
+        none, and neither do composites: their decomposition has one.
     gradient_name: torch's name of the autograd node, without "Backward0".
     saves: the operands (by position) and results (`RESULT`) whose values torch keeps for the derivative, where `vjp` reads
         others; by default what `vjp` reads (see ir/saved.py).
@@ -90,6 +106,7 @@ class Declaration:
         "_operators",
         "_plain",
         "attribute_names",
+        "batch",
         "canonicalizations",
         "decompose",
         "defaults",
@@ -117,6 +134,7 @@ class Declaration:
         reference: Callable[..., np.ndarray | tuple[np.ndarray, ...]] | None = None,
         decompose: Rule | None = None,
         fold: Rule | None = None,
+        batch: Rule | None = None,
         gradient_name: str = "",
         saves: Sequence[int] | None = None,
         example: Example | str | None = None,
@@ -133,6 +151,7 @@ class Declaration:
         self.reference = reference
         self.decompose = decompose
         self.fold = fold
+        self.batch = batch
         self.gradient_name = gradient_name
         self.saves = saves
         self.documentation = doc

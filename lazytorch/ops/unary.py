@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Declaration, Trait
+from lazytorch.ir.declaration import Declaration, Trait, example
 from lazytorch.ir.dialects import arith, math, nn, tensor
 from lazytorch.ir.trace import STATE, record_node
 from lazytorch.ops.elementwise import ADD, MUL
@@ -252,6 +252,7 @@ CLAMPED = Declaration(
     decompose=lambda op: op.operands[1],
     gradient_name="Clamp",
     saves=(0,),
+    example=example("tensor<2x3xf32>", "tensor<2x3xf32>", "tensor<2x3xi1>"),
     doc="the second operand, with the derivative of a clamp of the first: 1 inside of the bounds",
 )
 
