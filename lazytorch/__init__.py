@@ -73,6 +73,7 @@ _LAZY = frozenset(
         "serialization",
         "signal",
         "sparse",
+        "func",
     )
 )
 _ELSEWHERE = {
@@ -83,6 +84,7 @@ _ELSEWHERE = {
     "is_autocast_enabled": "amp",
     "save": "serialization",
     "load": "serialization",
+    "vmap": "func",
 }
 """Names of this namespace that live in a module which is loaded when one of them is first used."""
 

@@ -494,6 +494,8 @@ def own_node(self: Tensor) -> Node:
 def realize(self: Tensor, cause: str) -> Node:
     """Make sure that the value is computed."""
     node = value(self)
+    for level in STATE.trace.levels:
+        level.check(node, cause)
     if node.buffer is None:
         trace = STATE.trace
         if node.epoch is not trace.epoch:
@@ -607,6 +609,8 @@ def _with_history(trace: Trace, old: Node, new: Node) -> Node:
 def _replace(trace: Trace, root: Tensor, node: Node, noted: bool = True) -> None:
     """Give a storage new contents. noted: a derivative that needs the old ones is an error from now on."""
     old = root._node
+    for level in trace.levels:
+        level.written.append((root, old))
     if noted:
         old.storage = (root._version_count, trace.place)
     node = _with_history(trace, old, node)

@@ -69,7 +69,7 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
         for tensor, old in updates.items():
             if old.buffer is not None and old.buffer.shared:
                 _write_back(old, tensor._node)
-        for node in outputs:
+        for node in () if trace.levels else outputs:
             if node.history is not True and type(node.storage) is not Shared:
                 node.operands = ()
     finally:

@@ -1,0 +1,163 @@
+"""Function transformations at work on what is recorded.
+
+A transformation calls the user's function on stand-ins for its arguments, whose operations go into the trace like any others,
+and then goes over what was recorded between the stand-ins and the results: a `BatchLevel` records it again for all examples
+at once, a `ForwardLevel` adds the tangents. When it returns, nothing is left of it but ordinary recorded operations, so
+transformations nest in any order. While one is at work (`Trace.levels`) a sync leaves the recorded graph as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import Any
+
+from lazytorch.ir.batching import BatchedValue, Vectorizer
+from lazytorch.ir.pushforward import Tangent, push_forward
+from lazytorch.ir.trace import RECORDER, STATE, Node, Trace, result, results_of
+from lazytorch.ir.types import TupleType
+
+
+class Level:
+    """One transformation, which looks at what was recorded from here on (or from where `since` began).
+
+    written: what was written to meanwhile, as (storage, value before).
+    """
+
+    def __init__(self, trace: Trace, since: Level | None = None) -> None:
+        self.epoch = trace.epoch if since is None else since.epoch
+        self.began = len(trace.nodes) if since is None else since.began
+        self.written: list[tuple[Any, Node]] = []
+
+    def check(self, node: Node, cause: str) -> None:
+        """Called before a value is computed for the user. Raises RuntimeError where it must not be asked for."""
+
+    def _is_older(self, node: Node) -> bool:
+        """Whether a node was certainly recorded before the level began."""
+        return node.signature is None or (node.epoch is self.epoch and node.number < self.began)
+
+    def between(self, sources: Container[Node], nodes: Sequence[Node]) -> list[Node]:
+        """The recorded operations that `nodes` depend on and that depend on `sources`, operands before users."""
+        dependent: dict[int, bool] = {}
+        order: list[Node] = []
+        stack = [(node, False) for node in reversed(nodes)]
+        while stack:
+            node, expanded = stack.pop()
+            key = id(node)
+            if expanded:
+                dependent[key] = found = any(dependent[id(operand)] for operand in node.operands)
+                if found:
+                    order.append(node)
+            elif key not in dependent:
+                if node in sources:
+                    dependent[key] = True
+                elif self._is_older(node):
+                    dependent[key] = False
+                else:
+                    stack.append((node, True))
+                    stack += [(operand, False) for operand in node.operands]
+        return list(dict.fromkeys(order))
+
+
+_CAUSES = {
+    "item()": "vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor, "
+    "please try to rewrite what you're doing with other operations. If error is occurring somewhere inside PyTorch internals, "
+    "please file a bug report.",
+    "bool()": "vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support "
+    "that yet, please file an issue at https://github.com/pytorch/pytorch/issues .",
+    "a mask": "vmap: We do not support batching operators that can support dynamic shape. Attempting to batch over indexing "
+    "with a boolean mask.",
+}
+
+
+class BatchLevel(Level):
+    """Vectorisation over `size` examples. batches: for each stand-in, which is the first example, the values of all, with the
+    batch as the first dimension. randomness: "error", "same" or "different"."""
+
+    def __init__(self, trace: Trace, size: int, randomness: str) -> None:
+        super().__init__(trace)
+        self.size = size
+        self.randomness = randomness
+        self.batches: dict[Node, Node] = {}
+
+    def depends(self, node: Node) -> bool:
+        """Whether the examples differ in this value."""
+        return node in self.batches or bool(self.between(self.batches, (node,)))
+
+    def check(self, node: Node, cause: str) -> None:
+        """Raise torch's RuntimeError where a value is asked for that differs from example to example."""
+        if self.depends(node):
+            raise RuntimeError(_CAUSES.get(cause, "Cannot access data pointer of Tensor that doesn't have storage"))
+
+    def replay(self, nodes: Sequence[Node]) -> list[BatchedValue]:
+        """What the recorded values are for all examples. Raises NotImplementedError for what has no batching rule."""
+        trace = STATE.trace
+        vectorizer = Vectorizer(RECORDER, self.size)
+        values: dict[Node, Any] = {node: vectorizer.batch(batch) for node, batch in self.batches.items()}
+        grad_enabled, place = trace.grad_enabled, trace.place
+        try:
+            for node in self.between(self.batches, nodes):
+                signature = node.signature
+                assert signature is not None
+                if signature.operator.declaration is result:
+                    values[node] = values[node.operands[0]][node.attributes.index]
+                    continue
+                trace.grad_enabled = grad_enabled and _keeps_history(node)
+                trace.place = node.place
+                operands = [values.get(operand) or vectorizer.shared(operand) for operand in node.operands]
+                if signature.vjp is not signature.operator.declaration.vjp and trace.grad_enabled:
+                    _refuse_custom(node, operands)
+                values[node] = vectorizer.emit(signature.operator, operands)
+        finally:
+            trace.grad_enabled, trace.place = grad_enabled, place
+        return [values.get(node) or vectorizer.shared(node) for node in nodes]
+
+
+def _keeps_history(node: Node) -> bool:
+    """Whether the node was recorded with gradients enabled, as far as it made a difference."""
+    assert node.signature is not None
+    could = node.signature.differentiable and any(operand.history is not None for operand in node.operands)
+    return node.history is not None or not could
+
+
+def _refuse_custom(node: Node, operands: Sequence[BatchedValue]) -> None:
+    assert node.signature is not None
+    if any(operand.value.history is not None for operand in operands):
+        name = node.signature.operator.label.removesuffix("Backward")
+        raise RuntimeError(
+            f"You tried to vmap over {name}, but it does not have vmap support. Please override and implement the vmap "
+            "staticmethod or set generate_vmap_rule=True. For more details, please see "
+            "https://pytorch.org/docs/main/notes/extending.func.html"
+        )
+
+
+class ForwardLevel(Level):
+    """Forward-mode differentiation. tangents: those of the stand-ins, and of all values that were asked for since."""
+
+    def __init__(self, trace: Trace, since: Level | None = None) -> None:
+        super().__init__(trace, since)
+        self.tangents: dict[Node, Any] = {}
+
+    def push(self, nodes: Sequence[Node]) -> list[Tangent]:
+        """The tangents of recorded values, None for zero. Raises NotImplementedError for what has no derivative."""
+        trace, tangents = STATE.trace, self.tangents
+        place = trace.place
+        try:
+            for node in self.between(tangents, nodes):
+                trace.place = node.place
+                signature = node.signature
+                assert signature is not None
+                arriving = [tangents.get(operand) for operand in node.operands]
+                if signature.operator.declaration is result:
+                    tangents[node] = None if arriving[0] is None else arriving[0][node.attributes.index]
+                    continue
+                if signature.vjp is not signature.operator.declaration.vjp:
+                    raise RuntimeError(
+                        "You must implement the jvp function for custom autograd.Function to use it with forward mode AD."
+                    )
+                several = isinstance(node.type, TupleType)
+                values = results_of(trace, node) if several else (node,)
+                made = push_forward(signature.operator, node.operands, values, arriving)
+                tangents[node] = made if several else made[0]
+        finally:
+            trace.place = place
+        return [tangents.get(node) for node in nodes]
