@@ -310,6 +310,11 @@ class Tensor:
 
     def _text(self) -> str:
         node = value(self)
+        for number, level in reversed(list(enumerate(STATE.trace.levels, 1))):
+            batch = level.batch_of(node)
+            if batch is not None:
+                inside = wrap(STATE.trace, batch)._text().replace("\n", "\n    ")
+                return f"BatchedTensor(lvl={number}, bdim=0, value=\n    {inside}\n)"
         array = self.detach()._array("print")
         name = None if self.is_leaf else gradient_name(node)
         return format_tensor(

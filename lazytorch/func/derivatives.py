@@ -234,7 +234,8 @@ def _check_shapes(cotangents: Sequence[Any], outputs: Sequence[Tensor]) -> None:
     for i, (g, y) in enumerate(zip(cotangents, outputs, strict=True)):
         if g.shape != y.shape:
             raise RuntimeError(
-                f"Mismatch in shape: grad_output[{i}] has a shape of torch.Size({list(g.shape)}) and output[{i}] has a shape of "
+                f"Mismatch in shape: grad_output[{i}] has a shape of torch.Size({list(g.shape)}) and output[{i}] has a "
+                "shape of "
                 f"torch.Size({list(y.shape)})."
             )
 
@@ -247,7 +248,8 @@ def make_dual(level: ForwardLevel, x: Tensor, tangent: Tensor) -> Tensor:
     if x.shape != tangent.shape:
         raise RuntimeError(
             "Trying to set a forward gradient that has a different size than that of the original Tensor, this is not "
-            f"supported. Tensor is of size {list(x.shape)} while the given forward gradient is of size {list(tangent.shape)}."
+            f"supported. Tensor is of size {list(x.shape)} while the given forward gradient is of size "
+            f"{list(tangent.shape)}."
         )
     trace = STATE.trace
     out = wrap(trace, record_node(trace, tensor.alias.operator(), (value(x),)))
@@ -293,7 +295,8 @@ def _paired(name: str, primals: Any, tangents: Any) -> tuple[list[Tensor], list[
     directions, other = flatten(tangents)
     if other != structure:
         raise RuntimeError(
-            f"{name}: Expected primals and tangents to have the same python structure. For example, if primals is a tuple of 3 "
+            f"{name}: Expected primals and tangents to have the same python structure. For example, if primals is a tuple "
+            "of 3 "
             f"tensors, tangents also must be. Got primals with structure {structure} and tangents with structure {other}"
         )
     for what, values in (("primals", leaves), ("tangents", directions)):

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from lazytorch.func.derivatives import Argnums, Function, replaced, selected, jvp, vjp
+from lazytorch.func.derivatives import Argnums, Function, jvp, replaced, selected, vjp
 from lazytorch.func.trees import flatten
 from lazytorch.func.vectorization import vmap
 from lazytorch.ops.recording import FUNCTIONS, place

@@ -6,7 +6,13 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-_NAMES = {tuple: "tuple", list: "list", dict: "dict", OrderedDict: "OrderedDict", defaultdict: "defaultdict"}
+_NAMES: dict[type, str] = {
+    tuple: "tuple",
+    list: "list",
+    dict: "dict",
+    OrderedDict: "OrderedDict",
+    defaultdict: "defaultdict",
+}
 
 
 class Structure:

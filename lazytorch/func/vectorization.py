@@ -9,9 +9,9 @@ from typing import Any
 
 from lazytorch.func.trees import Structure, broadcast, flatten
 from lazytorch.ir.batching import BatchedValue
-from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.dialects import tensor
 from lazytorch.ir.levels import BatchLevel
-from lazytorch.ir.trace import RECORDER, STATE, Node, Trace
+from lazytorch.ir.trace import STATE, Node, Trace
 from lazytorch.ops.recording import FUNCTIONS, emit, place
 from lazytorch.ops.sampling import default_generator
 from lazytorch.tensor import Tensor, assign, value, wrap
@@ -81,12 +81,14 @@ class _Call:
         where = f"vmap({self.name}, in_dims={self.in_dims}, ...)(<inputs>): "
         if not isinstance(self.in_dims, int | tuple):
             raise ValueError(
-                f"{where}expected `in_dims` to be int or a (potentially nested) tuple matching the structure of inputs, got: "
+                f"{where}expected `in_dims` to be int or a (potentially nested) tuple matching the structure of inputs, "
+                "got: "
                 f"{type(self.in_dims)}."
             )
         if not args:
             raise ValueError(
-                f"vmap({self.name})(<inputs>): got no inputs. Maybe you forgot to add inputs, or you are trying to vmap over a "
+                f"vmap({self.name})(<inputs>): got no inputs. Maybe you forgot to add inputs, or you are trying to vmap "
+                "over a "
                 "function with no inputs. The latter is unsupported."
             )
         leaves, structure = flatten(args)
@@ -102,7 +104,8 @@ class _Call:
             raise ValueError("vmap: Expected at least one Tensor to vmap over")
         if len(set(sizes)) > 1:
             raise ValueError(
-                f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sizes} for the mapped "
+                f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sizes} for the "
+                "mapped "
                 "dimension"
             )
         return leaves, dims, structure, sizes[0]
@@ -123,7 +126,7 @@ class _Call:
             out_dims = self._out_dims(outputs, made)
             moved = [x for x, dim in zip(outputs, out_dims, strict=True) if isinstance(x, Tensor)]
             changed = [i for i, x in enumerate(given) if dims[i] is not None and value(x) is not first[i]]
-            _check_written(trace, level, [*given, *outputs])
+            _check_written(trace, level, (given, outputs, moved))
             batched = level.replay([*map(value, moved), *[value(given[i]) for i in changed]])
         finally:
             trace.levels.remove(level)
@@ -143,13 +146,15 @@ class _Call:
         dims = broadcast(out_dims, structure)
         if dims is None:
             raise ValueError(
-                f"vmap({self.name}, ..., out_dims={self.out_dims})(<inputs>): out_dims is not compatible with the structure of "
+                f"vmap({self.name}, ..., out_dims={self.out_dims})(<inputs>): out_dims is not compatible with the "
+                "structure of "
                 f"`outputs`. out_dims has structure {flatten(self.out_dims)[1]} but outputs has structure {structure}."
             )
         for x, dim in zip(outputs, dims, strict=True):
             if not isinstance(x, Tensor) and dim is not None:
                 raise ValueError(
-                    f"vmap({self.name}, ...): `{self.name}` must only return Tensors, got type {type(x)}. Did you mean to set "
+                    f"vmap({self.name}, ...): `{self.name}` must only return Tensors, got type {type(x)}. Did you mean to "
+                    "set "
                     "out_dims= to None for output?"
                 )
         return dims
@@ -207,7 +212,8 @@ def _checked_dim(where: str, x: Any, dim: Any) -> int | None:
     rank = len(x.shape)
     if not -rank <= dim < rank:
         raise ValueError(
-            f"{where}Got in_dim={dim} for some input, but that input is a Tensor of dimensionality {rank} so expected in_dim "
+            f"{where}Got in_dim={dim} for some input, but that input is a Tensor of dimensionality {rank} so expected "
+            "in_dim "
             f"to satisfy -{rank} <= in_dim < {rank}."
         )
     return dim % rank
@@ -219,25 +225,10 @@ def _moved(x: Tensor, source: int, destination: int) -> Tensor:
     return made
 
 
-def first_example(trace: Trace, batch: Node) -> Tensor:
-    """The first of a batch as a tensor of its own; of an empty batch zeros."""
-    size, *shape = batch.type.shape
-    if size:
-        rank = len(shape)
-        node = emit(tensor.slice_, batch, starts=(0,) * (rank + 1), sizes=(1, *shape), steps=(1,) * (rank + 1))
-        node = emit(tensor.reshape, node, shape=tuple(shape))
-    else:
-        zero = {"f": 0.0, "b": False, "c": 0j}.get(batch.type.dtype.kind, 0)
-        node = arith.constant.build(RECORDER, value=zero, type=batch.type.with_shape(tuple(shape)))
-    return wrap(trace, node)
-
-
 def _stand_in(trace: Trace, level: BatchLevel, x: Tensor, dim: int) -> Tensor:
     """What the function is given in the place of an argument: its first example."""
     batch = value(_moved(x, dim, 0) if dim else x)
-    out = first_example(trace, batch)
-    level.batches[value(out)] = batch
-    return out
+    return wrap(trace, level.stand_in(batch))
 
 
 def _write_back(argument: Tensor, dim: int | None, found: BatchedValue) -> None:
@@ -249,22 +240,26 @@ def _write_back(argument: Tensor, dim: int | None, found: BatchedValue) -> None:
     assign(argument, node)
 
 
-def _check_written(trace: Trace, level: BatchLevel, known: Sequence[Any]) -> None:
-    """Raise torch's RuntimeError if a tensor from outside was given a value that differs from example to example."""
-    roots = {id(x) for x in known}
+def _check_written(trace: Trace, level: BatchLevel, own: Sequence[list[Any]]) -> None:
+    """Raise torch's RuntimeError if a tensor from outside was given a value that differs from example to example.
+
+    own: lists of what the function was given and returned. A tensor that nobody else refers to was made by the function.
+    """
     written = {target: None for target, _ in level.written}
     level.written.clear()
+    given = set(map(id, own[0]))
     while written:
         target, _ = written.popitem()
-        if id(target) in roots or not level.depends(target._node):
+        if id(target) in given or not level.depends(target._node):
             continue
-        unheld = 2 + (target in trace.updates) + sum(1 for x in trace.live if x is target)
-        for outer in trace.levels:
-            unheld += sum(1 for x, _ in outer.written if x is target)
+        unheld = 2 + (target in trace.updates) + sum(x is target for several in (*own, trace.live) for x in several)
+        unheld += sum(x is target for outer in trace.levels for x, _ in outer.written)
         if getrefcount(target) > unheld:
             raise RuntimeError(
                 "vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in "
-                "extra_args that has more elements than `self`. This happened due to `other` being vmapped over but `self` not "
-                "being vmapped over in a vmap. Please try to use out-of-place operators instead of inplace arithmetic. If said "
+                "extra_args that has more elements than `self`. This happened due to `other` being vmapped over but "
+                "`self` not "
+                "being vmapped over in a vmap. Please try to use out-of-place operators instead of inplace arithmetic. "
+                "If said "
                 "operator is being called inside the PyTorch framework, please file a bug report instead."
             )

@@ -1,0 +1,337 @@
+"""torch.func: derivatives and vectorisation of functions, nested, against torch."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as oracle
+import torch.func
+
+import lazytorch
+from tests.frontend.error_oracle import messages
+
+Point = collections.namedtuple("Point", "x y")
+
+
+def _data(t: Any) -> Any:
+    t.manual_seed(0)
+    return t.randn(3, 4), t.randn(4), t.randn(5, 3, 4)
+
+
+def _mlp(t: Any) -> Any:
+    t.manual_seed(1)
+    return t.nn.Sequential(t.nn.Linear(4, 5), t.nn.Tanh(), t.nn.Linear(5, 3))
+
+
+def _per_sample(t: Any, f: Any, m: Any, v: Any, b: Any) -> Any:
+    net = _mlp(t)
+    parameters = {name: x.detach() for name, x in net.named_parameters()}
+
+    def loss(parameters: Any, x: Any, target: Any) -> Any:
+        out = f.functional_call(net, parameters, (x.unsqueeze(0),))
+        return t.nn.functional.cross_entropy(out, target.unsqueeze(0))
+
+    return f.vmap(f.grad(loss), in_dims=(None, 0, 0))(parameters, m, t.tensor([0, 2, 1]))
+
+
+def _ensemble(t: Any, f: Any, m: Any, v: Any, b: Any) -> Any:
+    nets = [_mlp(t), _mlp(t)]
+    parameters, buffers = f.stack_module_state(nets)
+    assert all(x.requires_grad and x.is_leaf for x in parameters.values())
+    out = f.vmap(lambda p, x: f.functional_call(nets[0], (p, buffers), (x,)), in_dims=(0, None))(parameters, m)
+    out.sum().backward()
+    return out.detach(), [x.grad for x in parameters.values()]
+
+
+def _in_place(t: Any) -> Callable[[Any], Any]:
+    def function(x: Any) -> Any:
+        out = t.zeros_like(x)
+        out[1:] = x[:-1] * 2
+        out[0] = x.sum()
+        view = out.view(2, -1)
+        view[1].mul_(x[:2])
+        out.add_(1)
+        return out
+
+    return function
+
+
+def _batch_norm(t: Any, f: Any, m: Any, v: Any, b: Any) -> Any:
+    return f.vmap(lambda x: t.nn.functional.batch_norm(x, None, None, training=True))(b)
+
+
+def _newton(t: Any, f: Any, m: Any, v: Any, b: Any) -> Any:
+    def cost(x: Any) -> Any:
+        return (x**4).sum() + (x * v).sum() + (x @ m.t()).square().sum()
+
+    x = v
+    for _ in range(3):
+        x = x - t.linalg.solve(f.hessian(cost)(x), f.grad(cost)(x))
+    return x
+
+
+def _attention(t: Any, f: Any, m: Any, v: Any, b: Any) -> Any:
+    def one(q: Any, k: Any) -> Any:
+        return t.softmax(q @ k.t() / 2.0, -1) @ k
+
+    return f.vmap(f.jacrev(one), in_dims=(0, None))(b, m)
+
+
+PROGRAMS: dict[str, Callable[..., Any]] = {
+    "grad": lambda t, f, m, v, b: f.grad(lambda x: x.sin().sum())(v),
+    "grad of several": lambda t, f, m, v, b: f.grad(lambda x, y: (x @ y).square().sum(), argnums=(0, 1))(m, v),
+    "grad by the last": lambda t, f, m, v, b: f.grad(lambda x, y: (x @ y).square().sum(), argnums=-1)(m, v),
+    "grad of trees": lambda t, f, m, v, b: f.grad(lambda p: (p["w"] @ p["l"][0]).exp().sum())({"w": m, "l": [v]}),
+    "grad of named tuples": lambda t, f, m, v, b: tuple(f.grad(lambda p: (p.x * p.y).sum())(Point(v, v + 1))),
+    "grad with aux": lambda t, f, m, v, b: f.grad(lambda x: (x.sum(), {"twice": x * 2}), has_aux=True)(v),
+    "grad_and_value": lambda t, f, m, v, b: f.grad_and_value(lambda x: x.square().sum())(v),
+    "grad_and_value with aux": lambda t, f, m, v, b: f.grad_and_value(lambda x: (x.sum(), x), has_aux=True)(v),
+    "grad with keywords": lambda t, f, m, v, b: f.grad(lambda x, *, y: (x * y).sum())(v, y=v),
+    "grad without influence": lambda t, f, m, v, b: f.grad(lambda x: v.sum())(v),
+    "grad of grad": lambda t, f, m, v, b: f.grad(lambda x: f.grad(lambda y: (y**3).sum())(x).sum())(v),
+    "perturbations are kept apart": lambda t, f, m, v, b: f.grad(
+        lambda x: (x * f.grad(lambda y: (x * y).sum())(x)).sum()
+    )(v),
+    "grad with control flow": lambda t, f, m, v, b: f.grad(lambda x: x.sum() * 3 if x.sum() > 100 else x.prod())(v),
+    "grad with item": lambda t, f, m, v, b: f.grad(lambda x: x.sum() * x.sum().item())(v),
+    "no_grad inside": lambda t, f, m, v, b: f.grad(lambda x: (x * _constant(t, x)).sum())(v),
+    "vjp": lambda t, f, m, v, b: _vjp(f, lambda x, y: (x @ y, {"s": x.sum()}), (m, v), lambda o: (o[0], {"s": o[1]["s"]})),
+    "jvp": lambda t, f, m, v, b: f.jvp(lambda x: (x.sin(), x.sum()), (v,), (v + 1,)),
+    "jvp of trees": lambda t, f, m, v, b: f.jvp(lambda p, q: {"o": p["a"] @ q}, ({"a": m}, v), ({"a": m * 2}, v + 1)),
+    "jvp with aux": lambda t, f, m, v, b: f.jvp(lambda x: (x.exp(), x), (v,), (v,), has_aux=True),
+    "jvp without influence": lambda t, f, m, v, b: f.jvp(lambda x: t.ones(2), (v,), (v,)),
+    "jvp with item": lambda t, f, m, v, b: f.jvp(lambda x: x * x[0].item() + (x if x[0] > 0 else -x), (v,), (v,)),
+    "jvp through detach": lambda t, f, m, v, b: f.jvp(lambda x: x * x.detach(), (v,), (v,)),
+    "jvp through no_grad": lambda t, f, m, v, b: f.jvp(lambda x: x * _constant(t, x), (v,), (v,)),
+    "jvp of jvp": lambda t, f, m, v, b: f.jvp(lambda x: f.jvp(lambda y: (x * y).sin(), (x,), (v,))[1], (v,), (v,)),
+    "jvp in place": lambda t, f, m, v, b: f.jvp(_in_place(t), (v,), (v + 1,)),
+    "jacrev": lambda t, f, m, v, b: f.jacrev(lambda x: x.sin().sum(0) * x[0])(m),
+    "jacrev in chunks": lambda t, f, m, v, b: f.jacrev(lambda x: m @ x.exp(), chunk_size=2)(v),
+    "jacrev of several": lambda t, f, m, v, b: f.jacrev(lambda x, y: (x @ y, x.sum()), argnums=(0, 1))(m, v),
+    "jacrev of trees": lambda t, f, m, v, b: f.jacrev(lambda p: {"y": m @ p["x"]})({"x": v}),
+    "jacrev with aux": lambda t, f, m, v, b: f.jacrev(lambda x: (x * x, x.sum()), has_aux=True)(v),
+    "jacfwd": lambda t, f, m, v, b: f.jacfwd(lambda x: x.sin().sum(0) * x[0])(m),
+    "jacfwd of several": lambda t, f, m, v, b: f.jacfwd(lambda x, y: (x @ y, x.sum()), argnums=(0, 1))(m, v),
+    "jacfwd of trees": lambda t, f, m, v, b: f.jacfwd(lambda p: {"y": m @ p["x"]})({"x": v}),
+    "jacfwd with aux": lambda t, f, m, v, b: f.jacfwd(lambda x: (x * x, x.sum()), has_aux=True)(v)[0],
+    "jacfwd of an in-place function": lambda t, f, m, v, b: f.jacfwd(_in_place(t))(v),
+    "jacrev of an in-place function": lambda t, f, m, v, b: f.jacrev(_in_place(t))(v),
+    "hessian": lambda t, f, m, v, b: f.hessian(lambda x: (x**3).sum() + x[0] * x[1])(v),
+    "hessian of several": lambda t, f, m, v, b: f.hessian(lambda x, y: (x @ y).square().sum(), argnums=(0, 1))(m, v),
+    "jacrev of jacrev": lambda t, f, m, v, b: f.jacrev(f.jacrev(lambda x: (x**3).sum()))(v),
+    "jacfwd of jacfwd": lambda t, f, m, v, b: f.jacfwd(f.jacfwd(lambda x: (x**3).sum()))(v),
+    "jacrev of jacfwd": lambda t, f, m, v, b: f.jacrev(f.jacfwd(lambda x: (x**3).sum()))(v),
+    "third derivative": lambda t, f, m, v, b: f.jacfwd(f.hessian(lambda x: x.sin().sum() * x.prod()))(v[:2]),
+    "hessian of a network": lambda t, f, m, v, b: f.hessian(lambda x: _mlp(t)(x).log_softmax(-1)[0])(v),
+    "hessian with item": lambda t, f, m, v, b: f.hessian(lambda x: (x**2).sum() * float(v.sum()))(v),
+    "linearize": lambda t, f, m, v, b: _linearized(f, lambda x: (x.sin(), m @ x), v),
+    "vmap": lambda t, f, m, v, b: f.vmap(lambda x: x.sin().sum())(m),
+    "vmap over the last": lambda t, f, m, v, b: f.vmap(lambda x: x.cumsum(0), in_dims=-1, out_dims=1)(m),
+    "vmap with shared": lambda t, f, m, v, b: f.vmap(lambda x, y: (x @ y, y), in_dims=(0, None))(b, v),
+    "vmap of a dot product": lambda t, f, m, v, b: f.vmap(t.dot)(m, m + 1),
+    "vmap of matrix products": lambda t, f, m, v, b: f.vmap(lambda x: x @ x.t(), in_dims=1, out_dims=2)(b),
+    "vmap of trees": lambda t, f, m, v, b: f.vmap(lambda p, y: {"s": p["a"] + y}, in_dims=({"a": 0}, None))({"a": m}, v),
+    "vmap with numbers": lambda t, f, m, v, b: f.vmap(lambda x, n: x * n, in_dims=(0, None))(m, 3),
+    "vmap with out_dims": lambda t, f, m, v, b: f.vmap(lambda x: (x, x * 2), out_dims=(0, 1))(m),
+    "vmap in chunks": lambda t, f, m, v, b: f.vmap(lambda x: (x, x.sum()), chunk_size=2, out_dims=(1, 0))(b),
+    "vmap of vmap": lambda t, f, m, v, b: f.vmap(f.vmap(lambda x, y: (x * y).sum(), in_dims=(0, None)), in_dims=(None, 0))(m, m),
+    "vmap of nothing": lambda t, f, m, v, b: f.vmap(lambda x: x.sin().sum())(t.zeros(0, 4)),
+    "vmap in place": lambda t, f, m, v, b: f.vmap(lambda x: x.clone().mul_(2).add_(x))(m),
+    "vmap writes its argument": lambda t, f, m, v, b: (f.vmap(lambda x: x.add_(1), in_dims=1)(m), m),
+    "vmap of views that are written": lambda t, f, m, v, b: f.vmap(lambda x: _halved(x))(m),
+    "vmap of indexing": lambda t, f, m, v, b: f.vmap(lambda x, i: (x[i], x[1:], x[..., None]))(m, t.tensor([[0, 3], [1, 1], [-1, 2]])),
+    "vmap of gather": lambda t, f, m, v, b: f.vmap(lambda x: x.gather(0, t.tensor([0, 2])))(m),
+    "vmap of index_add": lambda t, f, m, v, b: f.vmap(lambda x, i: t.zeros(4).index_add(0, i, x))(m, t.tensor([[0, 1, 2, 3], [0, 0, 1, 1], [3, 3, 3, 3]])),
+    "vmap of where": lambda t, f, m, v, b: f.vmap(lambda x: t.where(x > 0, x, -x * 2))(m),
+    "vmap of sort": lambda t, f, m, v, b: f.vmap(lambda x: x.sort(descending=True)[0])(m),
+    "vmap of topk": lambda t, f, m, v, b: f.vmap(lambda x: x.topk(2).values)(m),
+    "vmap of max": lambda t, f, m, v, b: f.vmap(lambda x: x.max(0))(b)[0],
+    "vmap of einsum": lambda t, f, m, v, b: f.vmap(lambda x: t.einsum("ij,kj->ik", x, m))(b),
+    "vmap of solve": lambda t, f, m, v, b: f.vmap(lambda x: t.linalg.solve(x @ x.t() + t.eye(3), t.ones(3)))(b),
+    "vmap of det": lambda t, f, m, v, b: f.vmap(lambda x: t.linalg.det(x[:, :3]))(b),
+    "vmap of conv2d": lambda t, f, m, v, b: f.vmap(lambda x, w: t.nn.functional.conv2d(x, w, padding=1))(t.randn(2, 1, 2, 5, 5), t.randn(2, 3, 2, 3, 3)),
+    "vmap of max_pool2d": lambda t, f, m, v, b: f.vmap(lambda x: t.nn.functional.max_pool2d(x, 2))(t.randn(2, 1, 2, 4, 4)),
+    "vmap of layer_norm": lambda t, f, m, v, b: f.vmap(lambda x: t.nn.functional.layer_norm(x, (4,)))(b),
+    "vmap of batch_norm": _batch_norm,
+    "vmap of embedding": lambda t, f, m, v, b: f.vmap(lambda i: t.nn.functional.embedding(i, m))(t.tensor([[0, 1], [2, 2]])),
+    "vmap of losses": lambda t, f, m, v, b: f.vmap(lambda x: t.nn.functional.mse_loss(x, v))(m),
+    "vmap of dtypes": lambda t, f, m, v, b: f.vmap(lambda x: ((x > 0).sum(), x.to(t.float64), x.argmax()))(m),
+    "vmap of stack": lambda t, f, m, v, b: f.vmap(lambda x: t.stack([x, x * 2, v]).flatten())(m),
+    "vmap of cat": lambda t, f, m, v, b: f.vmap(lambda x: t.cat([x, v]))(m),
+    "vmap of grad": lambda t, f, m, v, b: f.vmap(f.grad(lambda x: (x.sin() * v).sum()))(m),
+    "vmap of grad of vmap": lambda t, f, m, v, b: f.vmap(f.grad(lambda x: f.vmap(lambda y: y.norm())(x).sum()))(b),
+    "vmap of jacfwd": lambda t, f, m, v, b: f.vmap(f.jacfwd(lambda x: x * x.sum()))(m),
+    "vmap of hessian": lambda t, f, m, v, b: f.vmap(f.hessian(lambda x: x.softmax(0)[0]))(m),
+    "vmap of vjp": lambda t, f, m, v, b: f.vmap(lambda x, g: f.vjp(lambda y: y.exp(), x)[1](g))(m, m),
+    "vmap of jvp": lambda t, f, m, v, b: f.vmap(lambda x, d: f.jvp(lambda y: y.exp(), (x,), (d,)))(m, m),
+    "grad of vmap": lambda t, f, m, v, b: f.grad(lambda x: f.vmap(lambda y: (y * x).exp().sum())(m).sum())(v),
+    "grad of vmap in place": lambda t, f, m, v, b: f.grad(lambda x: f.vmap(_in_place(t))(x).square().sum())(m),
+    "jacrev of vmap": lambda t, f, m, v, b: f.jacrev(f.vmap(lambda x: x.sin().sum()))(m),
+    "jvp of vmap": lambda t, f, m, v, b: f.jvp(f.vmap(lambda x: x.softmax(0)), (m,), (m + 1,)),
+    "grad of jvp": lambda t, f, m, v, b: f.grad(lambda x: f.jvp(lambda y: (y**3).sum(), (x,), (v,))[1])(v),
+    "jvp of grad": lambda t, f, m, v, b: f.jvp(f.grad(lambda x: (x**3).sum()), (v,), (v,)),
+    "per-sample gradients": _per_sample,
+    "an ensemble": _ensemble,
+    "Newton's method": _newton,
+    "Jacobians of attention": _attention,
+}
+
+
+def _constant(t: Any, x: Any) -> Any:
+    with t.no_grad():
+        return x * 2
+
+
+def _halved(x: Any) -> Any:
+    out = x * 1
+    out[::2].mul_(0.5)
+    out.view(2, 2)[0].add_(x[:2])
+    return out
+
+
+def _vjp(f: Any, function: Any, primals: Any, cotangents: Any) -> Any:
+    output, pull = f.vjp(function, *primals)
+    return output, pull(cotangents(output))
+
+
+def _linearized(f: Any, function: Any, x: Any) -> Any:
+    output, push = f.linearize(function, x)
+    return output, push(x), push(x + 1)
+
+
+def _flat(outcome: Any, t: Any) -> list[Any]:
+    if isinstance(outcome, t.Tensor):
+        assert not outcome.requires_grad
+        return [outcome]
+    values = outcome.values() if isinstance(outcome, dict) else outcome
+    return [x for item in values for x in _flat(item, t)]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_computes_what_it_does_in_torch(name: str) -> None:
+    want = _flat(PROGRAMS[name](oracle, torch.func, *_data(oracle)), oracle)
+    got = _flat(PROGRAMS[name](lazytorch, lazytorch.func, *_data(lazytorch)), lazytorch)
+    assert len(want) == len(got)
+    for a, b in zip(want, got, strict=True):
+        assert str(a.dtype) == str(b.dtype) and tuple(a.shape) == tuple(b.shape)
+        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=2e-5, atol=2e-5)
+
+
+def test_derivatives_flow_through_a_transformed_function() -> None:
+    outcomes = []
+    for t, f in ((oracle, torch.func), (lazytorch, lazytorch.func)):
+        m, v, _ = _data(t)
+        m.requires_grad_()
+        net = _mlp(t)
+        loss = f.vmap(lambda x: net(x).square().sum())(m).sum()
+        loss = loss + f.grad(lambda x: (net(x) ** 2).sum())(v).sum() + f.jvp(net, (v,), (v,))[1].sum()
+        loss = loss + f.jacrev(net)(v).square().sum() + f.jacfwd(lambda x: net(x))(m[0]).sum()
+        loss.backward()
+        outcomes.append([m.grad.numpy(), *[p.grad.numpy() for p in net.parameters()]])
+    for a, b in zip(*outcomes, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
+def test_no_grad_around_a_transformation_only_cuts_what_comes_after() -> None:
+    for t, f in ((oracle, torch.func), (lazytorch, lazytorch.func)):
+        x = t.ones(3, requires_grad=True)
+        with t.no_grad():
+            out = f.grad(lambda y: (y**2).sum())(x)
+        assert out.tolist() == [2, 2, 2] and not out.requires_grad
+        assert f.grad(lambda y: (y**2).sum())(x).requires_grad
+        assert f.vmap(lambda y: y * 2)(x).requires_grad
+
+
+RANDOM = {
+    "rand": lambda t: t.rand(2),
+    "randn": lambda t: t.randn(2),
+    "randint": lambda t: t.randint(0, 9, (2,)),
+    "randperm": lambda t: t.randperm(1),
+    "normal_": lambda t: t.empty(2).normal_(),
+    "bernoulli_": lambda t: t.empty(2).bernoulli_(0.3),
+    "random_": lambda t: t.empty(2).random_(7),
+    "dropout": lambda t: t.nn.functional.dropout(t.ones(4), 0.5, True),
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+@pytest.mark.parametrize("randomness", ["same", "different"])
+def test_random_numbers_are_the_same_or_different(name: str, randomness: str) -> None:
+    outcomes = []
+    for t, f in ((oracle, torch.func), (lazytorch, lazytorch.func)):
+        t.manual_seed(5)
+        outcomes.append(f.vmap(lambda x, t=t: x * 0 + RANDOM[name](t), randomness=randomness)(t.zeros(3)).tolist())
+    assert outcomes[0] == outcomes[1]
+    rows = outcomes[1]
+    assert (len({tuple(row) for row in rows}) == 1) == (randomness == "same" or name == "randperm")
+
+
+def test_chances_may_differ_from_example_to_example() -> None:
+    p = lazytorch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    assert lazytorch.vmap(lambda x: lazytorch.bernoulli(x), randomness="different")(p).tolist() == p.tolist()
+
+
+def test_a_network_with_dropout_draws_for_every_example() -> None:
+    lazytorch.manual_seed(0)
+    x = lazytorch.ones(4, 64)
+    for layer in (lazytorch.nn.Dropout(), lazytorch.nn.AlphaDropout()):
+        out = lazytorch.vmap(layer, randomness="different")(x)
+        assert len({tuple(row) for row in out.tolist()}) == 4
+
+
+def _in(t: Any) -> Any:
+    return t.func if t is lazytorch else torch.func
+
+
+WRONG: dict[str, Callable[[Any], Any]] = {
+    "item": lambda t: _in(t).vmap(lambda x: x.item())(t.ones(3)),
+    "item of a later value": lambda t: _in(t).vmap(lambda x: (x * 2).sum().item())(t.ones(3, 2)),
+    "bool": lambda t: _in(t).vmap(lambda x: x if x > 0 else -x)(t.ones(3)),
+    "tolist": lambda t: _in(t).vmap(lambda x: x.tolist())(t.ones(3)),
+    "a mask": lambda t: _in(t).vmap(lambda x: x[x > 0])(t.ones(3, 2)),
+    "nonzero": lambda t: _in(t).vmap(lambda x: x.nonzero())(t.ones(3, 2)),
+    "no tensor": lambda t: _in(t).vmap(lambda x: 3.0)(t.ones(3)),
+    "a number to map over": lambda t: _in(t).vmap(lambda x: x)(3),
+    "sizes": lambda t: _in(t).vmap(lambda x, y: x + y)(t.ones(3), t.ones(2)),
+    "in_dims of another structure": lambda t: _in(t).vmap(lambda x, y: x, in_dims=(0,))(t.ones(3), t.ones(3)),
+    "no in_dims": lambda t: _in(t).vmap(lambda x: x, in_dims=(None,))(t.ones(3)),
+    "in_dims that are none": lambda t: _in(t).vmap(lambda x: x, in_dims="a")(t.ones(3)),
+    "in_dim out of range": lambda t: _in(t).vmap(lambda x: x, in_dims=2)(t.ones(3)),
+    "no inputs": lambda t: _in(t).vmap(lambda: t.ones(3))(),
+    "out_dims of another structure": lambda t: _in(t).vmap(lambda x: (x, x), out_dims=(0,))(t.ones(3)),
+    "out_dim None": lambda t: _in(t).vmap(lambda x: x, out_dims=None)(t.ones(3)),
+    "out_dim out of range": lambda t: _in(t).vmap(lambda x: x, out_dims=2)(t.ones(3)),
+    "random": lambda t: _in(t).vmap(lambda x: x + t.rand(2))(t.ones(3)),
+    "randomness": lambda t: _in(t).vmap(lambda x: x, randomness="some"),
+    "chunk_size": lambda t: _in(t).vmap(lambda x: x, chunk_size=0),
+    "a vector has no grad": lambda t: _in(t).grad(lambda x: x)(t.ones(3)),
+    "grad of a number": lambda t: _in(t).grad(lambda x: 3.0)(t.ones(3)),
+    "grad by integers": lambda t: _in(t).grad(lambda x: x.sum())(t.ones(3, dtype=t.int64)),
+    "argnums out of range": lambda t: _in(t).grad(lambda x: x.sum(), argnums=1)(t.ones(3)),
+    "argnums twice": lambda t: _in(t).grad(lambda x: x.sum(), argnums=(0, 0))(t.ones(3)),
+    "no aux": lambda t: _in(t).grad(lambda x: x.sum(), has_aux=True)(t.ones(3)),
+    "grad in place": lambda t: _in(t).grad(lambda x: x.mul_(2).sum())(t.ones(3)),
+    "vjp of a number": lambda t: _in(t).vjp(lambda x: 3, t.ones(3)),
+    "cotangents of another structure": lambda t: _in(t).vjp(lambda x: (x, x), t.ones(3))[1](t.ones(3)),
+    "cotangents of another shape": lambda t: _in(t).vjp(lambda x: x, t.ones(3))[1](t.ones(2)),
+    "primals no tuple": lambda t: _in(t).jvp(lambda x: x, t.ones(3), t.ones(3)),
+    "no primals": lambda t: _in(t).jvp(lambda: t.ones(3), (), ()),
+    "tangents of another shape": lambda t: _in(t).jvp(lambda x: x, (t.ones(3),), (t.ones(2),)),
+    "tangents of another structure": lambda t: _in(t).jvp(lambda x: x, (t.ones(3),), (t.ones(3), t.ones(3))),
+    "jvp of a number": lambda t: _in(t).jvp(lambda x: 3, (t.ones(3),), (t.ones(3),)),
+    "functional_call with one name twice": lambda t: _in(t).functional_call(t.nn.Linear(2, 2), ({"bias": t.ones(2)}, {"bias": t.ones(2)}), t.ones(2)),
+    "functional_call strict": lambda t: _in(t).functional_call(t.nn.Linear(2, 2), {"a": t.ones(2)}, t.ones(2), strict=True),
+    "functional_call of no dictionary": lambda t: _in(t).functional_call(t.nn.Linear(2, 2), 3, t.ones(2)),
+    "stack_module_state of none": lambda t: _in(t).stack_module_state([]),
+    "stack_module_state of classes": lambda t: _in(t).stack_module_state([t.nn.Linear(2, 2), t.nn.ReLU()]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_error_is_torchs(name: str) -> None:
+    mine, theirs = messages(WRONG[name])
+    assert mine[:60] == theirs[:60]
