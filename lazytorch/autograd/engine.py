@@ -167,7 +167,13 @@ def grad(
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of the outputs with respect to the inputs, without touching `.grad` (torch.autograd.grad)."""
+    """The gradients of the outputs with respect to the inputs, without touching `.grad` (torch.autograd.grad).
+
+    is_grads_batched: grad_outputs have one more leading dimension, and so have the gradients: a walk for each of its slices,
+    all at once.
+    """
+    if is_grads_batched:
+        return _batched(outputs, inputs, grad_outputs, (create_graph, allow_unused, materialize_grads))
     results = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     seeds = [grad_outputs] if grad_outputs is None or isinstance(grad_outputs, Tensor) else list(grad_outputs)
@@ -202,6 +208,23 @@ def grad(
         else:
             out.append(None if found is None else wrap(trace, found))
     return tuple(out)
+
+
+def _batched(outputs: Any, inputs: Any, grad_outputs: Any, options: tuple[Any, ...]) -> tuple[Tensor | None, ...]:
+    """`grad` for every slice of the cotangents."""
+    from lazytorch.vectorization import vmap  # loaded when first used: `import lazytorch` need not wait for it
+
+    create_graph, allow_unused, materialize_grads = options
+    present: list[bool] = []
+
+    def one(*seeds: Tensor) -> tuple[Tensor | None, ...]:
+        found = grad(outputs, inputs, seeds, True, create_graph, allow_unused, False, materialize_grads)
+        present[:] = [g is not None for g in found]
+        return tuple([g for g in found if g is not None])
+
+    several = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs)
+    rows = iter(vmap(one)(*several))
+    return tuple([next(rows) if there else None for there in present])
 
 
 def _arrived_at(node: Node, arrived: dict[Node, Node], create_graph: bool) -> Node | None:

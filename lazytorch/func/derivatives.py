@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lazytorch.func.trees import Structure, flatten
+from lazytorch.autograd.forward_ad import attach_tangent
 from lazytorch.history import Accumulator
 from lazytorch.ir.backward import backward
 from lazytorch.ir.dialects import tensor
@@ -15,6 +15,7 @@ from lazytorch.ir.levels import ForwardLevel
 from lazytorch.ir.trace import STATE, Node, record_node
 from lazytorch.ops.recording import place
 from lazytorch.tensor import Tensor, value, wrap
+from lazytorch.trees import Structure, flatten
 
 Function = Callable[..., Any]
 Argnums = int | tuple[int, ...]
@@ -243,20 +244,6 @@ def _check_shapes(cotangents: Sequence[Any], outputs: Sequence[Tensor]) -> None:
 # -- forward mode ------------------------------------------------------------
 
 
-def make_dual(level: ForwardLevel, x: Tensor, tangent: Tensor) -> Tensor:
-    """A stand-in for an input that carries a tangent. Raises RuntimeError where the two do not fit."""
-    if x.shape != tangent.shape:
-        raise RuntimeError(
-            "Trying to set a forward gradient that has a different size than that of the original Tensor, this is not "
-            f"supported. Tensor is of size {list(x.shape)} while the given forward gradient is of size "
-            f"{list(tangent.shape)}."
-        )
-    trace = STATE.trace
-    out = wrap(trace, record_node(trace, tensor.alias.operator(), (value(x),)))
-    level.tangents[value(out)] = value(tangent)
-    return out
-
-
 def jvp(
     func: Function, primals: tuple[Any, ...], tangents: tuple[Any, ...], *, strict: bool = False, has_aux: bool = False
 ) -> Any:
@@ -269,7 +256,7 @@ def jvp(
     leaves, directions, structure = _paired("jvp(f, primals, tangents)", primals, tangents)
     trace = STATE.trace
     level = ForwardLevel(trace)
-    given = [make_dual(level, x, t) for x, t in zip(leaves, directions, strict=True)]
+    given = [attach_tangent(level, x, t) for x, t in zip(leaves, directions, strict=True)]
     trace.levels.append(level)
     try:
         output = func(*structure.build(given))
@@ -344,8 +331,14 @@ def linearize(func: Function, *primals: Any) -> tuple[Any, Function]:
                     f"tangent with shape {list(t.shape)} at flattened input position {number} does not match the shape of "
                     f"primal {list(x.shape)}"
                 )
-        forward = ForwardLevel(STATE.trace, began)
+        trace = STATE.trace
+        forward = ForwardLevel(trace, began)
         forward.tangents.update(zip(level.nodes, map(value, directions), strict=True))
-        return structure.build(_pushed(forward, outputs, False))
+        outer = trace.grad_enabled
+        trace.grad_enabled = outer and (tracked or any(t.requires_grad for t in directions))
+        try:
+            return structure.build(_pushed(forward, outputs, False))
+        finally:
+            trace.grad_enabled = outer
 
     return level.released(output, tracked), push

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from lazytorch.func.derivatives import Argnums, Function, jvp, replaced, selected, vjp
-from lazytorch.func.trees import flatten
-from lazytorch.func.vectorization import vmap
 from lazytorch.ops.recording import FUNCTIONS, place
 from lazytorch.tensor import Tensor
+from lazytorch.trees import flatten
+from lazytorch.vectorization import vmap
 
 
 def _unit_vectors(like: Sequence[Tensor]) -> list[Tensor]:

@@ -93,9 +93,9 @@ PROGRAMS: dict[str, Callable[..., Any]] = {
     "grad with keywords": lambda t, f, m, v, b: f.grad(lambda x, *, y: (x * y).sum())(v, y=v),
     "grad without influence": lambda t, f, m, v, b: f.grad(lambda x: v.sum())(v),
     "grad of grad": lambda t, f, m, v, b: f.grad(lambda x: f.grad(lambda y: (y**3).sum())(x).sum())(v),
-    "perturbations are kept apart": lambda t, f, m, v, b: f.grad(
-        lambda x: (x * f.grad(lambda y: (x * y).sum())(x)).sum()
-    )(v),
+    "perturbations are kept apart": lambda t, f, m, v, b: f.grad(lambda x: (x * f.grad(lambda y: (x * y).sum())(x)).sum())(
+        v
+    ),
     "grad with control flow": lambda t, f, m, v, b: f.grad(lambda x: x.sum() * 3 if x.sum() > 100 else x.prod())(v),
     "grad with item": lambda t, f, m, v, b: f.grad(lambda x: x.sum() * x.sum().item())(v),
     "no_grad inside": lambda t, f, m, v, b: f.grad(lambda x: (x * _constant(t, x)).sum())(v),
@@ -126,7 +126,7 @@ PROGRAMS: dict[str, Callable[..., Any]] = {
     "jacfwd of jacfwd": lambda t, f, m, v, b: f.jacfwd(f.jacfwd(lambda x: (x**3).sum()))(v),
     "jacrev of jacfwd": lambda t, f, m, v, b: f.jacrev(f.jacfwd(lambda x: (x**3).sum()))(v),
     "third derivative": lambda t, f, m, v, b: f.jacfwd(f.hessian(lambda x: x.sin().sum() * x.prod()))(v[:2]),
-    "hessian of a network": lambda t, f, m, v, b: f.hessian(lambda x: _mlp(t)(x).log_softmax(-1)[0])(v),
+    "hessian of a network": lambda t, f, m, v, b: _of_network(t, f.hessian, v),
     "hessian with item": lambda t, f, m, v, b: f.hessian(lambda x: (x**2).sum() * float(v.sum()))(v),
     "linearize": lambda t, f, m, v, b: _linearized(f, lambda x: (x.sin(), m @ x), v),
     "vmap": lambda t, f, m, v, b: f.vmap(lambda x: x.sin().sum())(m),
@@ -138,14 +138,20 @@ PROGRAMS: dict[str, Callable[..., Any]] = {
     "vmap with numbers": lambda t, f, m, v, b: f.vmap(lambda x, n: x * n, in_dims=(0, None))(m, 3),
     "vmap with out_dims": lambda t, f, m, v, b: f.vmap(lambda x: (x, x * 2), out_dims=(0, 1))(m),
     "vmap in chunks": lambda t, f, m, v, b: f.vmap(lambda x: (x, x.sum()), chunk_size=2, out_dims=(1, 0))(b),
-    "vmap of vmap": lambda t, f, m, v, b: f.vmap(f.vmap(lambda x, y: (x * y).sum(), in_dims=(0, None)), in_dims=(None, 0))(m, m),
+    "vmap of vmap": lambda t, f, m, v, b: f.vmap(f.vmap(lambda x, y: (x * y).sum(), in_dims=(0, None)), in_dims=(None, 0))(
+        m, m
+    ),
     "vmap of nothing": lambda t, f, m, v, b: f.vmap(lambda x: x.sin().sum())(t.zeros(0, 4)),
     "vmap in place": lambda t, f, m, v, b: f.vmap(lambda x: x.clone().mul_(2).add_(x))(m),
     "vmap writes its argument": lambda t, f, m, v, b: (f.vmap(lambda x: x.add_(1), in_dims=1)(m), m),
     "vmap of views that are written": lambda t, f, m, v, b: f.vmap(lambda x: _halved(x))(m),
-    "vmap of indexing": lambda t, f, m, v, b: f.vmap(lambda x, i: (x[i], x[1:], x[..., None]))(m, t.tensor([[0, 3], [1, 1], [-1, 2]])),
+    "vmap of indexing": lambda t, f, m, v, b: f.vmap(lambda x, i: (x[i], x[1:], x[..., None]))(
+        m, t.tensor([[0, 3], [1, 1], [-1, 2]])
+    ),
     "vmap of gather": lambda t, f, m, v, b: f.vmap(lambda x: x.gather(0, t.tensor([0, 2])))(m),
-    "vmap of index_add": lambda t, f, m, v, b: f.vmap(lambda x, i: t.zeros(4).index_add(0, i, x))(m, t.tensor([[0, 1, 2, 3], [0, 0, 1, 1], [3, 3, 3, 3]])),
+    "vmap of index_add": lambda t, f, m, v, b: f.vmap(lambda x, i: t.zeros(4).index_add(0, i, x))(
+        m, t.tensor([[0, 1, 2, 3], [0, 0, 1, 1], [3, 3, 3, 3]])
+    ),
     "vmap of where": lambda t, f, m, v, b: f.vmap(lambda x: t.where(x > 0, x, -x * 2))(m),
     "vmap of sort": lambda t, f, m, v, b: f.vmap(lambda x: x.sort(descending=True)[0])(m),
     "vmap of topk": lambda t, f, m, v, b: f.vmap(lambda x: x.topk(2).values)(m),
@@ -153,7 +159,9 @@ PROGRAMS: dict[str, Callable[..., Any]] = {
     "vmap of einsum": lambda t, f, m, v, b: f.vmap(lambda x: t.einsum("ij,kj->ik", x, m))(b),
     "vmap of solve": lambda t, f, m, v, b: f.vmap(lambda x: t.linalg.solve(x @ x.t() + t.eye(3), t.ones(3)))(b),
     "vmap of det": lambda t, f, m, v, b: f.vmap(lambda x: t.linalg.det(x[:, :3]))(b),
-    "vmap of conv2d": lambda t, f, m, v, b: f.vmap(lambda x, w: t.nn.functional.conv2d(x, w, padding=1))(t.randn(2, 1, 2, 5, 5), t.randn(2, 3, 2, 3, 3)),
+    "vmap of conv2d": lambda t, f, m, v, b: f.vmap(lambda x, w: t.nn.functional.conv2d(x, w, padding=1))(
+        t.randn(2, 1, 2, 5, 5), t.randn(2, 3, 2, 3, 3)
+    ),
     "vmap of max_pool2d": lambda t, f, m, v, b: f.vmap(lambda x: t.nn.functional.max_pool2d(x, 2))(t.randn(2, 1, 2, 4, 4)),
     "vmap of layer_norm": lambda t, f, m, v, b: f.vmap(lambda x: t.nn.functional.layer_norm(x, (4,)))(b),
     "vmap of batch_norm": _batch_norm,
@@ -184,6 +192,11 @@ PROGRAMS: dict[str, Callable[..., Any]] = {
 def _constant(t: Any, x: Any) -> Any:
     with t.no_grad():
         return x * 2
+
+
+def _of_network(t: Any, transformation: Any, x: Any) -> Any:
+    net = _mlp(t)
+    return transformation(lambda y: net(y).log_softmax(-1)[0])(x).detach()
 
 
 def _halved(x: Any) -> Any:
@@ -221,17 +234,19 @@ def test_a_program_computes_what_it_does_in_torch(name: str) -> None:
         np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=2e-5, atol=2e-5)
 
 
+def _gradients_of_transformations(t: Any, f: Any) -> list[Any]:
+    m, v, _ = _data(t)
+    m.requires_grad_()
+    net = _mlp(t)
+    loss = f.vmap(lambda x: net(x).square().sum())(m).sum()
+    loss = loss + f.grad(lambda x: (net(x) ** 2).sum())(v).sum() + f.jvp(net, (v,), (v,))[1].sum()
+    loss = loss + f.jacrev(net)(v).square().sum() + f.jacfwd(lambda x: net(x))(m[0]).sum()
+    loss.backward()
+    return [m.grad.numpy(), *[p.grad.numpy() for p in net.parameters()]]
+
+
 def test_derivatives_flow_through_a_transformed_function() -> None:
-    outcomes = []
-    for t, f in ((oracle, torch.func), (lazytorch, lazytorch.func)):
-        m, v, _ = _data(t)
-        m.requires_grad_()
-        net = _mlp(t)
-        loss = f.vmap(lambda x: net(x).square().sum())(m).sum()
-        loss = loss + f.grad(lambda x: (net(x) ** 2).sum())(v).sum() + f.jvp(net, (v,), (v,))[1].sum()
-        loss = loss + f.jacrev(net)(v).square().sum() + f.jacfwd(lambda x: net(x))(m[0]).sum()
-        loss.backward()
-        outcomes.append([m.grad.numpy(), *[p.grad.numpy() for p in net.parameters()]])
+    outcomes = [_gradients_of_transformations(t, f) for t, f in ((oracle, torch.func), (lazytorch, lazytorch.func))]
     for a, b in zip(*outcomes, strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
 
@@ -247,14 +262,14 @@ def test_no_grad_around_a_transformation_only_cuts_what_comes_after() -> None:
 
 
 RANDOM = {
-    "rand": lambda t: t.rand(2),
-    "randn": lambda t: t.randn(2),
-    "randint": lambda t: t.randint(0, 9, (2,)),
-    "randperm": lambda t: t.randperm(1),
-    "normal_": lambda t: t.empty(2).normal_(),
-    "bernoulli_": lambda t: t.empty(2).bernoulli_(0.3),
-    "random_": lambda t: t.empty(2).random_(7),
-    "dropout": lambda t: t.nn.functional.dropout(t.ones(4), 0.5, True),
+    "rand": lambda t, x: t.rand(2),
+    "randn_like": lambda t, x: t.randn_like(x),
+    "randint": lambda t, x: t.randint(0, 9, (2,)),
+    "randperm": lambda t, x: t.randperm(1),
+    "normal_": lambda t, x: x.clone().normal_(),
+    "bernoulli_": lambda t, x: x.clone().bernoulli_(0.3),
+    "random_": lambda t, x: x.clone().random_(7),
+    "dropout": lambda t, x: t.nn.functional.dropout(x + 1, 0.5, True),
 }
 
 
@@ -264,7 +279,7 @@ def test_random_numbers_are_the_same_or_different(name: str, randomness: str) ->
     outcomes = []
     for t, f in ((oracle, torch.func), (lazytorch, lazytorch.func)):
         t.manual_seed(5)
-        outcomes.append(f.vmap(lambda x, t=t: x * 0 + RANDOM[name](t), randomness=randomness)(t.zeros(3)).tolist())
+        outcomes.append(f.vmap(lambda x, t=t: RANDOM[name](t, x), randomness=randomness)(t.zeros(5, 2)).tolist())
     assert outcomes[0] == outcomes[1]
     rows = outcomes[1]
     assert (len({tuple(row) for row in rows}) == 1) == (randomness == "same" or name == "randperm")
@@ -323,7 +338,9 @@ WRONG: dict[str, Callable[[Any], Any]] = {
     "tangents of another shape": lambda t: _in(t).jvp(lambda x: x, (t.ones(3),), (t.ones(2),)),
     "tangents of another structure": lambda t: _in(t).jvp(lambda x: x, (t.ones(3),), (t.ones(3), t.ones(3))),
     "jvp of a number": lambda t: _in(t).jvp(lambda x: 3, (t.ones(3),), (t.ones(3),)),
-    "functional_call with one name twice": lambda t: _in(t).functional_call(t.nn.Linear(2, 2), ({"bias": t.ones(2)}, {"bias": t.ones(2)}), t.ones(2)),
+    "functional_call with one name twice": lambda t: _in(t).functional_call(
+        t.nn.Linear(2, 2), ({"bias": t.ones(2)}, {"bias": t.ones(2)}), t.ones(2)
+    ),
     "functional_call strict": lambda t: _in(t).functional_call(t.nn.Linear(2, 2), {"a": t.ones(2)}, t.ones(2), strict=True),
     "functional_call of no dictionary": lambda t: _in(t).functional_call(t.nn.Linear(2, 2), 3, t.ones(2)),
     "stack_module_state of none": lambda t: _in(t).stack_module_state([]),
@@ -334,4 +351,56 @@ WRONG: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_the_error_is_torchs(name: str) -> None:
     mine, theirs = messages(WRONG[name])
+    assert mine[:60] == theirs[:60]
+
+
+def _dual(t: Any, function: Callable[[Any], Any], x: Any, tangent: Any) -> Any:
+    with t.autograd.forward_ad.dual_level():
+        dual = t.autograd.forward_ad.make_dual(x, tangent)
+        primal, pushed = t.autograd.forward_ad.unpack_dual(function(dual))
+        again = t.autograd.forward_ad.unpack_dual(primal * 2).tangent
+    return primal, t.zeros(1) if pushed is None else pushed, t.ones(1) if again is None else again
+
+
+DUALS: dict[str, Callable[..., Any]] = {
+    "a product": lambda t: _dual(t, lambda x: x * x.sum(), t.tensor([1.0, 2.0]), t.tensor([3.0, 1.0])),
+    "a network": lambda t: _dual(t, lambda x: x.tanh().softmax(0), t.tensor([1.0, 2.0]), t.tensor([3.0, 1.0])),
+    "in place": lambda t: _dual(t, lambda x: (x * 2).mul_(x), t.tensor([1.0, 2.0]), t.tensor([3.0, 1.0])),
+    "no influence": lambda t: _dual(t, lambda x: t.ones(2), t.tensor([1.0, 2.0]), t.tensor([3.0, 1.0])),
+    "detached": lambda t: _dual(t, lambda x: x.detach(), t.tensor([1.0, 2.0]), t.tensor([3.0, 1.0])),
+    "outside": lambda t: (t.autograd.forward_ad.unpack_dual(t.ones(2)).primal,),
+}
+
+
+@pytest.mark.parametrize("name", DUALS)
+def test_dual_tensors_carry_tangents(name: str) -> None:
+    want, got = [[x.detach().tolist() for x in DUALS[name](t)] for t in (oracle, lazytorch)]
+    np.testing.assert_allclose(np.concatenate([np.ravel(x) for x in got]), np.concatenate([np.ravel(x) for x in want]), 1e-6)
+
+
+def test_a_tangent_can_be_differentiated() -> None:
+    for t in (oracle, lazytorch):
+        x = t.tensor([1.0, 2.0], requires_grad=True)
+        with t.autograd.forward_ad.dual_level():
+            y = t.autograd.forward_ad.make_dual(x, t.ones(2)) ** 3
+            t.autograd.forward_ad.unpack_dual(y).tangent.sum().backward()
+        assert x.grad.tolist() == [6.0, 12.0]
+
+
+WRONG_DUALS: dict[str, Callable[[Any], Any]] = {
+    "no level": lambda t: t.autograd.forward_ad.make_dual(t.ones(2), t.ones(2)),
+    "two levels": lambda t: _nested(t),
+    "another shape": lambda t: _dual(t, lambda x: x, t.ones(2), t.ones(3)),
+    "integers": lambda t: _dual(t, lambda x: x, t.ones(2, dtype=t.int64), t.ones(2)),
+}
+
+
+def _nested(t: Any) -> None:
+    with t.autograd.forward_ad.dual_level(), t.autograd.forward_ad.dual_level():
+        pass
+
+
+@pytest.mark.parametrize("name", WRONG_DUALS)
+def test_the_error_about_duals_is_torchs(name: str) -> None:
+    mine, theirs = messages(WRONG_DUALS[name])
     assert mine[:60] == theirs[:60]

@@ -87,3 +87,18 @@ WRONG = {
 def test_the_error_is_torchs(name: str) -> None:
     mine, theirs = messages(WRONG[name])
     assert mine[:30] == theirs[:30]
+
+
+def test_gradients_for_a_batch_of_cotangents() -> None:
+    results = []
+    for t in (oracle, lazytorch):
+        x = t.tensor([1.0, 2.0, 3.0], requires_grad=True)
+        unused = t.ones(2, requires_grad=True)
+        found = t.autograd.grad(
+            x.sin() * x[0], (x, unused), t.eye(3), is_grads_batched=True, allow_unused=True, create_graph=True
+        )
+        assert found[1] is None
+        found[0].square().sum().backward()
+        results.append((found[0].tolist(), x.grad.tolist()))
+    np.testing.assert_allclose(results[1][0], results[0][0], 1e-5)
+    np.testing.assert_allclose(results[1][1], results[0][1], 1e-5)

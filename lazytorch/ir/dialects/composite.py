@@ -126,11 +126,7 @@ class Tape:
             if not any(id(result) in active and id(result) in flowing for result in results):
                 continue
             arriving = [flowing.pop(id(result), None) for result in results]
-            alone = len(results) == 1
-            view = OperationView(
-                [operand.value for operand in operands], operator.attributes, results[0].value if alone else None
-            )
-            parts = _contributions(operator, operands, view, arriving[0] if alone else arriving, active)
+            parts = _contributions(operator, operands, results, arriving, active)
             for operand, part in zip(operands, parts, strict=True):
                 if part is not None:
                     _flow(flowing, operand, part)
@@ -169,18 +165,36 @@ def derivative(decompose: Rule, operation: Any, cotangent: Any, wanted: int) -> 
 
 
 def _contributions(
-    operator: Operator, operands: Sequence[TapedValue], view: OperationView, arriving: Any, active: set[int]
-) -> Sequence[Any]:
-    rules = operator.declaration.vjp
+    operator: Operator,
+    operands: Sequence[TapedValue],
+    results: Sequence[TapedValue],
+    arriving: Sequence[Any],
+    active: set[int],
+) -> list[Any]:
+    """What an operation passes on to its operands. Its rules see values of another tape: recorded values without a history
+    would tell them that no cotangent is wanted."""
+    rules: Any = operator.declaration.vjp
     if rules is None:
         raise NotImplementedError(f"derivative for {operator.declaration.name} is not implemented")
-    if callable(rules):
-        joint = rules(view, arriving)
-        return [part if id(operand) in active else None for operand, part in zip(operands, joint, strict=True)]
-    return [
-        rule(view, arriving) if rule is not None and id(operand) in active else None
-        for operand, rule in zip(operands, rules, strict=True)
-    ]
+    tape = Tape(operands[0].builder.inner)
+    seen = [tape.value(operand.value) for operand in operands]
+    for value, operand in zip(seen, operands, strict=True):
+        value.history = True if id(operand) in active else None
+    cotangents = [None if cotangent is None else tape.value(cotangent) for cotangent in arriving]
+    alone = len(results) == 1
+    view = OperationView(seen, operator.attributes, tape.value(results[0].value) if alone else None)
+    cotangent = cotangents[0] if alone else cotangents
+    joint = rules(view, cotangent) if callable(rules) else None
+    out = []
+    for position, operand in enumerate(operands):
+        part = None
+        if id(operand) in active:
+            if joint is not None:
+                part = joint[position]
+            elif rules[position] is not None:
+                part = rules[position](view, cotangent)
+        out.append(None if part is None else part.value)
+    return out
 
 
 def number(value: float, like: Any) -> Any:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from sys import getrefcount
 from typing import Any
 
-from lazytorch.func.trees import Structure, broadcast, flatten
 from lazytorch.ir.batching import BatchedValue
 from lazytorch.ir.dialects import tensor
 from lazytorch.ir.levels import BatchLevel
@@ -15,6 +14,7 @@ from lazytorch.ir.trace import STATE, Node, Trace
 from lazytorch.ops.recording import FUNCTIONS, emit, place
 from lazytorch.ops.sampling import default_generator
 from lazytorch.tensor import Tensor, assign, value, wrap
+from lazytorch.trees import Structure, broadcast, flatten
 
 Dims = Any
 """A dimension number, None, or a tree of them."""
@@ -253,6 +253,7 @@ def _check_written(trace: Trace, level: BatchLevel, own: Sequence[list[Any]]) ->
         if id(target) in given or not level.depends(target._node):
             continue
         unheld = 2 + (target in trace.updates) + sum(x is target for several in (*own, trace.live) for x in several)
+        unheld += sum(x._base is target for x in trace.live)
         unheld += sum(x is target for outer in trace.levels for x, _ in outer.written)
         if getrefcount(target) > unheld:
             raise RuntimeError(
