@@ -9,8 +9,8 @@ from typing import Any
 
 from lazytorch.ir.batching import BatchedValue
 from lazytorch.ir.dialects import tensor
-from lazytorch.ir.levels import BatchLevel
 from lazytorch.ir.trace import STATE, Node, Trace
+from lazytorch.ir.transformations import BatchLevel
 from lazytorch.ops.recording import FUNCTIONS, emit, place
 from lazytorch.ops.sampling import default_generator
 from lazytorch.tensor import Tensor, assign, value, wrap

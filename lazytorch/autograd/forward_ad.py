@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from lazytorch.ir.dialects import tensor as operations
-from lazytorch.ir.levels import ForwardLevel
 from lazytorch.ir.trace import STATE, record_node
+from lazytorch.ir.transformations import ForwardLevel
 from lazytorch.ops.recording import place
 from lazytorch.tensor import Tensor, value, wrap
 

@@ -11,8 +11,8 @@ from lazytorch.history import Accumulator
 from lazytorch.ir.backward import backward
 from lazytorch.ir.dialects import tensor
 from lazytorch.ir.dialects.composite import filled, zeros_like
-from lazytorch.ir.levels import ForwardLevel
 from lazytorch.ir.trace import STATE, Node, record_node
+from lazytorch.ir.transformations import ForwardLevel
 from lazytorch.ops.recording import place
 from lazytorch.tensor import Tensor, value, wrap
 from lazytorch.trees import Structure, flatten
@@ -315,8 +315,13 @@ def _pushed(level: ForwardLevel, outputs: Sequence[Any], strict: bool) -> list[T
 def linearize(func: Function, *primals: Any) -> tuple[Any, Function]:
     """(func(*primals), function from tangents of the primals to those of the outcome): func is called only once."""
     place()
-    began = ForwardLevel(STATE.trace)
-    output, level, outputs, structure, _ = _recorded(func, primals, False)
+    trace = STATE.trace
+    began = ForwardLevel(trace)
+    trace.levels.append(began)
+    try:
+        output, level, outputs, structure, _ = _recorded(func, primals, False)
+    finally:
+        trace.levels.remove(began)
     shape = flatten(primals)[1]
     tracked = level.tracks_others(outputs)
 

@@ -295,15 +295,17 @@ def is_differentiable(type: Type) -> bool:
 
 class Signature:
     """An operator with its operand types. `id` is its number in program keys. `differentiable` says whether gradients can
-    flow to the result: it is of floating numbers, and there is an operand that they would flow on to."""
+    flow to the result: it is of floating numbers, and there is an operand that they would flow on to. `custom` holds the
+    user's own rules for it beside `vjp`, if there are any (ir/transformations.py)."""
 
-    __slots__ = ("differentiable", "id", "linear", "operand_types", "operator", "result_type", "vjp")
+    __slots__ = ("custom", "differentiable", "id", "linear", "operand_types", "operator", "result_type", "vjp")
 
     def __init__(self, operator: Operator, operand_types: tuple[Type, ...], result_type: Type) -> None:
         self.operator = operator
         self.operand_types = operand_types
         self.result_type = result_type
         self.vjp = vjp = operator.declaration.vjp
+        self.custom: Any = None
         flows = vjp is None or callable(vjp) or any(rule is not None for rule in vjp)
         self.differentiable = flows and is_differentiable(result_type)
         self.linear = operator.declaration.has(Trait.LINEAR)

@@ -71,7 +71,7 @@ class Trace:
     updates: storages that already hold data and have a new value pending.
     limit: so many operations are recorded at most before the trace is run (0: eagerly, every one by itself).
     call: where the user called the library's module (an nn.Sequential, say) that is at work; None outside of such calls.
-    levels: the function transformations at work, outermost first (ir/levels.py).
+    levels: the function transformations at work, outermost first (ir/transformations.py).
     mixed: some value with a history older than this trace is in it, so tape order is no topological order of histories.
     """
 

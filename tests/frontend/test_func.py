@@ -404,3 +404,82 @@ def _nested(t: Any) -> None:
 def test_the_error_about_duals_is_torchs(name: str) -> None:
     mine, theirs = messages(WRONG_DUALS[name])
     assert mine[:60] == theirs[:60]
+
+
+def _scaled(t: Any, generate: bool, own: bool) -> Any:
+    """sin, with a derivative that is twice as large, so that a derivative of something else is seen."""
+
+    class Scaled(t.autograd.Function):
+        generate_vmap_rule = generate
+
+        @staticmethod
+        def forward(x, factor, count):
+            return (x * factor).sin()
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            x, factor, _ = inputs
+            ctx.save_for_backward(x, factor)
+            ctx.save_for_forward(x, factor)
+
+        @staticmethod
+        def backward(ctx, g):
+            x, factor = ctx.saved_tensors
+            slope = (x * factor).cos() * 2
+            return g * slope * factor, g * slope * x, None
+
+        @staticmethod
+        def jvp(ctx, dx, dfactor, _):
+            x, factor = ctx.saved_tensors
+            return (x * factor).cos() * (dx * factor + dfactor * x) * 2
+
+    if own:
+
+        def rule(info, in_dims, x, factor, count):
+            assert info.batch_size == 3 and info.randomness == "error"
+            assert in_dims[2] is None
+            x = x if in_dims[0] is None else x.movedim(in_dims[0], 0)
+            factor = factor if in_dims[1] is None else factor.movedim(in_dims[1], 0)
+            return Scaled.apply(x, factor, count), 0
+
+        Scaled.vmap = staticmethod(rule)
+    return lambda x, y: Scaled.apply(x, y, 1)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "grad": lambda t, f, g, m: f.grad(lambda x, y: g(x, y).sum(), argnums=(0, 1))(m, m + 1),
+    "jvp": lambda t, f, g, m: f.jvp(g, (m, m), (m, m + 1)),
+    "vmap": lambda t, f, g, m: f.vmap(g)(m, m + 1),
+    "vmap of grad": lambda t, f, g, m: f.vmap(f.grad(lambda x, y: g(x, y).sum()))(m, m + 1),
+    "grad of vmap": lambda t, f, g, m: f.grad(lambda x, y: f.vmap(g)(x, y).sum(), argnums=(0, 1))(m, m + 1),
+    "jacrev": lambda t, f, g, m: f.jacrev(lambda x: g(x, m[1]))(m[0]),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("generate", [True, False], ids=["generated", "own"])
+def test_a_function_of_ones_own_is_transformed_by_its_own_rules(name: str, generate: bool) -> None:
+    want, got = [
+        _flat(FUNCTIONS[name](t, f, _scaled(t, generate, not generate), _data(t)[0]), t)
+        for t, f in ((oracle, torch.func), (lazytorch, lazytorch.func))
+    ]
+    for a, b in zip(want, got, strict=True):
+        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def _by_shared(t: Any, f: Any) -> Any:
+    function, (m, v, _) = _scaled(t, True, False), _data(t)
+    return f.grad(lambda x, y: f.vmap(function, in_dims=(0, None))(x, y).sum(), argnums=1)(m, v)
+
+
+def test_a_shared_argument_of_a_vectorised_function_gets_the_sum_of_its_gradients() -> None:
+    want, got = _by_shared(oracle, torch.func), _by_shared(lazytorch, lazytorch.func)
+    np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-5)
+
+
+def test_a_function_without_rules_is_refused_where_it_would_matter() -> None:
+    function = _scaled(lazytorch, False, False)
+    x = lazytorch.ones(3)
+    assert lazytorch.vmap(function)(x, x).shape == (3,)
+    with pytest.raises(RuntimeError, match="You tried to vmap over Scaled, but it does not have vmap support"):
+        lazytorch.func.grad(lambda y: lazytorch.vmap(function)(y, x).sum())(x)
