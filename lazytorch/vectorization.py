@@ -245,12 +245,12 @@ def _check_written(trace: Trace, level: BatchLevel, own: Sequence[list[Any]]) ->
 
     own: lists of what the function was given and returned. A tensor that nobody else refers to was made by the function.
     """
-    written = {target: None for target, _ in level.written}
+    written = dict(reversed(level.written))  # to the value before the first write
     level.written.clear()
     given = set(map(id, own[0]))
     while written:
-        target, _ = written.popitem()
-        if id(target) in given or not level.depends(target._node):
+        target, before = written.popitem()
+        if id(target) in given or not level.is_older(before) or not level.depends(target._node):
             continue
         unheld = 2 + (target in trace.updates) + sum(x is target for several in (*own, trace.live) for x in several)
         unheld += sum(x._base is target for x in trace.live)
@@ -259,8 +259,6 @@ def _check_written(trace: Trace, level: BatchLevel, own: Sequence[list[Any]]) ->
             raise RuntimeError(
                 "vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in "
                 "extra_args that has more elements than `self`. This happened due to `other` being vmapped over but "
-                "`self` not "
-                "being vmapped over in a vmap. Please try to use out-of-place operators instead of inplace arithmetic. "
-                "If said "
-                "operator is being called inside the PyTorch framework, please file a bug report instead."
+                "`self` not being vmapped over in a vmap. Please try to use out-of-place operators instead of inplace "
+                "arithmetic. If said operator is being called inside the PyTorch framework, please file a bug report instead."
             )

@@ -31,8 +31,8 @@ class Level:
         RuntimeError where none may be drawn."""
         return None
 
-    def _is_older(self, node: Node) -> bool:
-        """Whether a node was certainly recorded before the level began."""
+    def is_older(self, node: Node) -> bool:
+        """Whether a node was recorded before the level began, or holds data."""
         return node.signature is None or (node.epoch is self.epoch and node.number < self.began)
 
     def between(self, sources: Container[Node], nodes: Sequence[Node]) -> list[Node]:
@@ -50,7 +50,7 @@ class Level:
             elif key not in dependent:
                 if node in sources:
                     dependent[key] = True
-                elif self._is_older(node):
+                elif self.is_older(node):
                     dependent[key] = False
                 else:
                     stack.append((node, True))

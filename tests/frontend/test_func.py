@@ -483,3 +483,28 @@ def test_a_function_without_rules_is_refused_where_it_would_matter() -> None:
     assert lazytorch.vmap(function)(x, x).shape == (3,)
     with pytest.raises(RuntimeError, match="You tried to vmap over Scaled, but it does not have vmap support"):
         lazytorch.func.grad(lambda y: lazytorch.vmap(function)(y, x).sum())(x)
+
+
+def test_what_a_vectorised_function_writes_to_must_be_its_own() -> None:
+    outside, pending = lazytorch.zeros(2).realize(), lazytorch.ones(2) * 3
+    for target in (outside, pending):
+        for function in (lambda x, y=target: y.add_(x), lambda x, y=target: (y[0].copy_(x[0]), x)[1]):
+            with pytest.raises(RuntimeError, match="vmap: inplace arithmetic"):
+                lazytorch.vmap(function)(lazytorch.ones(3, 2))
+
+    def own(x: Any) -> Any:
+        out, constant = lazytorch.zeros(2), lazytorch.tensor([1.0, 2.0])
+        out[0] = x[1]
+        constant.mul_(x)
+        return out, lazytorch.nn.functional.relu_(x * 1), constant
+
+    assert [y.tolist() for y in lazytorch.vmap(own)(lazytorch.tensor([[1.0, -2.0]]))] == [[[-2, 0]], [[1, 0]], [[1, -4]]]
+
+
+def test_a_batched_tensor_is_printed_as_torch_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = []
+    for t, f in ((oracle, torch.func), (lazytorch, lazytorch.func)):
+        f.vmap(lambda x: (print(x * 2), x)[1])(t.ones(2, 3))
+        f.vmap(lambda x, f=f: f.vmap(lambda y: (print(y), y)[1])(x))(t.ones(2, 3))
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
