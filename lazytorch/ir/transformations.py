@@ -18,7 +18,7 @@ from lazytorch.ir.batching import BatchedValue, Vectorizer
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.levels import Level
 from lazytorch.ir.pushforward import Tangent, push_forward
-from lazytorch.ir.trace import RECORDER, STATE, Node, Trace, result, results_of
+from lazytorch.ir.trace import RECORDER, STATE, Node, Trace, record_node, result, results_of
 from lazytorch.ir.types import TupleType
 
 _CAUSES = {
@@ -135,7 +135,7 @@ class ForwardLevel(Level):
         grad_enabled, place = trace.grad_enabled, trace.place
         try:
             for node in self.between(tangents, nodes):
-                trace.grad_enabled = grad_enabled and _keeps_history(node)
+                tracked = trace.grad_enabled = grad_enabled and _keeps_history(node)
                 trace.place = node.place
                 signature = node.signature
                 assert signature is not None
@@ -149,7 +149,16 @@ class ForwardLevel(Level):
                 several = isinstance(node.type, TupleType)
                 values = results_of(trace, node) if several else (node,)
                 made = push_forward(signature.operator, node.operands, values, arriving)
+                if not tracked:
+                    made = [_untracked(trace, tangent) for tangent in made]
                 tangents[node] = made if several else made[0]
         finally:
             trace.grad_enabled, trace.place = grad_enabled, place
         return [tangents.get(node) for node in nodes]
+
+
+def _untracked(trace: Trace, tangent: Tangent) -> Tangent:
+    """The tangent without history: a rule may have handed on one that has a history."""
+    if tangent is None or tangent.history is None:
+        return tangent
+    return record_node(trace, tensor.alias.operator(), (tangent,), False)

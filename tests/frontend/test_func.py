@@ -182,6 +182,7 @@ PROGRAMS: dict[str, Callable[..., Any]] = {
     "jvp of vmap": lambda t, f, m, v, b: f.jvp(f.vmap(lambda x: x.softmax(0)), (m,), (m + 1,)),
     "grad of jvp": lambda t, f, m, v, b: f.grad(lambda x: f.jvp(lambda y: (y**3).sum(), (x,), (v,))[1])(v),
     "jvp of grad": lambda t, f, m, v, b: f.jvp(f.grad(lambda x: (x**3).sum()), (v,), (v,)),
+    "jvp of grad of logarithms": lambda t, f, m, v, b: f.jvp(f.grad(lambda x: t.logaddexp2(x, x * 2).sum()), (v,), (v,)),
     "per-sample gradients": _per_sample,
     "an ensemble": _ensemble,
     "Newton's method": _newton,
