@@ -21,11 +21,10 @@ from lazytorch.calling import caller
 from lazytorch.codegen.views import Access, contiguous
 from lazytorch.dtypes import DType
 from lazytorch.history import Accumulator, GradFunction, add_hook
-from lazytorch.ir.backward import FREED
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import tensor
 from lazytorch.ir.saved import SHARED
-from lazytorch.ir.trace import STATE, Node, Trace, enter, gradient_name, leaf, record, record_node
+from lazytorch.ir.trace import FREED, STATE, Node, Trace, enter, gradient_name, leaf, record, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ir.write_through import write_through
 from lazytorch.printing import format_size, format_tensor

@@ -22,11 +22,21 @@ _new = object.__new__
 _NUMBERS = frozenset((float, int, bool, complex))
 
 
+class Freed:
+    """The history of a node whose graph was released by an earlier backward walk. Use `FREED`."""
+
+    def __repr__(self) -> str:
+        return "FREED"
+
+
+FREED = Freed()
+
+
 class Node:
     """A recorded operation and its result, or a leaf (`signature` None) that holds data.
 
     buffer: the runtime's memory once the value exists (opaque here; a Python number for a scalar leaf), else None.
-    history: None (no gradient), True (differentiable through `operands`), or the accumulator of an autograd leaf.
+    history: None (no gradient), True (differentiable through `operands`), FREED, or the accumulator of an autograd leaf.
     epoch, number: the place in the trace whose `epoch` it is. cotangent: in flight during a backward walk.
     storage: what ir/saved.py has to know of the storage that holds or held this value; mostly None.
     """
@@ -72,9 +82,23 @@ class Trace:
     limit: so many operations are recorded at most before the trace is run (0: eagerly, every one by itself).
     call: where the user called the library's module (an nn.Sequential, say) that is at work; None outside of such calls.
     mixed: some value with a history older than this trace is in it, so tape order is no topological order of histories.
+    replays: the backward walks whose operations are mostly no nodes yet (see ir/replay.py), and the numbers of their first.
     """
 
-    __slots__ = ("call", "epoch", "grad_enabled", "key", "leaves", "limit", "live", "mixed", "nodes", "place", "updates")
+    __slots__ = (
+        "call",
+        "epoch",
+        "grad_enabled",
+        "key",
+        "leaves",
+        "limit",
+        "live",
+        "mixed",
+        "nodes",
+        "place",
+        "replays",
+        "updates",
+    )
 
     def __init__(self) -> None:
         self.grad_enabled = True
@@ -91,6 +115,7 @@ class Trace:
         self.live: list[Any] = []
         self.updates: dict[Any, Node] = {}
         self.mixed = False
+        self.replays: list[tuple[int, Any]] = []
         self.limit = 0 if config.eager else config.flush_nodes
 
 
@@ -287,7 +312,7 @@ def record_node(trace: Trace, operator: Operator, operands: tuple[Node, ...], di
     return record(trace, signature, operands, history)
 
 
-def leaf(type: TensorType, buffer: Any, history: Any = None) -> Node:
+def leaf(type: Type, buffer: Any, history: Any = None) -> Node:
     """A value that holds data: memory, or a Python number that is a run-time argument (never part of the key)."""
     node = _new(Node)
     node.signature = None

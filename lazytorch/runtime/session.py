@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lazytorch.config import config
+from lazytorch.ir.replay import hidden_uses, materialise
 from lazytorch.ir.saved import Shared
 from lazytorch.ir.trace import Node, Trace, enter
 from lazytorch.runtime.interpreted import interpret
@@ -35,6 +36,7 @@ def _calibrate() -> int:
 
 
 _UNHELD = _calibrate()
+_NOTHING: dict[int, int] = {}
 _programs: dict[Any, Any] = {}
 _PROGRAMS_KEPT = 2048
 
@@ -72,6 +74,8 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
         for node in outputs:
             if node.history is not True and type(node.storage) is not Shared:
                 node.operands = ()
+            elif trace.replays:  # it keeps its operands, and theirs
+                materialise(trace)
     finally:
         trace.reset()
 
@@ -96,6 +100,7 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
         else:
             numbers.append(2 * node.number)
     if config.interpret:
+        materialise(trace)
         interpret(trace, outputs)
         return
     key = (
@@ -112,6 +117,7 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
     if program is None:
         if len(_programs) >= _PROGRAMS_KEPT:
             del _programs[next(iter(_programs))]
+        materialise(trace)
         program = _programs[key] = _plan(trace, outputs)
     else:
         STATISTICS.program_cache_hits += 1
@@ -119,7 +125,8 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
     if program.saved:
         outputs = outputs + [nodes[number] for number in program.saved]
     # A history that is kept needs the old values later.
-    program.run(trace.leaves, outputs, () if kept else list(trace.updates.values()))
+    replaced = () if kept else list(trace.updates.values())
+    program.run(trace.leaves, outputs, replaced, hidden_uses(trace) if trace.replays else _NOTHING)
 
 
 def _report(trace: Trace, cause: str, planned: bool) -> None:

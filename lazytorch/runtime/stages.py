@@ -12,6 +12,7 @@ from lazytorch.ir.core import Operation
 from lazytorch.ir.dialects import fused
 from lazytorch.ir.pass_manager import PassManager
 from lazytorch.ir.printer import print_ir
+from lazytorch.ir.replay import materialise
 from lazytorch.ir.trace import Node, Trace, enter
 from lazytorch.runtime.engine import engine
 from lazytorch.runtime.kernels import kernel_text
@@ -29,6 +30,7 @@ def stage_text(trace: Trace, node: Node, stage: str) -> str:
     """
     if node.epoch is not trace.epoch:
         enter(trace, node)
+    materialise(trace)
     func = capture(trace.nodes, [leaf.type for leaf in trace.leaves], [node.number])
     return function_text(func, stage)
 
