@@ -351,6 +351,8 @@ class Tensor:
         return add_hook(self, hook)
 
 
+AT_ONCE = "eager mode, or memory was read that NumPy shares"
+"""Why a trace whose limit is 0 is run."""
 DATA = tensor.detach.operator("Data")
 """The view that `tensor.data` is."""
 _READERS: dict[DType, Any] = {
@@ -436,7 +438,7 @@ def wrap(trace: Trace, node: Node) -> Tensor:
     self.grad = None
     trace.live.append(self)
     if node.number >= trace.limit:
-        synchronize(trace, (), "the pending graph is long")
+        synchronize(trace, (), "the pending graph is long" if trace.limit else AT_ONCE)
     return self
 
 
@@ -588,6 +590,8 @@ def assign_fresh(trace: Trace, tensors: Iterable[Tensor], nodes: Iterable[Node])
             trace.live.append(target)
         target._node = node
         target._version_count += 1
+    if not trace.limit:
+        synchronize(trace, (), AT_ONCE)
 
 
 def _detached(self: Tensor) -> bool:
@@ -621,3 +625,5 @@ def _replace(trace: Trace, root: Tensor, node: Node, noted: bool = True) -> None
     root._version_count += 1
     if isinstance(old.buffer, Buffer) and old.buffer.shared:
         synchronize(trace, (), "a write to memory that NumPy shares")
+    elif not trace.limit:
+        synchronize(trace, (), AT_ONCE)

@@ -166,8 +166,11 @@ def _enter_leaf(trace: Trace, node: Node) -> None:
         kind = 1
         if history is True:
             trace.mixed = True
-    if type(node.buffer) in _NUMBERS:
+    buffer = node.buffer
+    if type(buffer) in _NUMBERS:
         kind += 2
+    elif buffer.shared and buffer.is_held_outside():
+        trace.limit = 0  # what is recorded with it is computed at once: whoever shares the memory may write to it
     leaves = trace.leaves
     node.epoch = trace.epoch
     node.number = ~len(leaves)
