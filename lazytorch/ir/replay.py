@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from lazytorch.dtypes import float32
 from lazytorch.ir.declaration import Signature
 from lazytorch.ir.saved import Shared
-from lazytorch.ir.trace import FREED, Node, Trace, leaf
+from lazytorch.ir.trace import FREED, Node, Trace, leaf, operand_numbers
 from lazytorch.ir.types import TensorType
 
 
@@ -55,16 +55,17 @@ def walk_key(trace: Trace, roots: Sequence[Node], cotangents: Sequence[Node], re
     epoch = trace.epoch
     if trace.mixed:
         return None
+    numbers = []
     for node in (*roots, *cotangents):
+        numbers.append(node.number)
         if node.epoch is not epoch:
             return None
     values = trace.leaves + trace.nodes
     code = _HISTORIES.get
-    written = [node for node in values if type(node.storage) is tuple]
+    written = [place for place, node in enumerate(values) if type(node.storage) is tuple]
     return (
         retain_graph,
-        *[node.number for node in roots],
-        *[node.number for node in cotangents],
+        *numbers,
         None,
         *[code(node.history, 3) for node in values],
         *(_writes(trace, values, written) if written else ()),
@@ -73,17 +74,17 @@ def walk_key(trace: Trace, roots: Sequence[Node], cotangents: Sequence[Node], re
     )
 
 
-def _writes(trace: Trace, values: Sequence[Node], written: Sequence[Node]) -> Iterator[int | None]:
+def _writes(trace: Trace, values: Sequence[Node], written: Sequence[int]) -> Iterator[int | None]:
     """What `check_unmodified` depends on: which values were written over, by the call that recorded which operation, and
     which others lie in the storage of their operand."""
-    places = {id(node.place): node.number for node in reversed(trace.nodes)}
-    for node in written:
-        yield node.number
-        yield places.get(id(node.storage[1]))
+    places = {id(node.place): number for number, node in enumerate(trace.nodes)}
+    for place in written:
+        yield place
+        yield places.get(id(values[place].storage[1]))
     yield None
-    for node in values:
+    for place, node in enumerate(values):
         if type(node.storage) is Shared:
-            yield node.number
+            yield place
 
 
 def find(key: Any) -> Walk | None:
@@ -131,30 +132,38 @@ def keep(
     made = trace.nodes[first:]
     if any(node.history is not None or node.storage is not None for node in made):
         return
-    places = {id(node.place): node.number for node in reversed(trace.nodes[:first])}
+    places = {id(node.place): number for number, node in enumerate(trace.nodes[:first])}
     if not all(id(node.place) in places for node in made):
         return
+    operands = operand_numbers(trace)[first:]
     rows = tuple(
-        Row(node.signature, tuple([x.number for x in node.operands]), places[id(node.place)])  # type: ignore[arg-type]
-        for node in made
+        Row(node.signature, tuple(numbers), places[id(node.place)])  # type: ignore[arg-type]
+        for node, numbers in zip(made, operands, strict=True)
     )
-    gradients = sorted({node.number for node in arrived.values() if node.number >= first})
+    number_of = {id(node): number for number, node in enumerate(trace.nodes)}
+    number_of |= {id(node): ~number for number, node in enumerate(trace.leaves)}
+    ends = tuple((number_of[id(value)], number_of[id(gradient)]) for value, gradient in arrived.items())
+    gradients = sorted({number - first for _, number in ends if number >= first})
     _walks[key] = Walk(
         rows,
         tuple(trace.key[key_length:]),
-        tuple((number - first, rows[number - first].signature) for number in gradients),
-        tuple((value.number, gradient.number) for value, gradient in arrived.items()),
-        tuple(node.number for node in passed if node.history is FREED),
-        _leaf_uses(trace, first),
+        tuple((index, rows[index].signature) for index in gradients),
+        ends,
+        tuple(number_of[id(node)] for node in passed if node.history is FREED),
+        _leaf_uses(trace, first, rows),
     )
 
 
-def _leaf_uses(trace: Trace, first: int) -> Mapping[int, int]:
+def _leaf_uses(trace: Trace, first: int, rows: Sequence[Row]) -> Mapping[int, int]:
     """How many references to each leaf the operands of the nodes from `first` on are (rules may hand on a node's own
     operands, as one and the same tuple)."""
-    own = {id(node.operands) for node in trace.nodes[:first]}
-    tuples = {id(node.operands): node.operands for node in trace.nodes[first:] if id(node.operands) not in own}
-    return Counter(x.number for operands in tuples.values() for x in operands if x.number < 0)
+    seen = {id(node.operands) for node in trace.nodes[:first]}
+    uses: Counter[int] = Counter()
+    for node, row in zip(trace.nodes[first:], rows, strict=True):
+        if id(node.operands) not in seen:
+            seen.add(id(node.operands))
+            uses.update(x for x in row.operands if x < 0)
+    return uses
 
 
 def hidden_uses(trace: Trace) -> Mapping[int, int]:

@@ -92,13 +92,14 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
     numbers = []
     kept = False
     for node in outputs:
+        number = node.number
         if node.epoch is not epoch:
-            enter(trace, node)
+            number = enter(trace, node)
         if node.history is True:
             kept = True
-            numbers.append(2 * node.number + 1)
+            numbers.append(2 * number + 1)
         else:
-            numbers.append(2 * node.number)
+            numbers.append(2 * number)
     if config.interpret:
         materialise(trace)
         interpret(trace, outputs)
@@ -118,7 +119,7 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
         if len(_programs) >= _PROGRAMS_KEPT:
             del _programs[next(iter(_programs))]
         materialise(trace)
-        program = _programs[key] = _plan(trace, outputs)
+        program = _programs[key] = _plan(trace, numbers)
     else:
         STATISTICS.program_cache_hits += 1
     nodes = trace.nodes
@@ -136,13 +137,14 @@ def _report(trace: Trace, cause: str, planned: bool) -> None:
         print(f"lazytorch: sync: {cause}: {len(trace.nodes)} operations, program {outcome}", file=sys.stderr)
 
 
-def _plan(trace: Trace, outputs: Sequence[Node]) -> Any:
+def _plan(trace: Trace, outputs: Sequence[int]) -> Any:
+    """The program of the outputs' numbers, each doubled and, for one whose history is kept, 1 more."""
     # The compiler (and llvmlite, networkx with it) is loaded when the first program is planned.
     from lazytorch.runtime.planner import plan
     from lazytorch.runtime.saved_values import saved_values
 
-    numbers = [node.number for node in outputs]
-    roots = [node.number for node in outputs if node.history is True]
-    saved = saved_values(trace.nodes, trace.leaves, roots) if roots else []
+    numbers = [number >> 1 for number in outputs]
+    roots = [number >> 1 for number in outputs if number & 1]
+    saved = saved_values(trace, roots) if roots else []
     saved = [number for number in saved if number not in set(numbers)]
-    return plan(trace.nodes, trace.leaves, numbers + saved, saved)
+    return plan(trace, numbers + saved, saved)

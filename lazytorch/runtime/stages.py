@@ -28,10 +28,11 @@ def stage_text(trace: Trace, node: Node, stage: str) -> str:
     graph: as recorded. tensor: simplified and decomposed. fused: one fused.kernel per kernel. loop: the loop IR of
     every kernel. llvm, asm: what it becomes. A value that is computed already has an empty program.
     """
+    number = node.number
     if node.epoch is not trace.epoch:
-        enter(trace, node)
+        number = enter(trace, node)
     materialise(trace)
-    func = capture(trace.nodes, [leaf.type for leaf in trace.leaves], [node.number])
+    func = capture(trace, [number])
     return function_text(func, stage)
 
 

@@ -1,5 +1,8 @@
 """Repeated backward walks: replayed ones give what walked ones give, and whatever a walk alone decides is walked."""
 
+import sys
+import threading
+
 import pytest
 
 import lazytorch as torch
@@ -78,6 +81,50 @@ def test_replayed_walks_give_the_gradients_of_walked_ones(program, monkeypatch):
         found.append([None if p.grad is None else p.grad.tolist() for p in (w, b)])
     assert replayed
     assert found == [found[0]] * ROUNDS
+
+
+def test_a_walk_after_a_replayed_one_of_the_same_trace_is_kept_as_well(monkeypatch):
+    replayed, found = [], []
+    monkeypatch.setattr(backward, "replay", lambda trace, walk: replayed.append(walk) or replay.replay(trace, walk))
+    x, (w, b) = torch.ones(3, 5).realize(), parameters()
+    for number in range(3 + ROUNDS):
+        w.grad = b.grad = None
+        (x @ w).sigmoid().sum().backward()
+        if number >= 3:
+            (x @ w + b).exp().sum().backward()
+            found.append([w.grad.tolist(), b.grad.tolist()])
+        w.grad.realize()
+    assert found == [found[0]] * ROUNDS
+    assert len({id(walk) for walk in replayed}) == 2
+
+
+def test_threads_with_values_in_common_record_programs_of_their_own():
+    """One weight, entered into the traces of several threads at once: every thread reads its own number of it."""
+    w, bias = torch.ones(8).realize(), torch.full((8,), 2.0).realize()
+    wrong = []
+
+    def work(number):
+        for step in range(100):
+            x = torch.full((8,), float(number))
+            for _ in range(step % 20):
+                x = x + 0
+            first, second = (w, bias) if number % 2 else (bias, w)  # as leaves of the trace
+            first, second = first * 2, second * 2
+            scaled, shift = (first, second) if number % 2 else (second, first)
+            if (scaled * x - shift).sum().item() != 16 * (number - 2):
+                wrong.append((number, step))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
 
 
 def test_a_graph_that_a_replayed_walk_freed_raises_as_any_other():
