@@ -33,7 +33,8 @@ class Level:
 
     def is_older(self, node: Node) -> bool:
         """Whether a node was recorded before the level began, or holds data."""
-        return node.signature is None or (node.epoch is self.epoch and node.number < self.began)
+        number = node.number  # before the epoch: another thread may enter the node into its own trace
+        return node.signature is None or (node.epoch is self.epoch and number < self.began)
 
     def between(self, sources: Container[Node], nodes: Sequence[Node]) -> list[Node]:
         """The recorded operations that `nodes` depend on and that depend on `sources`, operands before users."""
