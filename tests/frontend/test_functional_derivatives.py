@@ -67,12 +67,42 @@ def test_gradcheck_accepts_right_and_refuses_wrong_derivatives() -> None:
 
         x = t.rand(2, 3, dtype=t.float64, requires_grad=True)
         assert t.autograd.gradcheck(lambda a: (a.sin(), a.exp().sum()), (x,))
+        assert t.autograd.gradcheck(
+            lambda a: (a.softmax(1), a.prod()),
+            (x,),
+            check_forward_ad=True,
+            check_batched_grad=True,
+            check_batched_forward_grad=True,
+        )
         assert t.autograd.gradgradcheck(lambda a: a**3, (x,))
         assert not t.autograd.gradcheck(Wrong.apply, (x,), raise_exception=False)
         with pytest.raises(RuntimeError, match="Jacobian mismatch for output 0 with respect to input 0"):
             t.autograd.gradcheck(Wrong.apply, (x,))
+        with pytest.raises(RuntimeError, match="Jacobian computed with forward mode mismatch for output 0"):
+            t.autograd.gradcheck(wrong_forward(t).apply, (x,), check_forward_ad=True)
         with pytest.raises(ValueError, match="at least one input tensor to require gradient"):
             t.autograd.gradcheck(lambda a: a, (t.ones(1, dtype=t.float64),))
+
+
+def wrong_forward(t):
+    class WrongForward(t.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            ctx.save_for_forward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return g * x * 2
+
+        @staticmethod
+        def jvp(ctx, tangent):
+            (x,) = ctx.saved_tensors
+            return tangent * x * 3
+
+    return WrongForward
 
 
 WRONG = {

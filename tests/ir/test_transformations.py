@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 
 from lazytorch import dtypes
 from lazytorch.errors import PassError
 from lazytorch.ir.core import Operation, new_func, return_
-from lazytorch.ir.declaration import Declaration, Trait
+from lazytorch.ir.declaration import Declaration, Trait, declaration_named
 from lazytorch.ir.dialects import fused
 from lazytorch.ir.examples import documented_operations, example_operation
 from lazytorch.ir.interpreter import interpret
@@ -16,6 +19,7 @@ from lazytorch.ir.parser import parse_func
 from lazytorch.ir.pass_manager import PassManager
 from lazytorch.ir.printer import print_ir
 from lazytorch.ir.types import TensorType
+from tests.ir.test_declarations import SAMPLES
 
 KERNEL_LEVEL = ("builtin.", "fused.", "loop.")
 OPERATIONS = [d for d in documented_operations() if not d.name.startswith(KERNEL_LEVEL)]
@@ -32,10 +36,14 @@ STRAIGHT = {
 def _function(declaration: Declaration, wide: bool = False) -> Operation:
     """The example's operation in a function of its own; `wide`: of f64."""
     operation = example_operation(declaration)
-    attributes = operation.attributes.as_dict()
     types = [operand.type for operand in operation.operands]
     if wide:
         types = [type.with_dtype(dtypes.float64) if type.dtype is dtypes.float32 else type for type in types]
+    return _alone(declaration, types, operation.attributes.as_dict())
+
+
+def _alone(declaration: Declaration, types: Sequence[Any], attributes: dict[str, Any]) -> Operation:
+    """A function of one operation."""
     func = new_func("f", types, [f"x{number}" for number in range(len(types))])
     block = func.region.block
     made = Operation(declaration.operator(**attributes), block.arguments)
@@ -74,19 +82,17 @@ def _batched_choices(count: int) -> list[tuple[int, ...]]:
     return [tuple(range(count)), *(alone if 1 < count <= 4 else ())]
 
 
-@pytest.mark.parametrize("declaration", [d for d in OPERATIONS if example_operation(d).operands], ids=lambda d: d.name)
-def test_a_batch_is_computed_as_its_examples_are_one_by_one(declaration: Declaration) -> None:
-    count = len(example_operation(declaration).operands)
+def _check_batches(make: Callable[[], Operation], name: str, count: int) -> None:
+    """A function's batches against its examples, whichever of its `count` arguments are batched."""
     for chosen in _batched_choices(count):
-        func = _function(declaration)
-        examples = [_arrays(func, declaration.name, seed) for seed in range(SIZE)]
+        func = make()
+        examples = [_arrays(func, name, seed) for seed in range(SIZE)]
         for position in set(range(count)) - set(chosen):
             for example in examples:
                 example[position] = examples[0][position]
         want = [interpret(func, example) for example in examples]
-        PassManager(
-            f"vmap{{size={SIZE} inputs={','.join(map(str, chosen))}}},canonicalize,cse,dce", verify_each=True
-        ).run_on_func(func)
+        names = ",".join(map(str, chosen))
+        PassManager(f"vmap{{size={SIZE} inputs={names}}},canonicalize,cse,dce", verify_each=True).run_on_func(func)
         given = [
             np.stack([example[position] for example in examples]) if position in chosen else examples[0][position]
             for position in range(count)
@@ -94,6 +100,22 @@ def test_a_batch_is_computed_as_its_examples_are_one_by_one(declaration: Declara
         for number, got in enumerate(interpret(func, given)):
             expected = np.stack([result[number] for result in want])
             np.testing.assert_array_equal(got, expected, f"{chosen}\n{print_ir(func)}")
+
+
+@pytest.mark.parametrize("declaration", [d for d in OPERATIONS if example_operation(d).operands], ids=lambda d: d.name)
+def test_a_batch_is_computed_as_its_examples_are_one_by_one(declaration: Declaration) -> None:
+    _check_batches(lambda: _function(declaration), declaration.name, len(example_operation(declaration).operands))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_batch_of_other_shapes_is_computed_as_its_examples_are(name: str) -> None:
+    """Ranks and sizes that the examples do not have: numbers, empty tensors, several groups of dimensions."""
+    declaration = declaration_named(name)
+    dtype = dtypes.bool_ if name in ("tensor.reduce_any", "tensor.reduce_all") else dtypes.float64
+    for attributes, shapes in SAMPLES[name]:
+        if shapes:
+            types = [TensorType(dtype, shape) for shape in shapes]
+            _check_batches(lambda d=declaration, t=types, a=attributes: _alone(d, t, a), name, len(shapes))
 
 
 @pytest.mark.parametrize("declaration", OPERATIONS, ids=lambda d: d.name)
