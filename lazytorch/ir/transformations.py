@@ -23,10 +23,8 @@ from lazytorch.ir.types import TupleType
 
 _CAUSES = {
     "item()": "vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a "
-    "Tensor, "
-    "please try to rewrite what you're doing with other operations. If error is occurring somewhere inside PyTorch "
-    "internals, "
-    "please file a bug report.",
+    "Tensor, please try to rewrite what you're doing with other operations. If error is occurring somewhere inside PyTorch "
+    "internals, please file a bug report.",
     "bool()": "vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support "
     "that yet, please file an issue at https://github.com/pytorch/pytorch/issues .",
     "nonzero()": "vmap: We do not support batching operators that can output dynamic shape. Attempted to vmap over "
