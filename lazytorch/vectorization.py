@@ -241,7 +241,8 @@ def _write_back(argument: Tensor, dim: int | None, found: BatchedValue) -> None:
 
 
 def _check_written(trace: Trace, level: BatchLevel, own: Sequence[list[Any]]) -> None:
-    """Raise torch's RuntimeError if a tensor from outside was given a value that differs from example to example.
+    """Raise torch's RuntimeError if a tensor from outside was given a value that differs from example to example, and give
+    it back the one it had.
 
     own: lists of what the function was given and returned. A tensor that nobody else refers to was made by the function.
     """
@@ -256,6 +257,7 @@ def _check_written(trace: Trace, level: BatchLevel, own: Sequence[list[Any]]) ->
         unheld += sum(x._base is target for x in trace.live)
         unheld += sum(x is target for outer in trace.levels for x, _ in outer.written)
         if getrefcount(target) > unheld:
+            target._node = before
             raise RuntimeError(
                 "vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in "
                 "extra_args that has more elements than `self`. This happened due to `other` being vmapped over but "

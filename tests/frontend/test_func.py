@@ -492,6 +492,7 @@ def test_what_a_vectorised_function_writes_to_must_be_its_own() -> None:
         for function in (lambda x, y=target: y.add_(x), lambda x, y=target: (y[0].copy_(x[0]), x)[1]):
             with pytest.raises(RuntimeError, match="vmap: inplace arithmetic"):
                 lazytorch.vmap(function)(lazytorch.ones(3, 2))
+    assert outside.tolist() == [0, 0] and pending.tolist() == [3, 3]
 
     def own(x: Any) -> Any:
         out, constant = lazytorch.zeros(2), lazytorch.tensor([1.0, 2.0])
