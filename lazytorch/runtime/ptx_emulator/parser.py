@@ -97,6 +97,7 @@ class ParsedModule:
     functions: dict[str, Function] = field(default_factory=dict)
 
 
+_SPACE = re.compile(r"\s*")
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _USER_LINE = re.compile(r"//\s*(?:@\s*)?(\S+\.py:\d+)")
 _VARIABLE = re.compile(
@@ -109,6 +110,7 @@ _FUNCTION = re.compile(
 )
 _INSTRUCTION = re.compile(r"(?:@(!?)\s*(%?[\w$]+)\s+)?([a-z][\w]*)((?:\.[\w:]+)*)\s*(.*)", re.DOTALL)
 _OPERAND = re.compile(r"\s*(\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|[^,{\[(]+)\s*(?:,|$)")
+_DIRECTIVE = re.compile(r"\.(?:version|target|address_size|file|loc)\b")
 _LABEL = re.compile(r"\s*([\w$]+)\s*:(?!:)")
 
 
@@ -142,7 +144,7 @@ class _Parser:
         """Cut the text at `;`, braces, labels and line directives, and read each piece."""
         text, position, end = self.text, 0, len(self.text)
         while position < end:
-            match = re.compile(r"\s*").match(text, position)
+            match = _SPACE.match(text, position)
             position = match.end() if match else position
             if position >= end:
                 break
@@ -167,7 +169,7 @@ class _Parser:
             return position + 1
         if self.depth and (label := _LABEL.match(text, position)):
             return self.label(label)
-        if text.startswith((".version", ".target", ".address_size", ".file", ".loc"), position):
+        if _DIRECTIVE.match(text, position):
             return self.directive(position)
         if not self.depth and (header := _FUNCTION.match(text, position)):
             return self.header(header, position)

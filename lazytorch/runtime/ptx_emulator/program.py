@@ -20,7 +20,7 @@ from lazytorch.runtime.ptx_emulator.decoding import (
 )
 from lazytorch.runtime.ptx_emulator.errors import Location, PtxError
 from lazytorch.runtime.ptx_emulator.inlining import FlatKernel, Item, flatten
-from lazytorch.runtime.ptx_emulator.parser import BranchTargets, Function, Instruction, Label, ParsedModule, Variable
+from lazytorch.runtime.ptx_emulator.parser import Address, BranchTargets, Function, Instruction, Label, ParsedModule, Variable
 from lazytorch.runtime.ptx_emulator.synchronisation import BARRIERS, Barrier, decode_barrier
 from lazytorch.runtime.ptx_emulator.threads import Threads
 from lazytorch.runtime.ptx_emulator.types import type_named
@@ -154,6 +154,13 @@ class _Builder:
         self.items = list(self._without_guarded_synchronisation(items))
         self.blocks: list[Block] = [Block()]
         self.labels: dict[str, int] = {}
+        decoder.swapped = {
+            operand
+            for item in items
+            if isinstance(item, Instruction) and item.opcode == "atom" and "cas" in item.modifiers
+            for operand in item.operands
+            if isinstance(operand, Address)
+        }
         self.tables = {item.name: item for item in items if isinstance(item, BranchTargets)}
         self.pending: list[tuple[Block, Instruction]] = []  # branches whose targets are looked up at the end
 

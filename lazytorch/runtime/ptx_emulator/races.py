@@ -15,9 +15,8 @@ from lazytorch.runtime.ptx_emulator.errors import DataRace, Location
 if TYPE_CHECKING:
     from lazytorch.runtime.ptx_emulator.threads import Threads
 
-# In place of a thread's number: many readers (of one group: -(group + 2)), or a writer that was atomic.
+# In place of a thread's number. Readers: several of one group are -(group + 2). Writers: an atomic one is -(thread + 2).
 SEVERAL = -1
-ATOMIC = -1
 
 Mask = NDArray[np.bool_]
 Ids = NDArray[np.int32]
@@ -41,13 +40,15 @@ class RaceShadow:
     def note_read(
         self, index: NDArray[np.int64], size: int, threads: Threads, location: Location, strong: bool = False
     ) -> None:
-        """A read of `size` bytes at each index. A strong (volatile or relaxed) one may meet atomic writers."""
+        """A read of `size` bytes at each index. A strong (volatile or relaxed) one may meet atomic writers and readers."""
         launch = threads.launch
         launch.clock += 1
         me = threads.ids
         since = self._since(threads)
         for place in self.granules(index, size):
-            self._meet(self.writer, self.written, place, threads, location, "read", "wrote", strong)
+            self._meet(self.writer, self.written, place, threads, location, "read", strong)
+            if strong:
+                continue
             earlier, before = self.read[place], self.reader[place]
             self.reader[place] = me if len(place) == len(me) else SEVERAL
             self.read[place] = launch.clock
@@ -99,17 +100,27 @@ class RaceShadow:
         me = threads.ids
         repeated: Mask | None = None
         for place in self.granules(index, size):
-            self._meet(self.writer, self.written, place, threads, location, "write", "wrote", atomic)
-            self._meet(self.reader, self.read, place, threads, location, "write", "read", False)
-            self.written[place] = launch.clock
+            self._meet(self.writer, self.written, place, threads, location, "write", atomic)
+            self._meet(self.reader, self.read, place, threads, location, "write", False)
             if atomic:
-                self.writer[place] = ATOMIC
+                self._note_atomic(place, threads)
                 continue
+            self.written[place] = launch.clock
             self.writer[place] = me
             others = self.writer[place] != me
             if others.any():
                 repeated = others if repeated is None else repeated | others
         return repeated
+
+    def _note_atomic(self, place: NDArray[np.int64], threads: Threads) -> None:
+        """Atomic accesses of several threads to one place are a crowd; those of one thread stay its own."""
+        mark = -(threads.ids + 2)
+        before = self.writer[place]
+        others = (before < 0) & (before != mark) & (self.written[place] >= self._since(threads))
+        self.writer[place] = mark
+        others |= self.writer[place] != mark
+        self.writer[place[others]] = SEVERAL
+        self.written[place] = threads.launch.clock
 
     def _meet(
         self,
@@ -119,7 +130,6 @@ class RaceShadow:
         threads: Threads,
         location: Location,
         verb: str,
-        earlier_verb: str,
         with_atomics: bool,
     ) -> None:
         """Raise DataRace if an earlier access is not ordered before this one."""
@@ -130,23 +140,24 @@ class RaceShadow:
             return
         others, me = who[place], threads.ids
         suspects = (times >= since) & (others != me)
-        if with_atomics:
-            suspects &= others != ATOMIC
+        if who is self.writer:
+            if with_atomics:
+                suspects &= others >= 0
+            others = np.where(others < SEVERAL, -(others + 2), others)
+            suspects &= others != me
         if not suspects.any():
             return
         chosen = np.flatnonzero(suspects)
-        if len(times) == 1 and threads.count > 1:  # one address for all threads
-            chosen = np.flatnonzero(others != me)
-            times, others = np.broadcast_to(times, me.shape), np.broadcast_to(others, me.shape)
+        times, others = threads.full(times), threads.full(others)  # there may be one address for all threads
         bad = chosen[~self._ordered(others[chosen], times[chosen], threads, chosen)]
         if bad.size:
             first = int(bad[0])
             culprit = int(others[first])
             name = "another thread" if culprit < 0 else "thread {} of block {}".format(*launch.coordinates(culprit))
             thread, block = launch.coordinates(int(me[first]))
-            raise DataRace(
-                f"race: this {verb} is not ordered after {name} {earlier_verb} the same place", location, thread, block
-            )
+            earlier = "wrote" if who is self.writer else "read"
+            message = f"race: this {verb} is not ordered after {name} {earlier} the same place"
+            raise DataRace(message, location, thread, block)
 
     def _ordered(self, others: Ids, times: NDArray[np.int64], threads: Threads, chosen: NDArray[np.intp]) -> Mask:
         """Which of the earlier accesses (by `others` at `times`) happened before the chosen threads' present one."""

@@ -63,6 +63,8 @@ def load_registers(decoder: Decoder) -> Execute:
         return _load_parameter(decoder, names, kind)
     address = decoder.address(decoder.operands[1])
     note_size(decoder, space, kind.bytes)
+    # The load before a loop of compare-and-swap only guesses the contents; LLVM emits a plain one.
+    strong = strong or decoder.operands[1] in decoder.swapped
     access = Access(decoder.location, kind.bytes, count, strong=strong)
     raw = type_named(f"b{kind.bits}") if kind.kind != "s" else kind
     writes = [decoder.write(name, raw) for name in names]
