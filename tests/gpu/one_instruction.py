@@ -10,7 +10,9 @@ REGISTER = {1: "pred", 2: "b16", 4: "b32", 8: "b64"}
 HEADER = ".version 8.6\n.target sm_100a\n.address_size 64\n"
 
 
-def kernel(body: str, parameters: int = 1, shared: int = 0, registers: str = "", name: str = "k", threads: int | None = None) -> str:
+def kernel(
+    body: str, parameters: int = 1, shared: int = 0, registers: str = "", name: str = "k", threads: int | None = None
+) -> str:
     """A kernel with pointers %p0, %p1, …, thread number %t (32 bits) and %t64, and some spare registers."""
     declared = ", ".join(f".param .u64 {name}_{number}" for number in range(parameters))
     pointers = "\n".join(f"ld.param.b64 %p{number}, [{name}_{number}];" for number in range(parameters))

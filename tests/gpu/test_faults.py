@@ -22,7 +22,9 @@ THREADS = 64
 ROW = np.arange(THREADS, dtype="u4")
 
 
-def fault(kind: type[KernelFault], text: str, line: str, arrays: list[np.ndarray], threads: int = THREADS, blocks: int = 1) -> str:
+def fault(
+    kind: type[KernelFault], text: str, line: str, arrays: list[np.ndarray], threads: int = THREADS, blocks: int = 1
+) -> str:
     """The message of the fault that a kernel ends with, which has to name this line of it."""
     with pytest.raises(kind) as caught:
         execute(text, arrays, threads, blocks)
@@ -270,7 +272,7 @@ mad.lo.u64 %rd0, %t64, 4, %p0; st.global.b32 [%rd0], %r2;
 
 
 def test_faults_name_the_line_of_the_user():
-    body = '.loc 1 41 3\nld.global.b32 %r1, [%p0];\n// model.py:52\nst.global.b32 [64], %r1;'
+    body = ".loc 1 41 3\nld.global.b32 %r1, [%p0];\n// model.py:52\nst.global.b32 [64], %r1;"
     text = kernel(body).replace(HEADER, HEADER + '.file 1 "train.py"\n')
     device = Emulator(1 << 16)
     loaded = device.load(text).kernel("k")

@@ -66,7 +66,9 @@ def test_matches_find_equal_values():
     assert not across_lanes("match.all.sync.b32 %d|%q0, %a, -1;", values).any()
 
 
-@pytest.mark.parametrize("operation, function", [("add", np.add), ("min", np.minimum), ("max", np.maximum), ("xor", np.bitwise_xor)])
+@pytest.mark.parametrize(
+    "operation, function", [("add", np.add), ("min", np.minimum), ("max", np.maximum), ("xor", np.bitwise_xor)]
+)
 def test_reductions_over_a_warp(operation, function):
     kind = "b32" if operation == "xor" else "s32"
     found = across_lanes(f"redux.sync.{operation}.{kind} %d, %a, -1;", VALUES).view("i4")

@@ -1,5 +1,6 @@
 """What a launch did: instructions, memory sectors, bank conflicts."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,14 @@ class LaunchReport:
         """Waves beyond those that conflict-free accesses would take."""
         return self.shared_waves - self.shared_ideal_waves
 
+    def count_instructions(self, opcodes: Counter[str], threads: int, warps: int) -> None:
+        """Instructions that so many threads, of so many warps, executed."""
+        number = opcodes.total()
+        self.thread_instructions += number * threads
+        self.warp_instructions += number * warps
+        for opcode, times in opcodes.items():
+            self.instructions_by_opcode[opcode] = self.instructions_by_opcode.get(opcode, 0) + times * threads
+
     def count_global(self, threads: Threads, address: NDArray[np.int64], size: int, is_store: bool) -> None:
         requests = threads.warp_count
         if len(address) == 1:
@@ -72,7 +81,7 @@ class LaunchReport:
         requests = threads.warp_count
         self.shared_requests += requests
         if len(address) == 1:
-            waves = ideal = requests * max(1, size * 1 // 128)
+            waves = ideal = requests * 1
         else:
             rows = threads.by_lane(address, -1)
             waves, ideal = bank_waves(rows, size)

@@ -20,7 +20,15 @@ from lazytorch.runtime.ptx_emulator.decoding import (
 )
 from lazytorch.runtime.ptx_emulator.errors import Location, PtxError
 from lazytorch.runtime.ptx_emulator.inlining import FlatKernel, Item, flatten
-from lazytorch.runtime.ptx_emulator.parser import Address, BranchTargets, Function, Instruction, Label, ParsedModule, Variable
+from lazytorch.runtime.ptx_emulator.parser import (
+    Address,
+    BranchTargets,
+    Function,
+    Instruction,
+    Label,
+    ParsedModule,
+    Variable,
+)
 from lazytorch.runtime.ptx_emulator.synchronisation import BARRIERS, Barrier, decode_barrier
 from lazytorch.runtime.ptx_emulator.threads import Threads
 from lazytorch.runtime.ptx_emulator.types import type_named

@@ -30,7 +30,11 @@ def _update(operation: str, kind: Type) -> Update:
         return lambda old, limit, _: np.where(old >= limit, old.dtype.type(0), old + old.dtype.type(1))
     if operation == "dec":
         return lambda old, limit, _: np.where((old == 0) | (old > limit), limit, old - old.dtype.type(1))
-    plain = {"add": np.add, "min": minimum, "max": maximum} if kind.is_float else {"add": np.add, "min": np.minimum, "max": np.maximum}
+    plain = (
+        {"add": np.add, "min": minimum, "max": maximum}
+        if kind.is_float
+        else {"add": np.add, "min": np.minimum, "max": np.maximum}
+    )
     function = lanewise(kind, plain[operation]) if kind.is_float else plain[operation]
     return lambda old, value, _: function(old, value)
 
@@ -92,5 +96,3 @@ def in_turn(memory: Array, index: Array, first: Array, second: Array, update: Up
         old[chosen] = memory[place]
         memory[place] = update(memory[place], first[chosen], second[chosen])
     return old
-
-

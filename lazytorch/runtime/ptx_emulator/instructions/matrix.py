@@ -42,7 +42,9 @@ def _begin(decoder: Decoder) -> tuple[int, bool, str | None]:
     return count, transposed, space
 
 
-def _rows(threads: Threads, address: Array, generic: bool, count: int, location: Location, store: bool) -> tuple[Array, Threads]:
+def _rows(
+    threads: Threads, address: Array, generic: bool, count: int, location: Location, store: bool
+) -> tuple[Array, Threads]:
     """Byte indices of the rows, by warp; lane 8·m + r gives row r of matrix m. Checks bounds, alignment and counts bank waves."""
     launch = threads.launch
     givers = np.flatnonzero(threads.lanes < 8 * count)
