@@ -21,7 +21,8 @@ def kernel(
     return f"""{HEADER}
 .visible .entry {name}({declared}) {attribute}
 {{
-.reg .b64 %p<{parameters + 1}>; .reg .b64 %t64; .reg .b64 %rd<10>; .reg .b32 %t; .reg .b32 %r<20>; .reg .b16 %h<10>; .reg .pred %q<8>;
+.reg .b64 %p<{parameters + 1}>; .reg .b64 %t64; .reg .b64 %rd<10>; .reg .b32 %t; .reg .b32 %r<20>;
+.reg .b16 %h<10>; .reg .pred %q<8>;
 {memory}
 {registers}
 {pointers}
@@ -43,7 +44,7 @@ def run(instruction: str, result: str, *operands: np.ndarray) -> np.ndarray:
         size = operand.itemsize
         registers.append(f".reg .{REGISTER[max(size, 2)]} %{name};")
         lines += [f"mad.lo.u64 %rd0, %t64, {size}, %p{number + 1};", f"ld.global.b{8 * size} %{name}, [%rd0];"]
-    if output == bool:
+    if output.kind == "b":
         registers.append(".reg .pred %d; .reg .b16 %o;")
         after = "selp.b16 %o, 1, 0, %d;\nadd.u64 %rd0, %t64, %p0;\nst.global.b8 [%rd0], %o;"
     else:

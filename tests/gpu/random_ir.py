@@ -106,10 +106,12 @@ class RandomProgram:
     def compare(self) -> None:
         kind = self.choose.choice((*INTEGERS, *FLOATS))
         if kind in INTEGERS:
-            relation = self.choose.choice("eq ne slt sle sgt sge ult ule ugt uge".split())
+            relation = self.choose.choice(["eq", "ne", "slt", "sle", "sgt", "sge", "ult", "ule", "ugt", "uge"])
             self.new("i1", f"icmp {relation} {kind} {self.pick(kind)}, {self.pick(kind)}")
         else:
-            relation = self.choose.choice("oeq one olt ole ogt oge ord uno ueq une ult ugt".split())
+            relation = self.choose.choice(
+                ["oeq", "one", "olt", "ole", "ogt", "oge", "ord", "uno", "ueq", "une", "ult", "ugt"]
+            )
             self.new("i1", f"fcmp {relation} {kind} {self.pick(kind)}, {self.pick(kind)}")
 
     def select(self) -> None:
@@ -167,7 +169,8 @@ class RandomProgram:
     def kernel(self) -> str:
         index = "%t = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()"
         declarations = "\n".join(sorted(self.declarations))
-        return f"{declarations}{INTRINSICS}define ptx_kernel void @k({self._parameters()}) {{\n{index}\n{self._body()}\nret void\n}}"
+        header = f"{declarations}{INTRINSICS}define ptx_kernel void @k({self._parameters()})"
+        return f"{header} {{\n{index}\n{self._body()}\nret void\n}}"
 
     def host(self) -> str:
         body = re.sub(r"(%v\d+) = fptrunc float (\S+) to bfloat", _rounded_to_bfloat, self._body())

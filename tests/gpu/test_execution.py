@@ -160,7 +160,10 @@ ret void""", before)  # fmt: skip
 
 
 def test_dynamic_shared_memory_follows_the_static():
-    before = "@fixed = internal addrspace(3) global [5 x i32] undef, align 4\n@rest = external addrspace(3) global [0 x i8], align 16\n"
+    before = """
+@fixed = internal addrspace(3) global [5 x i32] undef, align 4
+@rest = external addrspace(3) global [0 x i8], align 16
+"""
     text = compiled("""
 %a = getelementptr i32, ptr addrspace(3) @rest, i32 %tid
 store volatile i32 %x, ptr addrspace(3) %a

@@ -154,7 +154,8 @@ def multiplication(shape: str, kind: str, accumulator: str) -> tuple[str, int, i
             place += 1
     results = [f"%d{number}" for number in range(counts[2])]
     stores = [f"st.global.b{wide} [%rd1+{number * wide // 8}], {name};" for number, name in enumerate(results)]
-    text = f"mma.sync.aligned.{shape}.row.col.{accumulator}.{kind}.{kind}.{accumulator} {{{', '.join(results)}}}, {', '.join(groups)};"
+    groups.insert(0, "{" + ", ".join(results) + "}")
+    text = f"mma.sync.aligned.{shape}.row.col.{accumulator}.{kind}.{kind}.{accumulator} {', '.join(groups)};"
     addresses = f"mad.lo.u64 %rd0, %t64, {place * wide // 8}, %p1; mad.lo.u64 %rd1, %t64, {counts[2] * wide // 8}, %p0;"
     registers = " ".join(f".reg .b{wide} %{letter}<20>;" for letter in "abcd")
     body = "\n".join([addresses, *loads, text, *stores])

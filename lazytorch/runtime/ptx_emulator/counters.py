@@ -19,9 +19,9 @@ _FAR = np.iinfo(np.int64).max
 class LaunchReport:
     """Counters of one launch, as a profiler of a real device names them.
 
-    Instructions are counted per thread and per warp. A request is one memory instruction of one warp; a sector is 32 bytes of
-    global memory that a request touches; `used_bytes` are the distinct bytes it asks for. A wave is one pass through the banks of
-    shared memory; without conflicts a request takes `ideal` waves."""
+    Instructions are counted per thread and per warp. A request is one memory instruction of one warp; a sector is 32 bytes
+    of global memory that a request touches; `used_bytes` are the distinct bytes it asks for. A wave is one pass through the
+    banks of shared memory; without conflicts a request takes `ideal` waves."""
 
     kernel: str = ""
     threads: int = 0
@@ -96,10 +96,11 @@ def _distinct(rows: NDArray[Any]) -> int:
 
 
 def bank_waves(rows: NDArray[np.int64], size: int) -> tuple[int, int]:
-    """(waves, waves without conflicts) of accesses of `size` bytes at addresses[warp, lane]; -1 is a lane that takes no part.
+    """(waves, waves without conflicts) of accesses of `size` bytes at addresses[warp, lane]; -1 is a lane that takes no
+    part.
 
-    A warp moves at most 128 bytes a wave: accesses of 8 bytes go in two halves of the warp, of 16 bytes in four quarters. Within a
-    wave, lanes that ask for the same word share it; different words of one bank take a wave each."""
+    A warp moves at most 128 bytes a wave: accesses of 8 bytes go in two halves of the warp, of 16 bytes in four quarters.
+    Within a wave, lanes that ask for the same word share it; different words of one bank take a wave each."""
     words = max(1, size // BANK_WIDTH)
     lanes = WARP // words
     phases = rows.reshape(-1, lanes)

@@ -1,7 +1,7 @@
 """Decoding: one closure per instruction, made when a module is loaded.
 
-Every operand is a slot of the register list: registers, and also immediates, special registers, kernel parameters and addresses of
-variables, which the launch fills in. So a closure only indexes a list."""
+Every operand is a slot of the register list: registers, and also immediates, special registers, kernel parameters and
+addresses of variables, which the launch fills in. So a closure only indexes a list."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ STATIC_SHARED_BYTES = 48 * 1024
 
 
 class Emulator:
-    """A GPU in NumPy. Launches are synchronous. `check` switches the detection of races and uninitialised reads, `count` the
-    counters of memory sectors and bank conflicts; bounds, alignment and barriers are always checked. `shared_memory` is what a
-    block may use at most, `capability` the compute capability (major, minor) up to which modules are accepted."""
+    """A GPU in NumPy. Launches are synchronous. `check` switches the detection of races and uninitialised reads, `count`
+    the counters of memory sectors and bank conflicts; bounds, alignment and barriers are always checked. `shared_memory` is
+    what a block may use at most, `capability` the compute capability (major, minor) up to which modules are accepted."""
 
     def __init__(
         self,
@@ -170,8 +170,8 @@ class Kernel:
         arguments: Sequence[Any] | bytes,
         shared_bytes: int = 0,
     ) -> LaunchReport:
-        """Run the kernel for a grid of blocks. Arguments are NumPy scalars of the parameters' sizes, addresses, numbers, or bytes;
-        or, as a whole, the packed argument block. `shared_bytes` is the size of dynamic shared memory.
+        """Run the kernel for a grid of blocks. Arguments are NumPy scalars of the parameters' sizes, addresses, numbers, or
+        bytes; or, as a whole, the packed argument block. `shared_bytes` is the size of dynamic shared memory.
 
         Raises LaunchError if these do not fit the kernel, and a KernelFault for what goes wrong in it."""
         device, program = self.module.device, self.program

@@ -23,8 +23,8 @@ Dimensions = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A launch as it was asked for. `start` is the device's clock at its beginning; without `global_races`, or with `check` off,
-    races are not looked for."""
+    """A launch as it was asked for. `start` is the device's clock at its beginning; without `global_races`, or with `check`
+    off, races are not looked for."""
 
     program: KernelProgram
     grid: Dimensions
@@ -52,7 +52,8 @@ class Launch:
 
     def __init__(self, request: Request, first_block: int, blocks: int, report: LaunchReport, clock: int) -> None:
         program = request.program
-        self.request, self.program, self.report = request, program, report
+        self.request: Request = request
+        self.program, self.report = program, report
         self.memory: DeviceMemory = request.memory
         self.grid: Dimensions = request.grid
         self.block: Dimensions = request.block

@@ -1,7 +1,7 @@
 """Data races: who touched each granule of memory last, and whether a barrier lies between.
 
-The emulator executes instructions one after the other, which gives every access a time. Two accesses of different threads, one
-of them a write, are ordered if a barrier that both threads took part in lies between; otherwise they race."""
+The emulator executes instructions one after the other, which gives every access a time. Two accesses of different threads,
+one of them a write, are ordered if a barrier that both threads took part in lies between; otherwise they race."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ Ids = NDArray[np.int32]
 
 
 class RaceShadow:
-    """For every granule the last writer and reader with their times. `by_warp`: readers are grouped by warp, else by block."""
+    """For every granule the last writer and reader with their times. `by_warp`: readers are grouped by warp, else by
+    block."""
 
     def __init__(self, granules: int, shift: int, by_warp: bool) -> None:
         self.shift = shift

@@ -1,11 +1,10 @@
 """Which threads execute when.
 
-While all threads agree on where to go, a basic block executes for all of them at once. When they part, every thread has a program
-counter of its own (the number of a basic block) and the lowest one executes first, which brings threads together again where
-paths join. Threads wait at barriers, and at collective instructions for the lanes that the mask names."""
+While all threads agree on where to go, a basic block executes for all of them at once. When they part, every thread has a
+program counter of its own (the number of a basic block) and the lowest one executes first, which brings threads together
+again where paths join. Threads wait at barriers, and at collective instructions for the lanes that the mask names."""
 
 from __future__ import annotations
-
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +41,8 @@ class Scheduler:
         self._count_what_all_executed()
 
     def _together(self, at: int) -> bool:
-        """Execute from this basic block on while all threads go the same way. Whether they parted: then `counters` says where
-        each of them goes; otherwise the kernel has ended."""
+        """Execute from this basic block on while all threads go the same way. Whether they parted: then `counters` says
+        where each of them goes; otherwise the kernel has ended."""
         blocks, threads, executed = self.blocks, self.launch.all, self.executed
         while True:
             block = blocks[at]
@@ -59,8 +58,8 @@ class Scheduler:
             at = following
 
     def _follow(self, end: End | None, threads: Threads, at: int) -> int | Counters:
-        """Where the threads go after a basic block: one place for all, or one for each. Barriers and collectives are executed,
-        so all threads that take part must be here."""
+        """Where the threads go after a basic block: one place for all, or one for each. Barriers and collectives are
+        executed, so all threads that take part must be here."""
         if end is None:
             return at + 1
         if isinstance(end, Branch):
@@ -136,7 +135,8 @@ class Scheduler:
 
     # Collectives
     def _assemble(self, end: Collective, slots: Slots, at: int) -> Slots:
-        """Of the threads that came to a collective, and those waiting there, those whose mask is complete. The rest waits."""
+        """Of the threads that came to a collective, and those waiting there, those whose mask is complete. The rest
+        waits."""
         launch = self.launch
         here = np.flatnonzero((self.counters == at) | ((self.counters == WAITING) & (self.waiting_at == at)))
         present = self._lane_bits(here)
@@ -144,10 +144,11 @@ class Scheduler:
         warps = launch.warp_of[here]
         part = launch.all.subset(here, self.blocks[at].reads)
         named = part.full(end.mask(part.registers)) if end.mask else np.full(len(here), 0xFFFFFFFF, np.uint32)
-        ready = (named & alive[warps] & ~present[warps]) == 0
+        ready: NDArray[np.bool_] = (named & alive[warps] & ~present[warps]) == 0
         self._go_on(here[ready], at)
         self._wait(here[~ready], at)
-        return here[ready]
+        complete: Slots = here[ready]
+        return complete
 
     def _lane_bits(self, slots: Slots) -> NDArray[np.uint32]:
         """For every warp the set of these threads' lanes."""
@@ -239,5 +240,3 @@ def _choose(guard: Reader | None, threads: Threads, target: int, otherwise: int)
     if not holds.any():
         return otherwise
     return np.where(threads.full(holds), np.int32(target), np.int32(otherwise))
-
-
