@@ -101,7 +101,7 @@ class Emulator:
         granules = (extent >> shift) + 32
         shadow = self._races.get(shift)
         if shadow is None or len(shadow.writer) < granules:
-            shadow = self._races[shift] = RaceShadow(2 * granules, shift, by_warp=False)
+            shadow = self._races[shift] = RaceShadow(2 * granules, shift, is_shared=False)
         return shadow
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,7 @@ class Launch:
         if not self.shared_limit:
             return None
         shift = self.program.smallest_access.get("shared", 1).bit_length() - 1
-        return RaceShadow(-(-self.shared_stride * self.blocks >> shift), shift, by_warp=True)
+        return RaceShadow(-(-self.shared_stride * self.blocks >> shift), shift, is_shared=True)
 
     def _registers(self) -> list[Array]:
         program, request = self.program, self.request
@@ -101,23 +101,24 @@ class Launch:
         return registers
 
     # Who is who
-    @cached_property
+    @property
     def thread_of(self) -> NDArray[np.int32]:
         """The number of each thread within its block."""
-        return np.tile(np.arange(self.threads_per_block, dtype=np.int32), self.blocks)
+        return _places(self.threads_per_block, self.blocks)[0]
 
-    @cached_property
+    @property
     def block_of(self) -> NDArray[np.int32]:
         """The block of each thread, counted from the first one here."""
-        return np.repeat(np.arange(self.blocks, dtype=np.int32), self.threads_per_block)
+        return _places(self.threads_per_block, self.blocks)[1]
 
-    @cached_property
+    @property
     def warp_of(self) -> NDArray[np.int32]:
-        return (self.block_of * self.warps_per_block + self.thread_of // WARP).astype(np.int32)
+        """The warp of each thread, counted over the blocks here."""
+        return _places(self.threads_per_block, self.blocks)[2]
 
-    @cached_property
+    @property
     def lane_of(self) -> NDArray[np.int32]:
-        return (self.thread_of % WARP).astype(np.int32)
+        return _places(self.threads_per_block, self.blocks)[3]
 
     @cached_property
     def shared_base(self) -> NDArray[np.int64]:
@@ -159,6 +160,16 @@ class Launch:
         theirs = np.array([self.fenced.get(int(block), 0) for block in other], np.int64)
         ours = np.array([self.fenced.get(int(block), 0) for block in mine], np.int64)
         return (theirs > times) & (ours > times)
+
+
+@lru_cache(maxsize=64)
+def _places(threads_per_block: int, blocks: int) -> tuple[NDArray[np.int32], ...]:
+    """Thread, block, warp and lane of every thread; launches of the same shape share these arrays."""
+    thread = np.tile(np.arange(threads_per_block, dtype=np.int32), blocks)
+    block = np.repeat(np.arange(blocks, dtype=np.int32), threads_per_block)
+    warps_per_block = -(-threads_per_block // WARP)
+    warp = (block * warps_per_block + thread // WARP).astype(np.int32)
+    return thread, block, warp, (thread % WARP).astype(np.int32)
 
 
 def _unravel(number: int, shape: Dimensions) -> Dimensions:
