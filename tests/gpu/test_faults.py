@@ -16,7 +16,8 @@ from lazytorch.runtime.ptx_emulator import (
     Trap,
     UninitialisedRead,
 )
-from tests.gpu.one_instruction import HEADER, execute, kernel
+from tests.gpu.nvptx import compile_ptx
+from tests.gpu.one_instruction import execute, kernel
 
 THREADS = 64
 ROW = np.arange(THREADS, dtype="u4")
@@ -271,16 +272,36 @@ mad.lo.u64 %rd0, %t64, 4, %p0; st.global.b32 [%rd0], %r2;
     assert "its own mask leaves out" in fault(DivergentSynchronisation, kernel(outside), outside, [ROW], 32)
 
 
-def test_faults_name_the_line_of_the_user():
-    body = ".loc 1 41 3\nld.global.b32 %r1, [%p0];\n// model.py:52\nst.global.b32 [64], %r1;"
-    text = kernel(body).replace(HEADER, HEADER + '.file 1 "train.py"\n')
+DEBUGGED = """
+define ptx_kernel void @k(ptr addrspace(1) %p) !dbg !3 {
+%x = load i32, ptr addrspace(1) %p, !dbg !6
+%q = getelementptr i32, ptr addrspace(1) %p, i64 64, !dbg !7
+store i32 %x, ptr addrspace(1) %q, !dbg !7
+ret void, !dbg !7
+}
+!llvm.dbg.cu = !{!0}
+!llvm.module.flags = !{!2}
+!0 = distinct !DICompileUnit(language: DW_LANG_C, file: !1, runtimeVersion: 0, emissionKind: DebugDirectivesOnly)
+!1 = !DIFile(filename: "train.py", directory: "/home/user")
+!2 = !{i32 2, !"Debug Info Version", i32 3}
+!3 = distinct !DISubprogram(name: "k", scope: !1, file: !1, line: 1, type: !4, unit: !0, spFlags: DISPFlagDefinition)
+!4 = !DISubroutineType(types: !5)
+!5 = !{}
+!6 = !DILocation(line: 41, column: 3, scope: !3)
+!7 = !DILocation(line: 52, column: 3, scope: !3)
+"""
+COMMENTED = kernel("// train.py:41\nld.global.b32 %r1, [%p0];\n// train.py:52\nst.global.b32 [%p0+256], %r1;")
+
+
+@pytest.mark.parametrize("text", [COMMENTED, compile_ptx(DEBUGGED)], ids=["comments", "debug locations"])
+def test_faults_name_the_line_of_the_user(text):
     device = Emulator(1 << 16)
     loaded = device.load(text).kernel("k")
     address = device.allocate(4)
-    with pytest.raises(UninitialisedRead, match=r"\[train.py:41\]"):
+    with pytest.raises(UninitialisedRead, match=r"\[(/home/user/)?train.py:41\]"):
         loaded.launch((1,), (1,), [address])
     device.write(address, b"1234")
-    with pytest.raises(OutOfBoundsAccess, match=r"\[model.py:52\]"):
+    with pytest.raises(OutOfBoundsAccess, match=r"\[(/home/user/)?train.py:52\]"):
         loaded.launch((1,), (1,), [address])
 
 

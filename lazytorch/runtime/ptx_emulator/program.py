@@ -170,6 +170,12 @@ class _Builder:
             if isinstance(operand, Address)
         }
         self.tables = {item.name: item for item in items if isinstance(item, BranchTargets)}
+        self.targets = {label for table in self.tables.values() for label in table.labels}
+        self.targets.update(
+            str(item.operands[0])
+            for item in self.items
+            if isinstance(item, Instruction) and item.opcode == "bra" and item.operands
+        )
         self.pending: list[tuple[Block, Instruction]] = []  # branches whose targets are looked up at the end
 
     def _without_guarded_synchronisation(self, items: list[Item]) -> Iterable[Item]:
@@ -186,6 +192,8 @@ class _Builder:
     def build(self) -> list[Block]:
         for item in self.items:
             if isinstance(item, Label):
+                if item.name not in self.targets:
+                    continue  # a mark of debugging information
                 self.start_block()
                 self.labels[item.name] = len(self.blocks) - 1
             elif isinstance(item, Instruction):
