@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lazytorch.runtime.ptx_emulator import Emulator, LaunchReport
@@ -34,26 +36,29 @@ ret;
 """
 
 
-def run(instruction: str, result: str, *operands: np.ndarray) -> np.ndarray:
-    """Execute `instruction`, whose operands are %a, %b, … and whose result is %d, for every row of the operands."""
-    count = len(operands[0])
-    names = "abcdef"[: len(operands)]
+def single(instruction: str, result: str, operands: Sequence[str], name: str = "k") -> str:
+    """A kernel that executes `instruction`, from operands %a, %b, … to the result %d, for the row of each thread."""
     output = np.dtype(result)
     lines, registers = [], []
-    for number, (name, operand) in enumerate(zip(names, operands, strict=True)):
-        size = operand.itemsize
-        registers.append(f".reg .{REGISTER[max(size, 2)]} %{name};")
-        lines += [f"mad.lo.u64 %rd0, %t64, {size}, %p{number + 1};", f"ld.global.b{8 * size} %{name}, [%rd0];"]
+    for number, (letter, operand) in enumerate(zip("abcdef", operands, strict=False)):
+        size = np.dtype(operand).itemsize
+        registers.append(f".reg .{REGISTER[max(size, 2)]} %{letter};")
+        lines += [f"mad.lo.u64 %rd0, %t64, {size}, %p{number + 1};", f"ld.global.b{8 * size} %{letter}, [%rd0];"]
+    size = output.itemsize
     if output.kind == "b":
         registers.append(".reg .pred %d; .reg .b16 %o;")
         after = "selp.b16 %o, 1, 0, %d;\nadd.u64 %rd0, %t64, %p0;\nst.global.b8 [%rd0], %o;"
     else:
-        size = output.itemsize
         registers.append(f".reg .{REGISTER[max(size, 2)]} %d;")
         after = f"mad.lo.u64 %rd0, %t64, {size}, %p0;\nst.global.b{8 * size} [%rd0], %d;"
-    text = kernel("\n".join([*lines, instruction, after]), len(operands) + 1, registers="\n".join(registers))
-    found, _ = execute(text, [np.zeros(count, output), *operands], count)
-    return found[0]
+    return kernel("\n".join([*lines, instruction, after]), len(operands) + 1, registers="\n".join(registers), name=name)
+
+
+def run(instruction: str, result: str, *operands: np.ndarray) -> np.ndarray:
+    """The results of an instruction for every row of its operands."""
+    count = len(operands[0])
+    text = single(instruction, result, [operand.dtype.str for operand in operands])
+    return execute(text, [np.zeros(count, result), *operands], count)[0][0]
 
 
 def execute(

@@ -3,9 +3,10 @@
 import pytest
 
 from tests.gpu.nvptx import compile_ptx
-from tests.gpu.one_instruction import HEADER, kernel
+from tests.gpu.one_instruction import HEADER, kernel, single
 from tests.gpu.ptxas import ARCHITECTURES, AssemblyError, assemble, find_ptxas
 from tests.gpu.random_ir import RandomProgram
+from tests.gpu.test_instructions import FLOAT_CASES, INTEGER_CASES, ROUNDED
 from tests.gpu.test_warps_and_matrices import FORMS, multiplication
 
 pytestmark = pytest.mark.skipif(find_ptxas() is None, reason="no ptxas: pip install nvidia-cuda-nvcc-cu12")
@@ -33,3 +34,13 @@ def test_matrix_multiplications_of_the_tests_are_ptx():
         text = multiplication(*form)[0].removeprefix(HEADER)
         kernels.append(text.replace(" k(", f" k{number}(").replace("k_", f"k{number}_"))
     assert len(assemble(HEADER + "\n".join(kernels), "sm_100a")) == len(FORMS)
+
+
+def test_instructions_of_the_tests_are_ptx():
+    cases = [(text, result, operands) for text, result, operands, _ in INTEGER_CASES]
+    cases += [(text, result, ("f4", "f4")) for text, result, _ in FLOAT_CASES]
+    for opcode, (arity, _) in ROUNDED.items():
+        names = ", ".join("%" + name for name in "abc"[:arity])
+        cases += [(f"{opcode}.{mode}.f32 %d, {names};", "f4", ("f4",) * arity) for mode in ("rn", "rz", "rm", "rp")]
+    kernels = [single(*case, name=f"k{number}").removeprefix(HEADER) for number, case in enumerate(cases)]
+    assert len(assemble(HEADER + "\n".join(kernels), "sm_100a")) == len(cases)
