@@ -8,6 +8,7 @@ from lazytorch.runtime.ptx_emulator import (
     DeviceMemoryError,
     DivergentSynchronisation,
     Emulator,
+    EndlessKernel,
     KernelFault,
     LaunchError,
     MisalignedAccess,
@@ -303,6 +304,25 @@ def test_faults_name_the_line_of_the_user(text):
     device.write(address, b"1234")
     with pytest.raises(OutOfBoundsAccess, match=r"\[(/home/user/)?train.py:52\]"):
         loaded.launch((1,), (1,), [address])
+
+
+@pytest.mark.parametrize("start", ["", "setp.eq.u32 %q0, %t, 5;\n@%q0 bra done;"])
+def test_endless_loops_are_a_fault(start):
+    text = kernel(f"{start}\nagain:\nadd.u32 %r1, %r1, 1;\nbra again;\ndone:")
+    device = Emulator(1 << 16, most_visits=1000)
+    with pytest.raises(EndlessKernel, match="executed 1000 times"):
+        device.load(text).kernel("k").launch((1,), (32,), [0])
+
+
+def test_freed_memory_comes_again_late():
+    device = Emulator(64 << 20)
+    first = device.allocate(1 << 20)
+    device.free(first)
+    later = []
+    for _ in range(40):
+        later.append(device.allocate(1 << 20))
+        device.free(later[-1])
+    assert first not in later[:10] and first in later
 
 
 def test_a_trap_is_a_fault():

@@ -20,6 +20,7 @@ from lazytorch.runtime.ptx_emulator.parser import ParsedModule, Variable, parse
 from lazytorch.runtime.ptx_emulator.program import KernelProgram, build_kernel
 from lazytorch.runtime.ptx_emulator.races import RaceShadow
 from lazytorch.runtime.ptx_emulator.scheduler import Scheduler
+from lazytorch.runtime.ptx_emulator.types import literal
 
 assert instructions  # importing it registers them
 
@@ -31,8 +32,9 @@ STATIC_SHARED_BYTES = 48 * 1024
 
 class Emulator:
     """A GPU in NumPy. Launches are synchronous. `check` switches the detection of races and uninitialised reads, `count`
-    the counters of memory sectors and bank conflicts; bounds, alignment and barriers are always checked. `shared_memory` is
-    what a block may use at most, `capability` the compute capability (major, minor) up to which modules are accepted."""
+    the counters of memory sectors and bank conflicts; bounds, alignment and barriers are always checked. `shared_memory`
+    is what a block may use at most, `capability` the compute capability (major, minor) up to which modules are accepted;
+    a kernel that executes a basic block more than `most_visits` times is taken for endless."""
 
     def __init__(
         self,
@@ -41,11 +43,13 @@ class Emulator:
         count: bool = True,
         shared_memory: int = 227 * 1024,
         capability: tuple[int, int] = (10, 0),
+        most_visits: int = 2_000_000,
     ) -> None:
         self.memory = DeviceMemory(memory)
         self.check, self.count = check, count
         self.shared_memory = shared_memory
         self.capability = capability
+        self.most_visits = most_visits
         self.clock = 1  # of memory accesses, over all launches: what earlier launches did is never a race
         self._races: dict[int, RaceShadow] = {}
 
@@ -130,11 +134,11 @@ class Module:
         address = self.symbols[variable.name] = self.device.allocate(variable.bytes)
         size = variable.type.bytes
         try:
-            values = [int(value, 0) & ((1 << 8 * size) - 1) for value in variable.initial]
+            values = [literal(value, 8 * size).tobytes() for value in variable.initial]
         except ValueError:
             raise PtxError(f"unsupported initial value of {variable.name}: {', '.join(variable.initial)}") from None
         # Variables without a value start as zero, as the driver promises.
-        self.device.write(address, b"".join(value.to_bytes(size, "little") for value in values).ljust(variable.bytes, b"\0"))
+        self.device.write(address, b"".join(values).ljust(variable.bytes, b"\0"))
 
     def kernel(self, name: str) -> Kernel:
         """A kernel by name. Raises KeyError."""
@@ -192,6 +196,7 @@ class Kernel:
             start=device.clock + 1,
             check=device.check,
             count=device.count,
+            most_visits=device.most_visits,
         )
         report = LaunchReport(self.name, request.threads_per_block * request.blocks, request.blocks)
         at_once = max(1, THREADS_AT_ONCE // request.threads_per_block)

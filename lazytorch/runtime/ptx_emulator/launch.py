@@ -37,6 +37,7 @@ class Request:
     start: int
     check: bool
     count: bool
+    most_visits: int
 
     @property
     def threads_per_block(self) -> int:
@@ -69,7 +70,8 @@ class Launch:
         self.shared_limit: int = program.shared_bytes + request.dynamic_shared
         self.shared_stride: int = -(-self.shared_limit // 16) * 16
         self.shared = Region(self.shared_stride * blocks)
-        self.local = Region(program.local_bytes * self.total)
+        self.local_stride: int = -(-program.local_bytes // 16) * 16
+        self.local = Region(self.local_stride * self.total)
         # Times of accesses and barriers, see races.py.
         self.start: int = request.start
         self.clock: int = clock

@@ -79,8 +79,12 @@ class Block:
     reads: set[int] = field(default_factory=set)  # registers that must be there before
     writes: set[int] = field(default_factory=set)
     opcodes: Counter[str] = field(default_factory=Counter)
+    location: Location | None = None  # of its first instruction
 
-    def note(self, reads: Iterable[int], writes: Iterable[int], opcode: str) -> None:
+    def note(self, decoder: Decoder) -> None:
+        """An instruction that was decoded joins."""
+        reads, writes, opcode = decoder.reads, decoder.writes, decoder.opcode
+        self.location = self.location or decoder.location
         self.reads.update(slot for slot in reads if slot not in self.writes)
         self.writes.update(writes)
         self.opcodes[opcode] += 1
@@ -218,26 +222,26 @@ class _Builder:
         if opcode in ("bra", "brx", "ret", "exit"):
             self.control(item)
         elif opcode in BARRIERS and "warp" not in item.modifiers:
-            self.end(decode_barrier(decoder), opcode)
+            self.end(decode_barrier(decoder))
         elif opcode in COLLECTIVE or (opcode in BARRIERS and "warp" in item.modifiers):
             self.start_block()  # what stands before must not run again while lanes wait here
             execute = COLLECTIVE[opcode](decoder)
-            self.end(Collective(execute, decoder.mask, item.location), opcode)
+            self.end(Collective(execute, decoder.mask, item.location))
         elif opcode in ORDINARY:
             execute = ORDINARY[opcode](decoder)
             decoder.finish()
             if item.guard:
                 execute = self.guarded(item, execute)
             block = self.blocks[-1]
-            block.note(decoder.reads, decoder.writes, opcode)
+            block.note(decoder)
             block.body.append(execute)
         else:
             raise decoder.error(f"unknown instruction {opcode}")
 
-    def end(self, end: End, opcode: str) -> None:
+    def end(self, end: End) -> None:
         self.decoder.finish()
         block = self.blocks[-1]
-        block.note(self.decoder.reads, self.decoder.writes, opcode)
+        block.note(self.decoder)
         block.end = end
         self.blocks.append(Block())
 
@@ -250,15 +254,15 @@ class _Builder:
         decoder = self.decoder
         decoder.flag("uni")
         if item.opcode in ("ret", "exit"):
-            self.end(Exit(self.guard(item)), item.opcode)
+            self.end(Exit(self.guard(item)))
             return
         block = self.blocks[-1]
         if item.opcode == "bra":
-            self.end(Branch(self.guard(item), -1), "bra")
+            self.end(Branch(self.guard(item), -1))
         else:
             decoder.choose("idx")
             index = decoder.read(item.operands[0], type_named("u32"))
-            self.end(IndirectBranch(index, np.zeros(0, np.int32), item.location), "brx")
+            self.end(IndirectBranch(index, np.zeros(0, np.int32), item.location))
         self.pending.append((block, item))
 
     def resolve(self, block: Block, item: Instruction) -> None:

@@ -128,7 +128,10 @@ class RaceShadow:
         self.written[place] = launch.clock
         self.writer[place] = me
         others: Mask = self.writer[place] != me
-        return others.reshape(threads.count, -1).any(axis=1) if others.any() else None
+        if not others.any():
+            return None
+        repeated: Mask = np.logical_or.reduce(others.reshape(threads.count, -1), axis=1)
+        return repeated
 
     def _note_atomic(self, place: Places, me: Ids, launch: Launch) -> None:
         """Atomic accesses of several threads to one place are a crowd; those of one thread stay its own."""
@@ -183,6 +186,9 @@ class RaceShadow:
         if self.is_shared and before_barrier.all():
             return before_barrier
         group, mine = self._group(others, launch), self._group(me, launch)
+        same: Mask = group == mine
         if self.is_shared:
-            return before_barrier | ((group == mine) & (times < launch.warp_synced[slots]))
-        return ((group == mine) & before_barrier) | launch.ordered_by_fences(group, mine, times)
+            before_barrier |= same & (times < launch.warp_synced[slots])
+            return before_barrier
+        same &= before_barrier
+        return same | launch.ordered_by_fences(group, mine, times)
