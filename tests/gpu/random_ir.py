@@ -28,14 +28,26 @@ class RandomProgram:
         for number, kind in enumerate(WIDTHS):
             self.new(kind, f"load {kind}, ptr addrspace(1) %p{number}, align {WIDTHS[kind] // 8}")
         families = (
-            [self.integer] * 4 + [self.floating] * 4 + [self.compare, self.select] * 2 + [self.resize, self.convert] * 2
+            [self.integer] * 4 + [self.floating] * 4 + [self.compare, self.select, self.resize, self.convert, self.short] * 2
         )
         for _ in range(operations):
             self.choose.choice(families)()
+        self.keep()
         for number, kind in enumerate(WIDTHS):
             self.lines.append(
                 f"store {kind} {self.values[kind][-1]}, ptr addrspace(1) %q{number}, align {WIDTHS[kind] // 8}"
             )
+
+    def keep(self) -> None:
+        """Every value leaves a trace in a result, so that none is dead code."""
+        for kind in INTEGERS:
+            values = self.values[kind].copy()
+            source = {"i32": "float", "i64": "double"}.get(kind)
+            for value in self.values[source].copy() if source else []:
+                values.append(self.new(kind, f"bitcast {source} {self.defined(source, value)} to {kind}"))
+            result = values[0]
+            for value in values[1:]:
+                result = self.new(kind, f"xor {kind} {result}, {value}")
 
     def new(self, kind: str, text: str) -> str:
         name = f"%v{len(self.lines)}"
@@ -58,8 +70,11 @@ class RandomProgram:
         return self.choose.choice(self.values[kind])
 
     def number(self, kind: str) -> str:
-        """A value that is not NaN, whose sign and payload would show."""
-        value = self.choose.choice(self.values[kind])
+        """A value that is not NaN."""
+        return self.defined(kind, self.choose.choice(self.values[kind]))
+
+    def defined(self, kind: str, value: str) -> str:
+        """The value, or 0 for NaN, whose sign and payload are open."""
         ordered = self.new("i1", f"fcmp ord {kind} {value}, {value}")
         return self.new(kind, f"select i1 {ordered}, {kind} {value}, {kind} 0.0")
 
