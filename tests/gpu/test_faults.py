@@ -117,6 +117,13 @@ def test_the_last_block_sees_what_others_published_with_fences():
     fault(DataRace, kernel(LAST_BLOCK.replace("membar.gl;", ""), 3), "ld.global.b32 %r3, [%p0];", arrays, 1, 4)
 
 
+def test_fences_order_blocks_that_do_not_execute_at_once():
+    body = LAST_BLOCK.replace("%r2, 3;", "%r2, 102399;").replace("[%p1], 1;", "[%p1], 1;")
+    arrays = [np.zeros(100, "u4"), np.zeros(1, "u4"), np.zeros(1, "u4")]
+    found, _ = execute(kernel(body, 3), arrays, 1024, 100)
+    assert found[1][0] == 1024 * 100 and found[2][0] == 2
+
+
 def test_atomics_do_not_race_with_each_other_but_with_plain_accesses():
     body = "red.global.add.u32 [%p0], 1;"
     found, _ = execute(kernel(body), [np.zeros(1, "u4")], THREADS, 3)

@@ -18,7 +18,7 @@ from lazytorch.runtime.ptx_emulator.launch import Dimensions, Launch, Request
 from lazytorch.runtime.ptx_emulator.memory import KNOWN, DeviceMemory
 from lazytorch.runtime.ptx_emulator.parser import ParsedModule, Variable, parse
 from lazytorch.runtime.ptx_emulator.program import KernelProgram, build_kernel
-from lazytorch.runtime.ptx_emulator.races import RaceShadow
+from lazytorch.runtime.ptx_emulator.races import Shadows
 from lazytorch.runtime.ptx_emulator.scheduler import Scheduler
 from lazytorch.runtime.ptx_emulator.types import literal
 
@@ -51,7 +51,7 @@ class Emulator:
         self.capability = capability
         self.most_visits = most_visits
         self.clock = 1  # of memory accesses, over all launches: what earlier launches did is never a race
-        self._races: dict[int, RaceShadow] = {}
+        self.shadows = Shadows()
 
     def allocate(self, nbytes: int) -> int:
         """The address of `nbytes` bytes, a multiple of 256. Raises OutOfDeviceMemory."""
@@ -97,16 +97,6 @@ class Emulator:
         if needed.isdigit() and divmod(int(needed), 10) > self.capability:
             raise PtxError(f"the module is for {parsed.target}, the device has compute capability {self.capability}")
         return Module(self, parsed, programs)
-
-    def race_shadow(self, shift: int) -> RaceShadow:
-        """The shadow of device memory with granules of 2**shift bytes, large enough for what is allocated."""
-        starts, sizes = self.memory.starts, self.memory.sizes
-        extent = starts[-1] + sizes[starts[-1]] if starts else 0
-        granules = (extent >> shift) + 32
-        shadow = self._races.get(shift)
-        if shadow is None or len(shadow.writer) < granules:
-            shadow = self._races[shift] = RaceShadow(2 * granules, shift, is_shared=False)
-        return shadow
 
 
 @lru_cache(maxsize=512)
@@ -182,8 +172,6 @@ class Kernel:
         shape = _dimensions(grid, "grid"), _dimensions(block, "block")
         self._check(*shape, shared_bytes)
         packed = self._pack(arguments)
-        grain = program.smallest_access.get("global")
-        races = device.race_shadow(grain.bit_length() - 1) if device.check and grain else None
         request = Request(
             program=program,
             grid=shape[0],
@@ -192,9 +180,8 @@ class Kernel:
             dynamic_shared=shared_bytes,
             symbols=self.module.symbols,
             memory=device.memory,
-            global_races=races,
+            shadows=device.shadows if device.check else None,
             start=device.clock + 1,
-            check=device.check,
             count=device.count,
             most_visits=device.most_visits,
         )

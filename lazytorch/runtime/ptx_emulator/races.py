@@ -26,6 +26,26 @@ Times = NDArray[np.int64]
 Places = NDArray[np.int64]
 
 
+class Shadows:
+    """The shadows of a device's memories, by their grain. They are never cleared: only times since the beginning of a
+    launch (of its blocks, in shared memory) count."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, int], RaceShadow] = {}
+
+    def get(self, space: str, smallest_access: dict[str, int], size: int) -> RaceShadow | None:
+        """The shadow of `size` bytes with granules as large as the kernel's smallest access to this memory; None if it has
+        no access."""
+        if space not in smallest_access or not size:
+            return None
+        shift = smallest_access[space].bit_length() - 1
+        granules = (size >> shift) + 32  # an access may begin in the last granule
+        shadow = self.known.get((space, shift))
+        if shadow is None or len(shadow.writer) < granules:
+            shadow = self.known[space, shift] = RaceShadow(2 * granules, shift, is_shared=space == "shared")
+        return shadow
+
+
 class RaceShadow:
     """For every granule (2**shift bytes) the last writer and reader with their times. Readers are grouped by warp in
     shared memory, which is one block's, and by block in global memory."""
