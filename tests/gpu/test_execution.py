@@ -240,6 +240,12 @@ mad.lo.u64 %rd3, %t64, {size}, %p1; st.global{register} [%rd3], %d;
         memory[thread % 4] = function(memory[thread % 4], value)
     np.testing.assert_array_equal(found[1], old)
     np.testing.assert_array_equal(found[0], memory)
+    start = np.full(4, 5, dtype)
+    without = text.replace("atom.global", "red.global").replace("%d, [%rd1]", "[%rd1]").replace("st.global", "//")
+    if "exch" not in instruction:
+        np.testing.assert_array_equal(
+            execute(without, [start, np.zeros_like(values), values], 64)[0][0], memory
+        )  # the result is not used
 
 
 def test_compare_and_swap_loops():

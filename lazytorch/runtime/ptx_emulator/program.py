@@ -28,6 +28,7 @@ from lazytorch.runtime.ptx_emulator.parser import (
     Label,
     ParsedModule,
     Variable,
+    Vector,
 )
 from lazytorch.runtime.ptx_emulator.synchronisation import BARRIERS, Barrier, decode_barrier
 from lazytorch.runtime.ptx_emulator.threads import Threads
@@ -166,20 +167,18 @@ class _Builder:
         self.items = list(self._without_guarded_synchronisation(items))
         self.blocks: list[Block] = [Block()]
         self.labels: dict[str, int] = {}
+        instructions = [item for item in self.items if isinstance(item, Instruction)]
+        decoder.mentions = Counter(name for item in instructions for name in _names(item))
         decoder.swapped = {
             operand
-            for item in items
-            if isinstance(item, Instruction) and item.opcode == "atom" and "cas" in item.modifiers
+            for item in instructions
+            if item.opcode == "atom" and "cas" in item.modifiers
             for operand in item.operands
             if isinstance(operand, Address)
         }
         self.tables = {item.name: item for item in items if isinstance(item, BranchTargets)}
         self.targets = {label for table in self.tables.values() for label in table.labels}
-        self.targets.update(
-            str(item.operands[0])
-            for item in self.items
-            if isinstance(item, Instruction) and item.opcode == "bra" and item.operands
-        )
+        self.targets.update(str(item.operands[0]) for item in instructions if item.opcode == "bra" and item.operands)
         self.pending: list[tuple[Block, Instruction]] = []  # branches whose targets are looked up at the end
 
     def _without_guarded_synchronisation(self, items: list[Item]) -> Iterable[Item]:
@@ -306,3 +305,16 @@ class _Builder:
             needed |= block.reads
         for block in self.blocks:
             block.writes &= needed
+
+
+def _names(instruction: Instruction) -> Iterable[str]:
+    """Every register and variable that an instruction mentions."""
+    if instruction.guard:
+        yield instruction.guard
+    for operand in instruction.operands:
+        if isinstance(operand, Address):
+            yield operand.base
+        elif isinstance(operand, Vector):
+            yield from operand.elements
+        elif isinstance(operand, str):
+            yield from (part.strip(" !") for part in operand.split("|"))
