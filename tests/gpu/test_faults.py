@@ -290,7 +290,7 @@ ret void, !dbg !7
 !llvm.dbg.cu = !{!0}
 !llvm.module.flags = !{!2}
 !0 = distinct !DICompileUnit(language: DW_LANG_C, file: !1, runtimeVersion: 0, emissionKind: DebugDirectivesOnly)
-!1 = !DIFile(filename: "train.py", directory: "/home/user")
+!1 = !DIFile(filename: "train.py", directory: "/src")
 !2 = !{i32 2, !"Debug Info Version", i32 3}
 !3 = distinct !DISubprogram(name: "k", scope: !1, file: !1, line: 1, type: !4, unit: !0, spFlags: DISPFlagDefinition)
 !4 = !DISubroutineType(types: !5)
@@ -306,10 +306,10 @@ def test_faults_name_the_line_of_the_user(text):
     device = Emulator(1 << 16)
     loaded = device.load(text).kernel("k")
     address = device.allocate(4)
-    with pytest.raises(UninitialisedRead, match=r"\[(/home/user/)?train.py:41\]"):
+    with pytest.raises(UninitialisedRead, match=r"\[(/src/)?train.py:41\]"):
         loaded.launch((1,), (1,), [address])
     device.write(address, b"1234")
-    with pytest.raises(OutOfBoundsAccess, match=r"\[(/home/user/)?train.py:52\]"):
+    with pytest.raises(OutOfBoundsAccess, match=r"\[(/src/)?train.py:52\]"):
         loaded.launch((1,), (1,), [address])
 
 
