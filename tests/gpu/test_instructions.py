@@ -314,6 +314,12 @@ def test_float_instructions_on_special_values(text, result, function):
         ("add.s64 %rd1, %r1, %rd2;", "%r1 has 32 bits, .s64 needs 64"),
         ("bra nowhere;", "branch to an unknown label"),
         ("cvt.rn.f32.q32 %r1, %r2;", "unsupported modifier .q32|no type"),
+        ("ld.global.pred %q1, [%rd1];", "unsupported types or operands"),
+        ("bra ;", "1 operands expected, found 0"),
+        ("ld.param.b64 %rd1, k_0;", "an address expected"),
+        ("cp.async.wait_group %r1;", "a number expected"),
+        ("ld.global.b32 %r1, [%rd1+%rd2];", "unsupported address"),
+        ("mov.b32 %r1, 0f3F8;", "unknown operand 0f3F8"),
         ("call (%r1), expf, (%r2);", "call of a function that the module does not define"),
         ("mma.sync.aligned.m16n8k16.row.col.f32.f64.f64.f32 {%r1}, {%r2}, {%r3}, {%r4};", "unsupported form of mma"),
     ],
@@ -326,7 +332,12 @@ def test_what_is_unknown_is_an_error_when_the_module_is_loaded(text, message):
 
 
 @pytest.mark.parametrize(
-    "text, message", [(HEADER + ".entry k() { ret;", "ends inside"), (HEADER + ".global .q32 x;", "unknown type")]
+    "text, message",
+    [
+        (HEADER + ".entry k() { ret;", "ends inside"),
+        (HEADER + ".global .q32 x;", "unknown type"),
+        (".version 8", "unsupported directive"),
+    ],
 )
 def test_broken_modules_are_errors(text, message):
     with pytest.raises(PtxError, match=message):

@@ -5,6 +5,7 @@ How the elements of the matrices lie in the lanes' registers is in the PTX manua
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -241,7 +242,7 @@ def _values(words: Array, kind: Type) -> Array:
     return words.view(kind.view).astype(np.float64)
 
 
-def _operand(decoder: Decoder, group: Vector, kind: Type, fragment: Fragment):  # type: ignore[no-untyped-def]
+def _operand(decoder: Decoder, group: Vector, kind: Type, fragment: Fragment) -> Callable[[Threads], Array]:
     register = type_named("b64") if kind.bits == 64 else _B32
     count = fragment.rows.shape[1] * kind.bits // register.bits
     if len(group.elements) != count:
@@ -258,7 +259,7 @@ def _operand(decoder: Decoder, group: Vector, kind: Type, fragment: Fragment):  
     return read
 
 
-def _result(decoder: Decoder, group: Vector, kind: Type, fragment: Fragment):  # type: ignore[no-untyped-def]
+def _result(decoder: Decoder, group: Vector, kind: Type, fragment: Fragment) -> Callable[[Threads, Array], None]:
     register = type_named("b64") if kind.bits == 64 else _B32
     count = fragment.rows.shape[1] * kind.bits // register.bits
     if len(group.elements) != count:

@@ -83,7 +83,8 @@ def load_registers(decoder: Decoder) -> Execute:
 def _load_parameter(decoder: Decoder, names: tuple[str, ...], kind: Type) -> Execute:
     """A kernel's parameter is a slot that the launch fills; a called function's is one that the caller fills."""
     operand = decoder.operands[1]
-    assert isinstance(operand, Address)
+    if not isinstance(operand, Address):
+        raise decoder.error(f"an address expected, found {operand}")
     parameter = decoder.parameters.get(operand.base)
     executes = []
     for number, name in enumerate(names):
