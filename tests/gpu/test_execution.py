@@ -332,6 +332,7 @@ def test_sectors_of_coalesced_and_strided_accesses():
     apart = strided_copy(8)
     assert apart.used_bytes_per_sector == 4
     assert (apart.load_sectors, apart.load_requests, apart.load_used_bytes) == (64, 2, 256)
+    assert sorted(apart.unused_bytes_by_line.values()) == [64 * 28, 64 * 28]
 
 
 def shared_store(stride: int, vector: int = 1) -> LaunchReport:
@@ -347,7 +348,7 @@ def shared_store(stride: int, vector: int = 1) -> LaunchReport:
 def test_bank_conflicts(stride, vector, waves, ideal):
     report = shared_store(stride, vector)
     assert (report.shared_waves, report.shared_ideal_waves) == (waves, ideal)
-    assert report.bank_conflicts == waves - ideal
+    assert report.bank_conflicts == waves - ideal == sum(report.bank_conflicts_by_line.values())
 
 
 def test_lanes_that_read_one_word_share_a_wave():

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lazytorch.runtime.ptx_emulator.counters import bank_waves
 from lazytorch.runtime.ptx_emulator.decoding import Decoder, Execute, Reader, Writer, collective
 from lazytorch.runtime.ptx_emulator.errors import Location, MisalignedAccess, OutOfBoundsAccess
 from lazytorch.runtime.ptx_emulator.instructions.conversion import eight_bit_values
@@ -63,10 +62,7 @@ def _rows(
         message = f"matrix row at {int(place[bad[0]])} is outside the {launch.shared_limit} bytes of shared memory"
         raise launch.fault(OutOfBoundsAccess, message, location, int(part.ids[bad[0]]))
     if launch.count:
-        launch.report.shared_requests += threads.warp_count
-        waves, ideal = bank_waves(part.by_lane(place, -1), _ROW_BYTES)
-        launch.report.shared_waves += waves
-        launch.report.shared_ideal_waves += ideal
+        launch.report.count_shared(part, place, _ROW_BYTES, location.line)
     index = place + launch.shared_base[part.slots]
     access = Access(location, 8, 2, is_store=store)
     if store:
