@@ -21,7 +21,7 @@ from lazytorch.codegen.expression import Expression, Leaf, collapse, pull, tenso
 from lazytorch.codegen.kernel_builder import KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Table
 from lazytorch.codegen.schedules.contract_kernel import build_contract
-from lazytorch.codegen.schedules.contract_packing import ContractShape, OperandShape, segment_tables
+from lazytorch.codegen.schedules.contract_packing import KC, PAD, ContractShape, OperandShape, accumulator_of, segment_tables
 from lazytorch.codegen.schedules.map import chunks_for, symbol_of
 from lazytorch.codegen.schedules.nest import Nest
 from lazytorch.codegen.views import contiguous, offsets
@@ -29,8 +29,8 @@ from lazytorch.errors import CompileError
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Trait
 
-PANELS = 12
-"""Row panels of the left operand that are packed at a time."""
+MOST_MASKS = 6
+"""Masks that stay in registers during a loop."""
 MOST_SEGMENTS = 8
 """Pieces of a vector up to which it is put together by masked loads; more are copied element by element."""
 
@@ -78,7 +78,7 @@ class _Plan:
     def __init__(self, contraction: Operation, expression: Expression, context: ScheduleContext) -> None:
         self.contraction = contraction
         self.expression = expression
-        self.lanes = context.target.lanes(contraction.result.type.dtype.itemsize)
+        self.lanes = context.target.lanes(accumulator_of(contraction.result.type.dtype).itemsize)
         self.context = context
         a = contraction.attributes
         self.out = a.out
@@ -175,29 +175,32 @@ class _Plan:
         loops = [*self.batch_groups, *self.outer_groups]
         groups = [[dims[x] for x in group] for group in [*loops, self.m_letters, self.n_letters]]
         nest = Nest(self.expression, [self.sizes[x] for x in self.out], groups)
-        dtype = self.contraction.result.type.dtype
         columns = self._columns(n)
-        shape = self._shape(yielded, m, columns)
+        shape = self._shape(yielded, m, columns, k)
         key = f"contract|{shape.text()}|{nest.key()}|{[value.type.dtype.name for value in yielded]}"
         symbol = symbol_of("contract", key)
         out_strides = nest.group_strides(contiguous(tensor_type(self.contraction.result).shape).strides)
-        same = [value for value in yielded if value.type.dtype is dtype]
-        partial: Slot = Address(same[0]) if same else Scratch(0, tensor_type(self.contraction.result).nbytes)
-        block_rows, block_columns = self._split(shape, m, columns)
+        same = [value for value in yielded if value.type.dtype is shape.accumulator]
+        total = tensor_type(self.contraction.result).numel
+        needed = total * shape.accumulator.itemsize if not shape.single else 0
+        partial: Slot = Address(same[0]) if same else Scratch(0, needed)
+        blocks = self._blocks(shape, m, columns, k)
         batch = [self._size(group) for group in self.batch_groups]
         outer = [self._size(group) for group in self.outer_groups]
-        items = -(-m // block_rows) * -(-columns // block_columns) * math.prod(batch)
-        total = tensor_type(self.contraction.result).numel
-        slots: list[Slot] = [*nest.slots(), *self.left.all_slots(), *self.right.all_slots(), partial]
+        items = -(-m // blocks.rows) * -(-columns // blocks.columns) * math.prod(batch)
+        chunks = min(items, chunks_for(items, total * max(k, 1), self.context, 1))
+        packed = blocks.packed(shape)
+        scratch = Scratch(1, chunks * packed * shape.accumulator.itemsize)
+        slots: list[Slot] = [*nest.slots(), *self.left.all_slots(), *self.right.all_slots(), partial, scratch]
         for value in yielded:
             slots.append(Address(value))
-        slots += [*out_strides[:-1], m, n, k, block_rows, block_columns, *batch, *outer]
+        slots += [*out_strides[:-1], m, n, k, blocks.rows, blocks.columns, blocks.depth, packed, *batch, *outer]
         return Launch(
             key=key,
             symbol=symbol,
             build=lambda: build_contract(KernelBuilder(symbol), nest, shape),
             slots=slots,
-            chunks=min(items, chunks_for(items, total * max(k, 1), self.context, 1)),
+            chunks=chunks,
             flops=2 * total * k,
             bytes=nest.bytes_read(),
             operations=[self.contraction, *[op for op in kernel.region.block if op is not self.contraction]],
@@ -209,33 +212,55 @@ class _Plan:
             return n
         return -(-n // self.lanes) * self.lanes * math.prod([self._size(group) for group in self.outer_groups])
 
-    def _shape(self, yielded: Sequence[Value], m: int, columns: int) -> ContractShape:
-        tile = self.context.target.contract_tile()
+    def _shape(self, yielded: Sequence[Value], m: int, columns: int, k: int) -> ContractShape:
+        target = self.context.target
         given = [i for i, entry in enumerate(self.expression.entries) if entry[0] == "given"]
+        rows = _tile_rows(m, target.contract_tile().rows)
+        right = self.right.shape
+        # Segments are read under masks: only where those have registers of their own they may wait beside a tile.
+        unpacked = right.kind == "row" and (not right.segments or target.has_mask_registers)
         return ContractShape(
             dtype=self.contraction.result.type.dtype,
             lanes=self.lanes,
-            rows=_tile_rows(m, tile.rows),
-            vectors=1 if columns <= self.lanes else tile.vectors,
-            panels=PANELS,
+            rows=rows,
+            vectors=_tile_vectors(target.tile_vectors(rows), -(-columns // self.lanes), right.segments),
             left=self.left.shape,
-            right=self.right.shape,
+            right=right,
             batch=len(self.batch_groups),
             outer=len(self.outer_groups),
             given=given[0] if given else -1,
             outputs=tuple([value.type.dtype for value in yielded]),
+            single=k <= KC,
+            reading="packed" if not unpacked else "direct" if m <= rows else "first",
+            has_mask_registers=target.has_mask_registers,
         )
 
-    def _split(self, shape: ContractShape, m: int, n: int) -> tuple[int, int]:
-        """Rows and columns of the result that one parallel iteration computes."""
-        rows = min(shape.rows * PANELS, -(-m // shape.rows) * shape.rows)
+    def _blocks(self, shape: ContractShape, m: int, n: int, k: int) -> _Blocks:
+        """Blocks of the left operand fill half of the second-level cache; every thread gets a rectangle."""
+        threads = self.context.threads
+        room = self.context.target.l2_bytes // 2 // ((KC + PAD) * shape.accumulator.itemsize)
         panels = -(-n // shape.width)
-        blocks = -(-m // rows) * math.prod([self._size(group) for group in self.batch_groups])
-        pieces = min(panels, max(1, -(-self.context.threads // blocks)))
-        if blocks > 1 and blocks % self.context.threads:
-            pieces = min(panels, self.context.threads)
-        columns = -(-panels // pieces) * shape.width
-        return max(rows, 1), max(columns, 1)
+        batch = math.prod([self._size(group) for group in self.batch_groups])
+        pieces = max(-(-m // max(room, shape.rows)), min(-(-m // shape.rows), -(-threads // (panels * batch))))
+        rows = -(-m // (pieces * shape.rows)) * shape.rows
+        blocks = -(-m // rows) * batch
+        pieces = min(panels, max(1, -(-threads // blocks)))
+        if blocks > 1 and blocks % threads:
+            pieces = min(panels, threads)
+        return _Blocks(rows, -(-panels // pieces) * shape.width, min(max(1, room // rows), max(1, -(-k // KC))) * KC)
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Rows and columns of the result that one parallel iteration computes, and how much of K is packed at a time."""
+
+    rows: int
+    columns: int
+    depth: int
+
+    def packed(self, shape: ContractShape) -> int:
+        """Elements of the packed part of the left operand."""
+        return self.rows // shape.rows * shape.panel_size * (self.depth // KC)
 
 
 def _leaf(value: Value) -> Leaf:
@@ -253,4 +278,14 @@ def _tile_rows(m: int, most: int) -> int:
             return rows
     if most > 8 and -(-m // 8) * 8 < 0.9 * (-(-m // most) * most):
         return 8
+    return most
+
+
+def _tile_vectors(most: int, needed: int, segments: int) -> int:
+    """Vectors of columns of the register tile: not many more than there are; those read in segments keep a mask for each."""
+    if segments > 1:
+        most = max(1, min(most, MOST_MASKS // segments), min(most, 2))
+    for vectors in (1, 2, 4):
+        if needed <= vectors < most:
+            return vectors
     return most

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.schedules.contract_packing import KC, Column, ContractShape, Operand, pack_left, pack_right
+from lazytorch.codegen.schedules.contract_packing import (
+    KC,
+    Column,
+    ContractShape,
+    Operand,
+    Reader,
+    column_reader,
+    pack_left,
+    pack_right,
+    transposing_function,
+)
 from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows, write
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
+
+LONG = 64
+"""Products per element from which on the result's lines are fetched while the tile is computed."""
 
 
 def build_contract(k: KernelBuilder, nest: Nest, shape: ContractShape) -> Operation:
@@ -26,13 +39,14 @@ class _Kernel:
         self.emitter = NestEmitter(k, nest, shape.lanes)
         self.left = Operand(k, shape, shape.left, 0, "left")
         self.right = Operand(k, shape, shape.right, shape.outer, "right")
-        self.partial = k.buffer(shape.dtype, (1,), "partial")
+        self.partial = k.buffer(shape.accumulator, (1,), "partial")
+        self.scratch = k.buffer(shape.accumulator, (1,), "packed_left")
         self.outputs = [k.buffer(dtype, (1,), f"out{i}") for i, dtype in enumerate(shape.outputs)]
         self.batch_strides = [k.index_argument(f"out_batch{i}") for i in range(shape.batch)]
         self.outer_strides = [k.index_argument(f"out_outer{i}") for i in range(shape.outer)]
         self.row_stride = k.index_argument("out_row")
-        self.m, self.n, self.depth, self.block_rows, self.block_columns = (
-            k.index_argument(name) for name in ("m", "n", "k", "block_rows", "block_columns")
+        self.m, self.n, self.depth, self.block_rows, self.block_columns, self.block_depth, self.packed_size = (
+            k.index_argument(name) for name in ("m", "n", "k", "block_rows", "block_columns", "block_k", "packed_size")
         )
         self.batch_sizes = [k.index_argument(f"batch{i}") for i in range(shape.batch)]
         self.outer_sizes = [k.index_argument(f"outer{i}") for i in range(shape.outer)]
@@ -42,9 +56,13 @@ class _Kernel:
 
     def build(self) -> Operation:
         """The parallel loop over rectangles of the result."""
-        k = self.k
+        k, shape = self.k, self.shape
+        transposing_function(k, shape, self.right)
         row_blocks = k.ceil_div(self.m, self.block_rows)
         column_blocks = k.ceil_div(self.columns, self.block_columns)
+        self.packed_left = k.offset(self.scratch, k.mul(k.chunk_id(), self.packed_size))
+        self.packed_right = k.local(shape.accumulator, (KC + shape.lanes) * shape.width)
+        self.tile = k.local(shape.accumulator, shape.rows * shape.width)
         with k.parallel(0, k.product([row_blocks, column_blocks, *self.batch_sizes])) as item:
             column_block = k.rem(item, column_blocks)
             rest = k.div(item, column_blocks)
@@ -60,25 +78,51 @@ class _Kernel:
         return k.finish()
 
     def _rectangle(self, m0: Index, m1: Index, n0: Index, n1: Index) -> None:
-        """A rectangle of the result, whose rows fit into one packed block of the left operand."""
+        """A rectangle of the result. The rows of the left operand are packed for as many blocks of K as fit into the cache;
+        while they serve, a column of tiles stays in the innermost cache."""
         k, shape = self.k, self.shape
-        packed_left = k.local(shape.dtype, shape.panel_size * (shape.panels + 1))
-        packed_right = k.local(shape.dtype, (KC + shape.lanes) * shape.width)
-        tile = k.local(shape.dtype, shape.rows * shape.width)
         rows = k.sub(m1, m0)
-        with k.loop(0, k.max(self.depth, 1), KC) as start:
-            count = k.min(k.sub(self.depth, start), KC)
-            first = k.compare("eq", start, 0)
-            last = k.compare("ge", k.add(start, KC), self.depth)
-            pack_left(k, shape, self.left, packed_left, m0, rows, start, count)
+        block_size = k.mul(k.ceil_div(rows, shape.rows), shape.panel_size)
+
+        def packed(start: Index, begin: Index) -> Value:
+            return k.offset(self.packed_left, k.mul(k.div(k.sub(start, begin), KC), block_size))
+
+        if shape.single:
+            pack_left(k, shape, self.left, self.packed_left, m0, rows, 0, self.depth)
             with k.loop(n0, n1, shape.width) as at:
-                columns, whole = self._columns(at, n1)
-                pack_right(k, shape, self.right, packed_right, columns, whole, start, count)
-                with k.loop(0, k.ceil_div(rows, shape.rows)) as panel:
-                    source = k.offset(packed_left, k.mul(panel, shape.panel_size))
-                    _microkernel(k, shape, source, packed_right, tile, count)
-                    row = k.add(m0, k.mul(panel, shape.rows))
-                    self._store_tile(tile, row, k.min(k.sub(m1, row), shape.rows), columns, whole, first, last)
+                self._panels(self.packed_left, m0, m1, at, n1, 0, self.depth)
+            return
+        depth = k.max(self.depth, 1)
+        with k.loop(0, depth, self.block_depth) as begin:
+            end = k.min(k.add(begin, self.block_depth), depth)
+            with k.loop(begin, end, KC) as start:
+                pack_left(k, shape, self.left, packed(start, begin), m0, rows, start, self._count(start))
+            with k.loop(n0, n1, shape.width) as at, k.loop(begin, end, KC) as start:
+                self._panels(packed(start, begin), m0, m1, at, n1, start, self._count(start))
+
+    def _count(self, start: Index) -> Index:
+        return self.k.min(self.k.sub(self.depth, start), KC)
+
+    def _panels(self, left: Value, m0: Index, m1: Index, at: Index, end: Index, start: Index, count: Index) -> None:
+        """The tiles of one panel of columns, for one block of K."""
+        k, shape = self.k, self.shape
+        columns, whole = self._columns(at, end)
+        if shape.reading == "packed":
+            pack_right(k, shape, self.right, self.packed_right, columns, whole, start, count)
+        elif not shape.has_mask_registers:
+            k.choose(
+                whole,
+                lambda: None,
+                lambda: pack_right(k, shape, self.right, self.packed_right, columns, None, start, count),
+            )
+        read = column_reader(k, shape, self.right, columns, shape.has_mask_registers, start)
+        with k.loop(0, k.ceil_div(k.sub(m1, m0), shape.rows)) as panel:
+            source = k.offset(left, k.mul(panel, shape.panel_size))
+            row = k.add(m0, k.mul(panel, shape.rows))
+            rows = k.min(k.sub(m1, row), shape.rows)
+            self._fetch(row, rows, columns, count)
+            self._tile(source, panel, count, whole, read)
+            self._store_tile(row, rows, columns, whole, start)
 
     def _columns(self, at: Index, end: Index) -> tuple[list[Column], Value]:
         """The vectors of the register tile at column `at`, and whether all of them are whole."""
@@ -100,16 +144,48 @@ class _Kernel:
             least = k.min(k.mul(remaining, shape.vectors), least)
         return columns, k.compare("ge", least, shape.width)
 
-    def _store_tile(
-        self,
-        tile: Value,
-        row: Index,
-        rows: Index,
-        columns: Sequence[Column],
-        whole: Value,
-        first: Value,
-        last: Value,
-    ) -> None:
+    def _fetch(self, row: Index, rows: Index, columns: Sequence[Column], count: Index) -> None:
+        """Ask for the lines of the result that the tile will be added to, long before they are needed."""
+        k = self.k
+        target = self.outputs[0] if self.shape.single else self.partial
+        with k.when(k.compare("ge", count, LONG)), k.loop(0, rows) as i:
+            along = k.add(self.base, k.mul(k.add(row, i), self.row_stride))
+            for column in columns:
+                k.prefetch(target, self._place(along, column), write=True)
+
+    def _tile(self, left: Value, panel: Index, count: Index, whole: Value, read: Reader) -> None:
+        """The tile = panel of the left operand @ panel of the right one. The first panel of rows may read the right operand
+        where it lies, and pack it on the way: the multiplications hide that."""
+        k, shape = self.k, self.shape
+
+        def packed(index: Index) -> list[Value]:
+            at = k.mul(index, shape.width)
+            return [
+                k.load(self.packed_right, k.add(at, v * shape.lanes), lanes=shape.lanes, aligned=True)
+                for v in range(shape.vectors)
+            ]
+
+        def packing(index: Index) -> list[Value]:
+            values = read(index)
+            for v, value in enumerate(values):
+                place = k.add(k.mul(index, shape.width), v * shape.lanes)
+                k.store(value, self.packed_right, place, aligned=True)
+            return values
+
+        if shape.reading == "packed":
+            _multiply(k, shape, left, packed, self.tile, count)
+        elif shape.reading == "direct" and shape.has_mask_registers:
+            _multiply(k, shape, left, read, self.tile, count)
+        else:
+            first = k.compare("eq", panel, 0)
+            unpacked = first if shape.has_mask_registers else arith.bit_and(first, whole)
+            k.choose(
+                unpacked,
+                lambda: _multiply(k, shape, left, read if shape.reading == "direct" else packing, self.tile, count),
+                lambda: _multiply(k, shape, left, packed, self.tile, count),
+            )
+
+    def _store_tile(self, row: Index, rows: Index, columns: Sequence[Column], whole: Value, start: Index) -> None:
         """Row by row: add what earlier blocks of K gave, and after the last one apply the epilogue."""
         k, shape = self.k, self.shape
         lanes = shape.lanes
@@ -119,25 +195,25 @@ class _Kernel:
                 m = k.add(row, i)
                 along = k.add(self.base, k.mul(m, self.row_stride))
                 places = [self._place(along, column) for column in columns]
-                totals = []
-                for v in range(shape.vectors):
-                    part = k.load(tile, k.add(k.mul(i, shape.width), v * lanes), lanes=lanes, aligned=True)
-                    totals.append(_total(k, part, self.partial, places[v], masks[v], first))
-
-                def finish() -> None:
-                    for v, total in enumerate(totals):
-                        if v == 0 or shape.outer:
-                            self.emitter.at(*self.batch, *columns[v].outer, m)
-                        given = {shape.given: total} if shape.given >= 0 else {}
-                        values = self.emitter.values(columns[v].start, lanes, masks[v], given)
-                        for value, out in zip(values, self.outputs, strict=True):
-                            write(k, value, out, (places[v],), masks[v])
+                parts = [
+                    k.load(self.tile, k.add(k.mul(i, shape.width), v * lanes), lanes=lanes, aligned=True)
+                    for v in range(shape.vectors)
+                ]
+                if shape.single:
+                    self._finish(parts, places, m, columns, masks)
+                    return
+                first = k.compare("eq", start, 0)
+                totals = [
+                    _total(k, part, self.partial, place, mask, first)
+                    for part, place, mask in zip(parts, places, masks, strict=True)
+                ]
 
                 def keep() -> None:
-                    for v, total in enumerate(totals):
-                        write(k, total, self.partial, (places[v],), masks[v])
+                    for total, place, mask in zip(totals, places, masks, strict=True):
+                        write(k, total, self.partial, (place,), mask)
 
-                k.choose(last, finish, keep)
+                last = k.compare("ge", k.add(start, KC), self.depth)
+                k.choose(last, lambda: self._finish(totals, places, m, columns, masks), keep)
 
         k.choose(
             whole,
@@ -145,26 +221,43 @@ class _Kernel:
             lambda: rows_of([k.mask(column.remaining, lanes) for column in columns]),
         )
 
+    def _finish(
+        self,
+        totals: Sequence[Value],
+        places: Sequence[Index],
+        m: Index,
+        columns: Sequence[Column],
+        masks: Sequence[Value | None],
+    ) -> None:
+        """The epilogue of one row of the tile, to the outputs."""
+        k, shape = self.k, self.shape
+        for v, total in enumerate(totals):
+            if v == 0 or shape.outer:
+                self.emitter.at(*self.batch, *columns[v].outer, m)
+            given = {shape.given: k.cast(total, shape.dtype)} if shape.given >= 0 else {}
+            values = self.emitter.values(columns[v].start, shape.lanes, masks[v], given)
+            for value, out in zip(values, self.outputs, strict=True):
+                write(k, value, out, (places[v],), masks[v])
+
     def _place(self, along: Index, column: Column) -> Index:
         """Where a vector of the result begins."""
         k = self.k
         return k.add(k.add(along, column.start), k.dot(column.outer, self.outer_strides))
 
 
-def _microkernel(k: KernelBuilder, shape: ContractShape, left: Value, right: Value, tile: Value, count: Index) -> None:
-    """tile = left panel @ right panel, in registers."""
+def _multiply(k: KernelBuilder, shape: ContractShape, left: Value, read: Reader, tile: Value, count: Index) -> None:
+    """tile = left panel @ columns, accumulated in registers."""
     lanes, vectors = shape.lanes, shape.vectors
     row_stride, k_stride = shape.left_strides
-    start = [k.splat(0, shape.dtype, lanes)] * (shape.rows * vectors)
+    start = [k.splat(0, shape.accumulator, lanes)] * (shape.rows * vectors)
     with k.carry(0, count, 1, start) as state:
-        at = k.mul(state.index, shape.width)
-        columns = [k.load(right, k.add(at, v * lanes), lanes=lanes, aligned=True) for v in range(vectors)]
+        columns = read(state.index)
         base = k.offset(left, k.mul(state.index, k_stride))
         following = []
         for i in range(shape.rows):
             a = k.broadcast(k.load(base, i * row_stride), lanes)
             for v in range(vectors):
-                following.append(_multiply_add(shape.dtype, a, columns[v], state.carried[i * vectors + v]))
+                following.append(_multiply_add(shape.accumulator, a, columns[v], state.carried[i * vectors + v]))
         state.next(*following)
     for position, value in enumerate(state.results):
         k.store(value, tile, position * lanes, aligned=True)
