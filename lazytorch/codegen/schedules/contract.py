@@ -29,6 +29,8 @@ from lazytorch.errors import CompileError
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Trait
 
+TRANSPOSING = 4
+"""Pieces of a vector that may be read more rather than to transpose."""
 MOST_MASKS = 6
 """Masks that stay in registers during a loop."""
 MOST_SEGMENTS = 8
@@ -89,7 +91,7 @@ class _Plan:
             lonely = set(letters) - set(a.out) - (set(a.lhs) & set(a.rhs))
             if lonely:
                 raise CompileError(f"contract: letters {sorted(lonely)} are in one operand only", stage="schedule")
-        last = a.out[-1:] or ""
+        last = next((letter for letter in reversed(a.out) if self.sizes[letter] > 1), a.out[-1:])
         swap = last in a.lhs and last not in a.rhs
         left, right = ((a.rhs, rhs), (a.lhs, lhs)) if swap else ((a.lhs, lhs), (a.rhs, rhs))
         # In the order of lhs, whichever side it is: it decides the order of accumulation (ir/accumulation.py).
@@ -145,14 +147,13 @@ class _Plan:
             if row == 1 or self._size(rows) == 1:
                 return OperandShape("row"), [k]
         row_table, k_table = self._table(rows, stride), self._table(self.k_letters, stride)
-        if number == 0 and row is not None and row >= 0:
-            parts = segment_tables(k_table, self.lanes)
-            if parts[0].shape[1] <= MOST_SEGMENTS:
-                return OperandShape("k", parts[0].shape[1]), [row, *[Table(part) for part in parts]]
-        if number == 1:
-            parts = segment_tables(row_table, self.lanes)
-            if parts[0].shape[1] <= MOST_SEGMENTS:
-                return OperandShape("row", parts[0].shape[1]), [Table(k_table), *[Table(part) for part in parts]]
+        along_rows, along_k = segment_tables(row_table, self.lanes), segment_tables(k_table, self.lanes)
+        wide, deep = along_rows[0].shape[1], along_k[0].shape[1]
+        # The right operand is packed row by row: where its depth has stride 1, squares of it must be transposed before.
+        if number == 1 and wide <= min(deep + TRANSPOSING, MOST_SEGMENTS):
+            return OperandShape("row", wide), [Table(k_table), *[Table(part) for part in along_rows]]
+        if row is not None and row >= 0 and deep <= MOST_SEGMENTS:
+            return OperandShape("k", deep), [row, *[Table(part) for part in along_k]]
         return OperandShape("table"), [Table(row_table), Table(k_table)]
 
     def _single(self, letters: str, stride: dict[str, int]) -> int | None:
@@ -219,11 +220,14 @@ class _Plan:
         right = self.right.shape
         # Segments are read under masks: only where those have registers of their own they may wait beside a tile.
         unpacked = right.kind == "row" and (not right.segments or target.has_mask_registers)
+        transposed = right.kind == "k" and not right.segments and rows < target.contract_tile().rows
+        one = m <= rows and (unpacked or transposed)
+        most = target.tile_vectors(rows) if not transposed else 1
         return ContractShape(
             dtype=self.contraction.result.type.dtype,
             lanes=self.lanes,
             rows=rows,
-            vectors=_tile_vectors(target.tile_vectors(rows), -(-columns // self.lanes), right.segments),
+            vectors=_tile_vectors(most, -(-columns // self.lanes), right.segments),
             left=self.left.shape,
             right=right,
             batch=len(self.batch_groups),
@@ -231,7 +235,7 @@ class _Plan:
             given=given[0] if given else -1,
             outputs=tuple([value.type.dtype for value in yielded]),
             single=k <= KC,
-            reading="packed" if not unpacked else "direct" if m <= rows else "first",
+            reading=("transposed" if transposed else "direct") if one else "first" if unpacked else "packed",
             has_mask_registers=target.has_mask_registers,
         )
 

@@ -14,6 +14,7 @@ from lazytorch.codegen.schedules.contract_packing import (
     column_reader,
     pack_left,
     pack_right,
+    transpose,
     transposing_function,
 )
 from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows, write
@@ -109,7 +110,7 @@ class _Kernel:
         columns, whole = self._columns(at, end)
         if shape.reading == "packed":
             pack_right(k, shape, self.right, self.packed_right, columns, whole, start, count)
-        elif not shape.has_mask_registers:
+        elif shape.reading != "transposed" and not shape.has_mask_registers:
             k.choose(
                 whole,
                 lambda: None,
@@ -121,7 +122,10 @@ class _Kernel:
             row = k.add(m0, k.mul(panel, shape.rows))
             rows = k.min(k.sub(m1, row), shape.rows)
             self._fetch(row, rows, columns, count)
-            self._tile(source, panel, count, whole, read)
+            if shape.reading == "transposed":
+                self._transposing_tile(source, columns[0], start, count)
+            else:
+                self._tile(source, panel, count, whole, read)
             self._store_tile(row, rows, columns, whole, start)
 
     def _columns(self, at: Index, end: Index) -> tuple[list[Column], Value]:
@@ -158,13 +162,6 @@ class _Kernel:
         where it lies, and pack it on the way: the multiplications hide that."""
         k, shape = self.k, self.shape
 
-        def packed(index: Index) -> list[Value]:
-            at = k.mul(index, shape.width)
-            return [
-                k.load(self.packed_right, k.add(at, v * shape.lanes), lanes=shape.lanes, aligned=True)
-                for v in range(shape.vectors)
-            ]
-
         def packing(index: Index) -> list[Value]:
             values = read(index)
             for v, value in enumerate(values):
@@ -173,7 +170,7 @@ class _Kernel:
             return values
 
         if shape.reading == "packed":
-            _multiply(k, shape, left, packed, self.tile, count)
+            _multiply(k, shape, left, self._packed, self.tile, count)
         elif shape.reading == "direct" and shape.has_mask_registers:
             _multiply(k, shape, left, read, self.tile, count)
         else:
@@ -182,8 +179,37 @@ class _Kernel:
             k.choose(
                 unpacked,
                 lambda: _multiply(k, shape, left, read if shape.reading == "direct" else packing, self.tile, count),
-                lambda: _multiply(k, shape, left, packed, self.tile, count),
+                lambda: _multiply(k, shape, left, self._packed, self.tile, count),
             )
+
+    def _packed(self, index: Index) -> list[Value]:
+        """A row of the packed panel of the right operand."""
+        k, shape = self.k, self.shape
+        at = k.mul(index, shape.width)
+        places = [k.add(at, v * shape.lanes) for v in range(shape.vectors)]
+        return [k.load(self.packed_right, place, lanes=shape.lanes, aligned=True) for place in places]
+
+    def _transposing_tile(self, left: Value, column: Column, start: Index, count: Index) -> None:
+        """The tile of a vector of columns whose depth has stride 1: by squares, transposed in registers; what is left of the
+        depth through the packed panel."""
+        k, shape = self.k, self.shape
+        lanes = shape.lanes
+        last = k.max(k.sub(column.remaining, 1), 0)
+        rows = self.right.squares(k.offset(column.source, column.start, start), last)
+        main = k.round_down(count, lanes)
+        row_stride, k_stride = shape.left_strides
+        with k.carry(0, main, lanes, _zeros(k, shape)) as state:
+            following = list(state.carried)
+            for step, vector in enumerate(self.right.square(rows, state.index, None)):
+                base = k.offset(left, k.mul(k.add(state.index, step), k_stride))
+                for i in range(shape.rows):
+                    a = k.broadcast(k.load(base, i * row_stride), lanes)
+                    following[i] = _multiply_add(shape.accumulator, a, vector, following[i])
+            state.next(*following)
+        rest = k.sub(count, main)
+        with k.when(k.compare("gt", rest, 0)):
+            transpose(k, self.right, column, k.add(start, main), self.packed_right, rest)
+        _multiply(k, shape, k.offset(left, k.mul(main, k_stride)), self._packed, self.tile, rest, state.results)
 
     def _store_tile(self, row: Index, rows: Index, columns: Sequence[Column], whole: Value, start: Index) -> None:
         """Row by row: add what earlier blocks of K gave, and after the last one apply the epilogue."""
@@ -245,12 +271,23 @@ class _Kernel:
         return k.add(k.add(along, column.start), k.dot(column.outer, self.outer_strides))
 
 
-def _multiply(k: KernelBuilder, shape: ContractShape, left: Value, read: Reader, tile: Value, count: Index) -> None:
-    """tile = left panel @ columns, accumulated in registers."""
+def _zeros(k: KernelBuilder, shape: ContractShape) -> list[Value]:
+    return [k.splat(0, shape.accumulator, shape.lanes)] * (shape.rows * shape.vectors)
+
+
+def _multiply(
+    k: KernelBuilder,
+    shape: ContractShape,
+    left: Value,
+    read: Reader,
+    tile: Value,
+    count: Index,
+    initial: Sequence[Value] = (),
+) -> None:
+    """tile = initial + left panel @ columns, accumulated in registers."""
     lanes, vectors = shape.lanes, shape.vectors
     row_stride, k_stride = shape.left_strides
-    start = [k.splat(0, shape.accumulator, lanes)] * (shape.rows * vectors)
-    with k.carry(0, count, 1, start) as state:
+    with k.carry(0, count, 1, initial or _zeros(k, shape)) as state:
         columns = read(state.index)
         base = k.offset(left, k.mul(state.index, k_stride))
         following = []

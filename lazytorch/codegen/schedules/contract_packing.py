@@ -9,6 +9,7 @@ together from *segments*, runs of consecutive memory: lane l of segment s reads 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -56,7 +57,7 @@ class ContractShape:
     common stride with the columns.
     single: K is one block at most.
     reading: how tiles read the right operand: "packed" before; "first": the first panel of rows packs it while it computes;
-    "direct": there is one panel of rows only, so that packing would not pay.
+    "direct" or "transposed" in registers: there is one panel of rows only, so that packing would not pay.
     """
 
     dtype: DType
@@ -198,6 +199,27 @@ class Operand:
         """In the type of the accumulators."""
         return self.k.cast(value, self.accumulator)
 
+    def with_tables(self, tables: dict[str, Value]) -> Operand:
+        """The operand inside of a function that got its tables as arguments."""
+        inside = copy(self)
+        inside.tables = tables
+        return inside
+
+    def squares(self, source: Value, last: Index) -> list[Value]:
+        """As many columns as a vector has lanes, each from its first element on, when the depth has stride 1."""
+        k = self.k
+        return [loop.flatten(k.offset(source, k.min(i, last), 0)) for i in range(self.lanes)]
+
+    def square(self, columns: Sequence[Value], depth: Index, mask: Value | None) -> list[Value]:
+        """A square of such columns from a depth on, as vectors along the columns. With segments `mask` is not needed."""
+        k = self.k
+        if self.segments:
+            read = self.segmented(k.div(depth, self.lanes))
+            loaded = [read(column, 0) for column in columns]
+        else:
+            loaded = [self.vector(column, depth, mask) for column in columns]
+        return transposed(loaded, 16 // self.accumulator.itemsize)
+
     def segmented(self, number: Index) -> Callable[[Value, Index], Value]:
         """A reader of vector `number`: from a flat source at an offset. Offsets and masks are computed here, once."""
         k = self.k
@@ -314,43 +336,47 @@ def pack_right(
     lanes, width = shape.lanes, shape.width
     if right.kind == "row":
 
-        def copy(masked: bool) -> None:
+        def pack(masked: bool) -> None:
             read = column_reader(k, shape, right, columns, masked, start)
             with k.loop(0, count) as depth:
                 for v, value in enumerate(read(depth)):
                     k.store(value, packed, k.add(k.mul(depth, width), v * lanes), aligned=True)
 
         if whole is None or right.segments:
-            copy(True)
+            pack(True)
         else:
-            k.choose(whole, lambda: copy(False), lambda: copy(True))
+            k.choose(whole, lambda: pack(False), lambda: pack(True))
         return
     for v, column in enumerate(columns):
-        last = k.max(k.sub(column.remaining, 1), 0)
         if right.kind == "k":
-            source = k.offset(column.source, column.start, start)
-            k.call("transpose", source, k.offset(packed, v * lanes), last, count)
+            transpose(k, right, column, start, k.offset(packed, v * lanes), count)
             continue
+        last = k.max(k.sub(column.remaining, 1), 0)
         with k.loop(0, count) as depth, k.loop(0, lanes) as i:
             value = right.element(column.source, k.add(column.start, k.min(i, last)), k.add(start, depth))
             k.store(value, packed, k.add(k.mul(depth, width), k.add(v * lanes, i)))
 
 
 def transposing_function(k: KernelBuilder, shape: ContractShape, right: Operand) -> None:
-    """transpose(source, target, last, count): columns whose depth has stride 1, by squares of vectors in registers."""
+    """transpose(source, target, last, start, count, tables): columns whose depth has stride 1, `last` + 1 of them, by
+    squares of vectors in registers."""
     if right.kind != "k":
         return
     lanes = shape.lanes
-    types = [right.buffer.type, BufferType(shape.accumulator, (1,)), INDEX, INDEX]
-    with k.function("transpose", types, ["source", "target", "last", "count"]) as (source, target, last, count):
-        rows = [loop.flatten(k.offset(source, k.min(i, last), 0)) for i in range(lanes)]
+    tables = list(right.tables)
+    names = ["source", "target", "last", "start", "count", *tables]
+    types = [right.buffer.type, BufferType(shape.accumulator, (1,)), INDEX, INDEX, INDEX]
+    types += [right.tables[table].type for table in tables]
+    with k.function("transpose", types, names) as (source, target, last, start, count, *given):
+        inside = right.with_tables(dict(zip(tables, given, strict=True)))
+        rows = inside.squares(source, last)
 
         def square(depth: Index, mask: Value | None) -> None:
-            loaded = [right.vector(row, depth, mask) for row in rows]
-            for i, vector in enumerate(transposed(loaded, 16 // shape.accumulator.itemsize)):
+            loaded = inside.square(rows, k.add(start, depth), mask)
+            for i, vector in enumerate(loaded):
                 k.store(vector, target, k.mul(k.add(depth, i), shape.width), aligned=True)
 
-        if shape.has_mask_registers:
+        if shape.has_mask_registers or right.segments:
             with k.loop(0, count, lanes) as depth:
                 square(depth, k.mask(k.sub(count, depth), lanes))
             return
@@ -359,6 +385,12 @@ def transposing_function(k: KernelBuilder, shape: ContractShape, right: Operand)
             square(depth, None)
         with k.when(k.compare("lt", main, count)):
             square(main, k.mask(k.sub(count, main), lanes))
+
+
+def transpose(k: KernelBuilder, right: Operand, column: Column, start: Index, target: Value, count: Index) -> None:
+    """Call the transposing function for one vector of columns; those past the edge repeat the last one."""
+    last = k.max(k.sub(column.remaining, 1), 0)
+    k.call("transpose", k.offset(column.source, column.start, 0), target, last, start, count, *right.tables.values())
 
 
 def transposed(rows: list[Value], group: int) -> list[Value]:
