@@ -29,6 +29,12 @@ from lazytorch.errors import CompileError
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Trait
 
+MOST_EPILOGUE = 160
+"""Instructions up to which the epilogue of a whole tile is written out; longer ones are a loop over its rows."""
+FUNCTION = 30
+"""Instructions that a function such as exp is counted as."""
+SHALLOW = 4
+"""Products per element up to which writing the result is what takes time: long pieces of few rows are written then."""
 TRANSPOSING = 4
 """Pieces of a vector that may be read more rather than to transpose."""
 MOST_MASKS = 6
@@ -142,10 +148,13 @@ class _Plan:
         """The kind of an operand, and the slots that go with it."""
         row, k = self._single(rows, stride), self._single(self.k_letters, stride)
         if row is not None and k is not None and min(row, k) >= 0:
+            fitting = []
             if k == 1 or self._size(self.k_letters) == 1:
-                return OperandShape("k"), [row]
+                fitting.append((OperandShape("k"), [row]))
             if row == 1 or self._size(rows) == 1:
-                return OperandShape("row"), [k]
+                fitting.append((OperandShape("row"), [k]))
+            if fitting:  # packed along K on the left, along the columns on the right
+                return fitting[0] if number == 0 else fitting[-1]
         row_table, k_table = self._table(rows, stride), self._table(self.k_letters, stride)
         along_rows, along_k = segment_tables(row_table, self.lanes), segment_tables(k_table, self.lanes)
         wide, deep = along_rows[0].shape[1], along_k[0].shape[1]
@@ -216,18 +225,21 @@ class _Plan:
     def _shape(self, yielded: Sequence[Value], m: int, columns: int, k: int) -> ContractShape:
         target = self.context.target
         given = [i for i, entry in enumerate(self.expression.entries) if entry[0] == "given"]
-        rows = _tile_rows(m, target.contract_tile().rows)
+        rows = _tile_rows(m, target.contract_tile().rows) if k > SHALLOW else min(m, 2)
         right = self.right.shape
         # Segments are read under masks: only where those have registers of their own they may wait beside a tile.
         unpacked = right.kind == "row" and (not right.segments or target.has_mask_registers)
-        transposed = right.kind == "k" and not right.segments and rows < target.contract_tile().rows
+        transposed = right.kind == "k" and not right.segments and rows < min(target.contract_tile().rows, m + 1)
         one = m <= rows and (unpacked or transposed)
         most = target.tile_vectors(rows) if not transposed else 1
+        vectors = _tile_vectors(most, -(-columns // self.lanes), right.segments)
+        dtype = self.contraction.result.type.dtype
+        accumulator = accumulator_of(dtype)
         return ContractShape(
-            dtype=self.contraction.result.type.dtype,
+            dtype=dtype,
             lanes=self.lanes,
             rows=rows,
-            vectors=_tile_vectors(most, -(-columns // self.lanes), right.segments),
+            vectors=vectors,
             left=self.left.shape,
             right=right,
             batch=len(self.batch_groups),
@@ -235,9 +247,16 @@ class _Plan:
             given=given[0] if given else -1,
             outputs=tuple([value.type.dtype for value in yielded]),
             single=k <= KC,
+            plain=len(yielded) == 1 and not self.expression.operations and accumulator is dtype,
+            stores_registers=self._epilogue_size() * rows * vectors <= MOST_EPILOGUE,
             reading=("transposed" if transposed else "direct") if one else "first" if unpacked else "packed",
             has_mask_registers=target.has_mask_registers,
         )
+
+    def _epilogue_size(self) -> int:
+        """Instructions per vector, roughly: a function of the dialect math is computed by dozens of them."""
+        names = [entry[1].declaration.name for entry in self.expression.entries if entry[0] == "op"]
+        return sum(FUNCTION if name.startswith("math.") else 1 for name in names)
 
     def _blocks(self, shape: ContractShape, m: int, n: int, k: int) -> _Blocks:
         """Blocks of the left operand fill half of the second-level cache; every thread gets a rectangle."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.schedules.contract_packing import (
@@ -22,8 +22,8 @@ from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
 
-LONG = 64
-"""Products per element from which on the result's lines are fetched while the tile is computed."""
+LARGE = 6
+"""Rows from which on a step of the microkernel has time to fetch lines of the result."""
 
 
 def build_contract(k: KernelBuilder, nest: Nest, shape: ContractShape) -> Operation:
@@ -121,12 +121,12 @@ class _Kernel:
             source = k.offset(left, k.mul(panel, shape.panel_size))
             row = k.add(m0, k.mul(panel, shape.rows))
             rows = k.min(k.sub(m1, row), shape.rows)
-            self._fetch(row, rows, columns, count)
+            fetch = self._fetching(row, columns, count)
             if shape.reading == "transposed":
-                self._transposing_tile(source, columns[0], start, count)
+                tile = self._transposing_tile(source, columns[0], start, count)
             else:
-                self._tile(source, panel, count, whole, read)
-            self._store_tile(row, rows, columns, whole, start)
+                tile = self._tile(source, panel, count, whole, read, fetch)
+            self._store_tile(tile, row, rows, columns, whole, start)
 
     def _columns(self, at: Index, end: Index) -> tuple[list[Column], Value]:
         """The vectors of the register tile at column `at`, and whether all of them are whole."""
@@ -148,17 +148,34 @@ class _Kernel:
             least = k.min(k.mul(remaining, shape.vectors), least)
         return columns, k.compare("ge", least, shape.width)
 
-    def _fetch(self, row: Index, rows: Index, columns: Sequence[Column], count: Index) -> None:
-        """Ask for the lines of the result that the tile will be added to, long before they are needed."""
-        k = self.k
-        target = self.outputs[0] if self.shape.single else self.partial
-        with k.when(k.compare("ge", count, LONG)), k.loop(0, rows) as i:
-            along = k.add(self.base, k.mul(k.add(row, i), self.row_stride))
-            for column in columns:
-                k.prefetch(target, self._place(along, column), write=True)
+    def _fetching(self, row: Index, columns: Sequence[Column], count: Index) -> Callable[[Index], None] | None:
+        """While the last rows of a panel are multiplied: asks for the lines of the result that the tile is added to. Earlier,
+        the panels that pass through the innermost cache would have driven them out again."""
+        k, shape = self.k, self.shape
+        if shape.rows < LARGE:
+            return None
+        target = self.outputs[0] if shape.single else self.partial
+        along = k.add(self.base, k.mul(row, self.row_stride))
+        places = [k.offset(target, self._place(along, column)) for column in columns]
+        begin = k.sub(count, shape.rows)
 
-    def _tile(self, left: Value, panel: Index, count: Index, whole: Value, read: Reader) -> None:
-        """The tile = panel of the left operand @ panel of the right one. The first panel of rows may read the right operand
+        def fetch(index: Index) -> None:
+            offset = k.mul(k.max(k.sub(index, begin), 0), self.row_stride)
+            for place in places:
+                k.prefetch(place, offset, write=True)
+
+        return fetch
+
+    def _tile(
+        self,
+        left: Value,
+        panel: Index,
+        count: Index,
+        whole: Value,
+        read: Reader,
+        fetch: Callable[[Index], None] | None,
+    ) -> Sequence[Value]:
+        """The tile, row by row, = panel of the left operand @ panel of the right one. The first panel of rows may read the right operand
         where it lies, and pack it on the way: the multiplications hide that."""
         k, shape = self.k, self.shape
 
@@ -170,17 +187,16 @@ class _Kernel:
             return values
 
         if shape.reading == "packed":
-            _multiply(k, shape, left, self._packed, self.tile, count)
-        elif shape.reading == "direct" and shape.has_mask_registers:
-            _multiply(k, shape, left, read, self.tile, count)
-        else:
-            first = k.compare("eq", panel, 0)
-            unpacked = first if shape.has_mask_registers else arith.bit_and(first, whole)
-            k.choose(
-                unpacked,
-                lambda: _multiply(k, shape, left, read if shape.reading == "direct" else packing, self.tile, count),
-                lambda: _multiply(k, shape, left, self._packed, self.tile, count),
-            )
+            return _multiply(k, shape, left, self._packed, count, fetch=fetch)
+        if shape.reading == "direct" and shape.has_mask_registers:
+            return _multiply(k, shape, left, read, count, fetch=fetch)
+        first = k.compare("eq", panel, 0)
+        unpacked = first if shape.has_mask_registers else arith.bit_and(first, whole)
+        return k.choose(
+            unpacked,
+            lambda: _multiply(k, shape, left, read if shape.reading == "direct" else packing, count, fetch=fetch),
+            lambda: _multiply(k, shape, left, self._packed, count, fetch=fetch),
+        )
 
     def _packed(self, index: Index) -> list[Value]:
         """A row of the packed panel of the right operand."""
@@ -189,7 +205,7 @@ class _Kernel:
         places = [k.add(at, v * shape.lanes) for v in range(shape.vectors)]
         return [k.load(self.packed_right, place, lanes=shape.lanes, aligned=True) for place in places]
 
-    def _transposing_tile(self, left: Value, column: Column, start: Index, count: Index) -> None:
+    def _transposing_tile(self, left: Value, column: Column, start: Index, count: Index) -> Sequence[Value]:
         """The tile of a vector of columns whose depth has stride 1: by squares, transposed in registers; what is left of the
         depth through the packed panel."""
         k, shape = self.k, self.shape
@@ -209,61 +225,118 @@ class _Kernel:
         rest = k.sub(count, main)
         with k.when(k.compare("gt", rest, 0)):
             transpose(k, self.right, column, k.add(start, main), self.packed_right, rest)
-        _multiply(k, shape, k.offset(left, k.mul(main, k_stride)), self._packed, self.tile, rest, state.results)
+        return _multiply(k, shape, k.offset(left, k.mul(main, k_stride)), self._packed, rest, state.results)
 
-    def _store_tile(self, row: Index, rows: Index, columns: Sequence[Column], whole: Value, start: Index) -> None:
-        """Row by row: add what earlier blocks of K gave, and after the last one apply the epilogue."""
+    def _store_tile(
+        self,
+        tile: Sequence[Value],
+        row: Index,
+        rows: Index,
+        columns: Sequence[Column],
+        whole: Value,
+        start: Index,
+    ) -> None:
+        """Add what earlier blocks of K gave, and after the last one apply the epilogue: to a whole tile in its registers
+        where that is not too much code, else row by row through memory."""
         k, shape = self.k, self.shape
         lanes = shape.lanes
 
-        def rows_of(masks: Sequence[Value | None]) -> None:
+        def spilled() -> None:
+            for position, value in enumerate(tile):
+                k.store(value, self.tile, position * lanes, aligned=True)
+
+        def row_by_row(masks: Sequence[Value | None]) -> None:
             with k.loop(0, rows) as i:
-                m = k.add(row, i)
-                along = k.add(self.base, k.mul(m, self.row_stride))
-                places = [self._place(along, column) for column in columns]
+                at = k.mul(i, shape.width)
                 parts = [
-                    k.load(self.tile, k.add(k.mul(i, shape.width), v * lanes), lanes=lanes, aligned=True)
-                    for v in range(shape.vectors)
+                    k.load(self.tile, k.add(at, v * lanes), lanes=lanes, aligned=True) for v in range(shape.vectors)
                 ]
-                if shape.single:
-                    self._finish(parts, places, m, columns, masks)
-                    return
-                first = k.compare("eq", start, 0)
-                totals = [
-                    _total(k, part, self.partial, place, mask, first)
-                    for part, place, mask in zip(parts, places, masks, strict=True)
-                ]
+                self._store_rows([parts], k.add(row, i), columns, masks, start)
 
-                def keep() -> None:
-                    for total, place, mask in zip(totals, places, masks, strict=True):
-                        write(k, total, self.partial, (place,), mask)
+        def masked() -> None:
+            spilled()
+            row_by_row([k.mask(column.remaining, lanes) for column in columns])
 
-                last = k.compare("ge", k.add(start, KC), self.depth)
-                k.choose(last, lambda: self._finish(totals, places, m, columns, masks), keep)
+        def whole_rows() -> None:
+            spilled()
+            row_by_row([None] * shape.vectors)
 
-        k.choose(
-            whole,
-            lambda: rows_of([None] * shape.vectors),
-            lambda: rows_of([k.mask(column.remaining, lanes) for column in columns]),
-        )
+        if not shape.stores_registers:
+            k.choose(whole, whole_rows, masked)
+            return
+        split = [tile[i : i + shape.vectors] for i in range(0, len(tile), shape.vectors)]
+        complete = arith.bit_and(whole, k.compare("ge", rows, shape.rows))
+        k.choose(complete, lambda: self._store_rows(split, row, columns, [None] * shape.vectors, start), masked)
+
+    def _store_rows(
+        self,
+        tile: Sequence[Sequence[Value]],
+        row: Index,
+        columns: Sequence[Column],
+        masks: Sequence[Value | None],
+        start: Index,
+    ) -> None:
+        """Consecutive rows of a tile that are in registers."""
+        k, shape = self.k, self.shape
+        places = []
+        for i in range(len(tile)):
+            along = k.add(self.base, k.mul(k.add(row, i), self.row_stride))
+            places.append([self._place(along, column) for column in columns])
+        if shape.single:
+            self._finish(tile, places, row, columns, masks)
+            return
+        flat = [value for values in tile for value in values]
+        where = [place for along in places for place in along]
+        repeated = [*masks] * len(tile)
+        totals = k.choose(k.compare("eq", start, 0), lambda: flat, lambda: self._added(flat, where, repeated))
+
+        def keep() -> None:
+            for total, place, mask in zip(totals, where, repeated, strict=True):
+                write(k, total, self.partial, (place,), mask)
+
+        def finish() -> None:
+            rows = [totals[i : i + shape.vectors] for i in range(0, len(totals), shape.vectors)]
+            self._finish(rows, places, row, columns, masks)
+
+        if shape.plain:
+            keep()
+        else:
+            k.choose(k.compare("ge", k.add(start, KC), self.depth), finish, keep)
+
+    def _added(
+        self, parts: Sequence[Value], places: Sequence[Index], masks: Sequence[Value | None]
+    ) -> Sequence[Value]:
+        """The sums so far of the blocks of K."""
+        k, shape = self.k, self.shape
+        sums = []
+        for part, place, mask in zip(parts, places, masks, strict=True):
+            if mask is None:
+                old = k.load(self.partial, place, lanes=shape.lanes)
+            else:
+                zero = k.splat(0, shape.accumulator, shape.lanes)
+                old = k.masked_load(self.partial, place, mask=mask, other=zero)
+            sums.append(arith.add(old, part))
+        return sums
 
     def _finish(
         self,
-        totals: Sequence[Value],
-        places: Sequence[Index],
-        m: Index,
+        tile: Sequence[Sequence[Value]],
+        places: Sequence[Sequence[Index]],
+        row: Index,
         columns: Sequence[Column],
         masks: Sequence[Value | None],
     ) -> None:
-        """The epilogue of one row of the tile, to the outputs."""
+        """The epilogue of rows of the tile, to the outputs."""
         k, shape = self.k, self.shape
-        for v, total in enumerate(totals):
-            if v == 0 or shape.outer:
-                self.emitter.at(*self.batch, *columns[v].outer, m)
-            given = {shape.given: k.cast(total, shape.dtype)} if shape.given >= 0 else {}
-            values = self.emitter.values(columns[v].start, shape.lanes, masks[v], given)
-            for value, out in zip(values, self.outputs, strict=True):
-                write(k, value, out, (places[v],), masks[v])
+        for i, totals in enumerate(tile):
+            m = k.add(row, i)
+            for v, total in enumerate(totals):
+                if v == 0 or shape.outer:
+                    self.emitter.at(*self.batch, *columns[v].outer, m)
+                given = {shape.given: k.cast(total, shape.dtype)} if shape.given >= 0 else {}
+                values = self.emitter.values(columns[v].start, shape.lanes, masks[v], given)
+                for value, out in zip(values, self.outputs, strict=True):
+                    write(k, value, out, (places[i][v],), masks[v])
 
     def _place(self, along: Index, column: Column) -> Index:
         """Where a vector of the result begins."""
@@ -280,15 +353,17 @@ def _multiply(
     shape: ContractShape,
     left: Value,
     read: Reader,
-    tile: Value,
     count: Index,
     initial: Sequence[Value] = (),
-) -> None:
-    """tile = initial + left panel @ columns, accumulated in registers."""
+    fetch: Callable[[Index], None] | None = None,
+) -> Sequence[Value]:
+    """initial + left panel @ columns, accumulated in registers; `fetch` is called in every step."""
     lanes, vectors = shape.lanes, shape.vectors
     row_stride, k_stride = shape.left_strides
     with k.carry(0, count, 1, initial or _zeros(k, shape)) as state:
         columns = read(state.index)
+        if fetch is not None:
+            fetch(state.index)
         base = k.offset(left, k.mul(state.index, k_stride))
         following = []
         for i in range(shape.rows):
@@ -296,24 +371,9 @@ def _multiply(
             for v in range(vectors):
                 following.append(_multiply_add(shape.accumulator, a, columns[v], state.carried[i * vectors + v]))
         state.next(*following)
-    for position, value in enumerate(state.results):
-        k.store(value, tile, position * lanes, aligned=True)
+    return state.results
 
 
 def _multiply_add(dtype: DType, a: Value, b: Value, c: Value) -> Value:
     value: Value = arith.fma(a, b, c) if dtype.kind == "f" else arith.add(arith.mul(a, b), c)
     return value
-
-
-def _total(k: KernelBuilder, part: Value, partial: Value, place: Index, mask: Value | None, first: Value) -> Value:
-    """The sum so far of the blocks of K."""
-    lanes = part.type.lanes  # type: ignore[attr-defined]
-
-    def add() -> list[Value]:
-        if mask is None:
-            old = k.load(partial, place, lanes=lanes)
-        else:
-            old = k.masked_load(partial, place, mask=mask, other=k.splat(0, part.type.dtype, lanes))
-        return [arith.add(old, part)]
-
-    return k.choose(first, lambda: [part], add)[0]

@@ -55,7 +55,8 @@ class ContractShape:
 
     batch, outer: numbers of loops over letters that both operands have, and over those of the right operand that have no
     common stride with the columns.
-    single: K is one block at most.
+    single: K is one block at most. plain: there is no epilogue, and sums so far are kept in the result.
+    stores_registers: a whole tile goes through the epilogue in its registers.
     reading: how tiles read the right operand: "packed" before; "first": the first panel of rows packs it while it computes;
     "direct" or "transposed" in registers: there is one panel of rows only, so that packing would not pay.
     """
@@ -71,7 +72,9 @@ class ContractShape:
     given: int
     outputs: tuple[DType, ...]
     single: bool
+    plain: bool
     reading: str
+    stores_registers: bool
     has_mask_registers: bool
 
     @property
@@ -101,7 +104,7 @@ class ContractShape:
         outputs = ",".join(dtype.name for dtype in self.outputs)
         return (
             f"{self.dtype.name}|{self.lanes}x{self.rows}x{self.vectors}|{self.left.text()}|{self.right.text()}"
-            f"|{self.batch}|{self.outer}|{self.given}|{outputs}|{self.single}|{self.reading}"
+            f"|{self.batch}|{self.outer}|{self.given}|{outputs}|{self.single}|{self.plain}|{self.reading}|{self.stores_registers}"
         )
 
 
