@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,10 +24,11 @@ from lazytorch.codegen.schedules.contract_kernel import build_contract
 from lazytorch.codegen.schedules.contract_packing import KC, PAD, ContractShape, OperandShape, accumulator_of, segment_tables
 from lazytorch.codegen.schedules.map import chunks_for, symbol_of
 from lazytorch.codegen.schedules.nest import Nest
-from lazytorch.codegen.views import contiguous, offsets
+from lazytorch.codegen.views import Access, contiguous, offsets, reshaped
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Trait
+from lazytorch.ir.dialects import tensor
 
 MOST_EPILOGUE = 160
 """Instructions up to which the epilogue of a whole tile is written out; longer ones are a loop over its rows."""
@@ -71,9 +72,34 @@ def contract_launches(kernel: Operation, context: ScheduleContext) -> list[Launc
     out_shape = tensor_type(contraction.result).shape
     if 0 in out_shape:
         return []
-    expression = pull(yielded, out_shape, given=[contraction.result])
+    given = joined(contraction.result)
+    expression = pull(yielded, tensor_type(given).shape, given=[given])
+    if given is not contraction.result:
+        expression.leaves = [replace(leaf, access=_split(leaf.access, out_shape)) for leaf in expression.leaves]
     plan = _Plan(contraction, expression, context)
     return [plan.launch(yielded, kernel)]
+
+
+def joined(value: Value) -> Value:
+    """A reshape that joins neighbouring dimensions of the value, if that is all that reads it; else the value."""
+    users = list(value.users)
+    if len(users) != 1 or users[0].declaration is not tensor.reshape:
+        return value
+    sizes = list(tensor_type(value).shape)
+    for size in tensor_type(users[0].result).shape:
+        extent = 1
+        while sizes and (extent < size or sizes[0] == 1):
+            extent *= sizes.pop(0)
+        if extent != size:
+            return value
+    return users[0].result if not sizes else value
+
+
+def _split(access: Access, shape: tuple[int, ...]) -> Access:
+    """An access over joined dimensions as one over the dimensions themselves."""
+    split = reshaped(access, shape)
+    assert split is not None, "every dimension is a product of neighbouring ones"
+    return split
 
 
 class _Plan:
