@@ -133,6 +133,7 @@ class _Plan:
             dict(zip(letters, leaf.access.strides, strict=True))
             for letters, leaf in zip((left[0], right[0]), self.leaves, strict=True)
         ]
+        self.stacked = False
         self._divide({x for x in left[0] if x not in right[0]}, {x for x in right[0] if x not in left[0]})
         self.left = self._side(0, self.m_letters)
         self.right = self._side(1, self.n_letters)
@@ -146,10 +147,24 @@ class _Plan:
         self.n_letters = names.pop() if names and names[-1][0] in own_n else ""
         runs = [name for name in names if name[0] in own_m]
         self.m_letters = max(runs, key=self._size, default="")
+        if self._size(self.m_letters) < self.context.target.contract_tile().rows:
+            self._stack(names)
         # Letters that an operand holds in another order have no common stride: each is a loop of its own.
         rest = [part for name in names if name != self.m_letters for part in ([name] if self._together(name) else name)]
         self.outer_groups = [name for name in rest if name[0] in own_n]
         self.batch_groups = [name for name in rest if name[0] not in own_n]
+
+    def _stack(self, names: list[str]) -> None:
+        """Columns that the right operand holds in rows with gaps (a small image's, within its border) become columns and an
+        outer letter more, when few rows of the result share the work of putting vectors together."""
+        stride = self.strides[1]
+        cut = len(self.n_letters)
+        while cut and self._single(self.n_letters[cut - 1 :], stride) == 1:
+            cut -= 1
+        if 0 < cut < len(self.n_letters) and 2 * self._size(self.n_letters[cut:]) >= self.lanes:
+            names.append(self.n_letters[:cut])
+            self.n_letters = self.n_letters[cut:]
+            self.stacked = True
 
     def _borders(self, own_m: set[str], own_n: set[str]) -> list[int]:
         kinds = [0 if x in own_m else 1 if x in own_n else 2 for x in self.out]
@@ -211,8 +226,8 @@ class _Plan:
         loops = [*self.batch_groups, *self.outer_groups]
         groups = [[dims[x] for x in group] for group in [*loops, self.m_letters, self.n_letters]]
         nest = Nest(self.expression, [self.sizes[x] for x in self.out], groups)
-        columns = self._columns(n)
-        shape = self._shape(yielded, m, columns, k)
+        shape = self._shape(yielded, m, n, k)
+        columns = self._columns(n) if not shape.stack else self._tiles(shape, n) * shape.width
         key = f"contract|{shape.text()}|{nest.key()}|{[value.type.dtype.name for value in yielded]}"
         symbol = symbol_of("contract", key)
         out_strides = nest.group_strides(contiguous(tensor_type(self.contraction.result).shape).strides)
@@ -242,14 +257,20 @@ class _Plan:
             operations=[self.contraction, *[op for op in kernel.region.block if op is not self.contraction]],
         )
 
+    def _tiles(self, shape: ContractShape, n: int) -> int:
+        """Tiles of columns, when a tile consists of pieces of neighbouring outer indices."""
+        *sizes, last = [self._size(group) for group in self.outer_groups]
+        return math.prod(sizes) * -(-last // shape.stack) * -(-n // (shape.width // shape.stack))
+
     def _columns(self, n: int) -> int:
         """Columns over all outer indices; each outer index begins with a new vector."""
         if not self.outer_groups:
             return n
         return -(-n // self.lanes) * self.lanes * math.prod([self._size(group) for group in self.outer_groups])
 
-    def _shape(self, yielded: Sequence[Value], m: int, columns: int, k: int) -> ContractShape:
+    def _shape(self, yielded: Sequence[Value], m: int, n: int, k: int) -> ContractShape:
         target = self.context.target
+        columns = self._columns(n)
         given = [i for i, entry in enumerate(self.expression.entries) if entry[0] == "given"]
         rows = _tile_rows(m, target.contract_tile().rows) if k > SHALLOW else min(m, 2)
         right = self.right.shape
@@ -259,6 +280,11 @@ class _Plan:
         one = m <= rows and (unpacked or transposed)
         most = target.tile_vectors(rows) if not transposed else 1
         vectors = _tile_vectors(most, -(-columns // self.lanes), right.segments)
+        stack = 1
+        if self.stacked:
+            across = _tile_vectors(most, -(-n // self.lanes), right.segments)
+            stack = max(1, min(most // across, self._size(self.outer_groups[-1])))
+            vectors = across * stack
         dtype = self.contraction.result.type.dtype
         accumulator = accumulator_of(dtype)
         return ContractShape(
@@ -266,6 +292,7 @@ class _Plan:
             lanes=self.lanes,
             rows=rows,
             vectors=vectors,
+            stack=stack if self.stacked else 0,
             left=self.left.shape,
             right=right,
             batch=len(self.batch_groups),

@@ -54,6 +54,11 @@ class _Kernel:
         # With outer letters, columns are counted in whole vectors: the last one of each outer index may be partly empty.
         self.padded_n = k.mul(k.ceil_div(self.n, shape.lanes), shape.lanes) if shape.outer else self.n
         self.columns = k.product([self.padded_n, *self.outer_sizes])
+        if shape.stack:
+            self.across = shape.width // shape.stack
+            self.pieces = k.ceil_div(self.n, self.across)
+            self.stacks = k.ceil_div(self.outer_sizes[-1], shape.stack)
+            self.columns = k.product([self.pieces, self.stacks, *self.outer_sizes[:-1], shape.width])
 
     def build(self) -> Operation:
         """The parallel loop over rectangles of the result."""
@@ -131,6 +136,8 @@ class _Kernel:
     def _columns(self, at: Index, end: Index) -> tuple[list[Column], Value]:
         """The vectors of the register tile at column `at`, and whether all of them are whole."""
         k, shape = self.k, self.shape
+        if shape.stack:
+            return self._stacked_columns(at)
         columns = []
         least: Index = k.sub(end, at)
         for v in range(shape.vectors):
@@ -147,6 +154,28 @@ class _Kernel:
             columns.append(Column(outer, start, remaining, self.right.from_outer(outer)))
             least = k.min(k.mul(remaining, shape.vectors), least)
         return columns, k.compare("ge", least, shape.width)
+
+    def _stacked_columns(self, at: Index) -> tuple[list[Column], Value]:
+        """The same for a tile of pieces of neighbouring indices of the last outer letter."""
+        k, shape = self.k, self.shape
+        number = k.div(at, shape.width)
+        start = k.mul(k.rem(number, self.pieces), self.across)
+        number = k.div(number, self.pieces)
+        first = k.mul(k.rem(number, self.stacks), shape.stack)
+        outer = split_rows(k, k.div(number, self.stacks), self.outer_sizes[:-1])
+        extent = self.outer_sizes[-1]
+        begins = [k.add(start, at) for at in range(0, self.across, shape.lanes)]
+        # What lies past the end is computed from the last vector and never stored.
+        starts = [k.min(begin, k.round_down(k.sub(self.n, 1), shape.lanes)) for begin in begins]
+        columns = []
+        for i in range(shape.stack):
+            index = (*outer, k.min(k.add(first, i), k.sub(extent, 1)))
+            inside = k.compare("lt", k.add(first, i), extent)
+            source = self.right.from_outer(index)
+            for begin, here in zip(begins, starts, strict=True):
+                columns.append(Column(index, here, k.select_index(inside, k.sub(self.n, begin), 0), source))
+        enough = k.compare("ge", k.sub(self.n, start), self.across)
+        return columns, arith.bit_and(enough, k.compare("ge", k.sub(extent, first), shape.stack))
 
     def _fetching(self, row: Index, columns: Sequence[Column], count: Index) -> Callable[[Index], None] | None:
         """While the last rows of a panel are multiplied: asks for the lines of the result that the tile is added to. Earlier,
@@ -263,6 +292,10 @@ class _Kernel:
 
         if not shape.stores_registers:
             k.choose(whole, whole_rows, masked)
+            return
+        if shape.rows == 1 and shape.has_mask_registers:
+            masks = [k.mask(column.remaining, lanes) for column in columns]
+            self._store_rows([tile], row, columns, masks, start)
             return
         split = [tile[i : i + shape.vectors] for i in range(0, len(tile), shape.vectors)]
         complete = arith.bit_and(whole, k.compare("ge", rows, shape.rows))

@@ -55,6 +55,7 @@ class ContractShape:
 
     batch, outer: numbers of loops over letters that both operands have, and over those of the right operand that have no
     common stride with the columns.
+    stack: of how many neighbouring indices of the last outer letter a tile takes vectors; 0: it takes them in turn.
     single: K is one block at most. plain: there is no epilogue, and sums so far are kept in the result.
     stores_registers: a whole tile goes through the epilogue in its registers.
     reading: how tiles read the right operand: "packed" before; "first": the first panel of rows packs it while it computes;
@@ -65,6 +66,7 @@ class ContractShape:
     lanes: int
     rows: int
     vectors: int
+    stack: int
     left: OperandShape
     right: OperandShape
     batch: int
@@ -103,7 +105,7 @@ class ContractShape:
         """Canonical text for the kernel's key."""
         outputs = ",".join(dtype.name for dtype in self.outputs)
         return (
-            f"{self.dtype.name}|{self.lanes}x{self.rows}x{self.vectors}|{self.left.text()}|{self.right.text()}"
+            f"{self.dtype.name}|{self.lanes}x{self.rows}x{self.vectors}/{self.stack}|{self.left.text()}|{self.right.text()}"
             f"|{self.batch}|{self.outer}|{self.given}|{outputs}|{self.single}|{self.plain}|{self.reading}|{self.stores_registers}"
         )
 
@@ -304,7 +306,11 @@ def column_reader(
     if right.kind != "row":
         return lambda index: []
     if right.segments:
-        readers = [right.segmented(k.div(column.start, lanes)) for column in columns]
+        shared: dict[Index, Callable[[Value, Index], Value]] = {}
+        for column in columns:
+            if column.start not in shared:
+                shared[column.start] = right.segmented(k.div(column.start, lanes))
+        readers = [shared[column.start] for column in columns]
 
         def pieces(index: Index) -> list[Value]:
             offset = right.lookup("depth", k.add(start, index))
