@@ -62,7 +62,7 @@ def map_launch(
     inner = nest.sizes[-1]
     lanes = 1 if inner == 1 else nest.lanes(context.target, written)
     flat = len(groups) == 1
-    parallel = _parallel_groups(nest.sizes)
+    parallel = parallel_groups(nest.sizes)
     out_strides = [nest.group_strides(output.access.strides) for output in outputs]
     patterns = [nest.pattern(strides) for strides in out_strides]
     key = f"map|{lanes}|{parallel}|{nest.key()}|{patterns}"
@@ -111,7 +111,7 @@ def _flattened(
     return flattened
 
 
-def _parallel_groups(sizes: Sequence[int]) -> int:
+def parallel_groups(sizes: Sequence[int]) -> int:
     """How many outer groups are divided among threads; the others are loops of each thread."""
     for count in range(1, len(sizes)):
         if math.prod(sizes[:count]) >= ENOUGH_ROWS:
