@@ -20,7 +20,7 @@ import numpy as np
 from lazytorch.codegen.expression import Expression, Leaf, collapse, pull, tensor_type
 from lazytorch.codegen.kernel_builder import KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Table
-from lazytorch.codegen.schedules.contract_kernel import build_contract
+from lazytorch.codegen.schedules.contract_kernel import build_contract, build_contract_sum
 from lazytorch.codegen.schedules.contract_packing import KC, PAD, ContractShape, OperandShape, accumulator_of, segment_tables
 from lazytorch.codegen.schedules.map import chunks_for, symbol_of
 from lazytorch.codegen.schedules.nest import Nest
@@ -77,7 +77,7 @@ def contract_launches(kernel: Operation, context: ScheduleContext) -> list[Launc
     if given is not contraction.result:
         expression.leaves = [replace(leaf, access=_split(leaf.access, out_shape)) for leaf in expression.leaves]
     plan = _Plan(contraction, expression, context)
-    return [plan.launch(yielded, kernel)]
+    return plan.launches(yielded, kernel)
 
 
 def joined(value: Value) -> Value:
@@ -135,6 +135,7 @@ class _Plan:
         ]
         self.stacked = False
         self._divide({x for x in left[0] if x not in right[0]}, {x for x in right[0] if x not in left[0]})
+        self.m, self.n, self.k = (self._size(x) for x in (self.m_letters, self.n_letters, self.k_letters))
         self.left = self._side(0, self.m_letters)
         self.right = self._side(1, self.n_letters)
 
@@ -219,60 +220,107 @@ class _Plan:
 
     # -- the launch ------------------------------------------------------------
 
-    def launch(self, yielded: Sequence[Value], kernel: Operation) -> Launch:
-        """Sizes, strides and tables as slots; everything else as the key."""
-        m, n, k = self._size(self.m_letters), self._size(self.n_letters), self._size(self.k_letters)
+    def launches(self, yielded: Sequence[Value], kernel: Operation) -> list[Launch]:
+        """One launch; two where there are fewer tiles than threads, and K is long: the sums of its blocks, then their sum."""
+        nest = self._nest(self.expression)
+        shape = self._shape(yielded)
+        slices = self._slices(shape)
+        if slices == 1:
+            launch = self._launch(nest, shape, yielded)
+            launch.operations = [self.contraction, *[op for op in kernel.region.block if op is not self.contraction]]
+            return [launch]
+        split = replace(shape, split=True, single=False, plain=True, stores_registers=True, outputs=(), given=-1)
+        bare = Expression(tuple(self._sizes()), [], [("given", self.contraction.result, shape.dtype)], [0])
+        return [self._launch(self._nest(bare), split, [], slices), self._sum(nest, shape, yielded, kernel)]
+
+    def _sizes(self) -> list[int]:
+        return [self.sizes[letter] for letter in self.out]
+
+    def _nest(self, expression: Expression) -> Nest:
+        """An expression over batch, outer letters, rows and columns."""
         dims = {letter: d for d, letter in enumerate(self.out)}
-        loops = [*self.batch_groups, *self.outer_groups]
-        groups = [[dims[x] for x in group] for group in [*loops, self.m_letters, self.n_letters]]
-        nest = Nest(self.expression, [self.sizes[x] for x in self.out], groups)
-        shape = self._shape(yielded, m, n, k)
-        columns = self._columns(n) if not shape.stack else self._tiles(shape, n) * shape.width
-        key = f"contract|{shape.text()}|{nest.key()}|{[value.type.dtype.name for value in yielded]}"
-        symbol = symbol_of("contract", key)
-        out_strides = nest.group_strides(contiguous(tensor_type(self.contraction.result).shape).strides)
-        same = [value for value in yielded if value.type.dtype is shape.accumulator]
+        groups = [*self.batch_groups, *self.outer_groups, self.m_letters, self.n_letters]
+        return Nest(expression, self._sizes(), [[dims[x] for x in group] for group in groups])
+
+    def _block_sums(self, shape: ContractShape) -> Scratch:
+        """The sums of all blocks of K of all elements."""
         total = tensor_type(self.contraction.result).numel
-        needed = total * shape.accumulator.itemsize if not shape.single else 0
-        partial: Slot = Address(same[0]) if same else Scratch(0, needed)
-        blocks = self._blocks(shape, m, columns, k)
+        return Scratch(0, -(-self.k // KC) * total * shape.accumulator.itemsize)
+
+    def _launch(self, nest: Nest, shape: ContractShape, yielded: Sequence[Value], slices: int = 1) -> Launch:
+        """Sizes, strides and tables as slots; everything else as the key."""
+        columns = self._columns() if not shape.stack else self._tiles(shape) * shape.width
+        key = f"contract|{shape.text()}|{nest.key()}"
+        symbol = symbol_of("contract", key)
+        type = tensor_type(self.contraction.result)
+        same = [value for value in yielded if value.type.dtype is shape.accumulator]
+        partial: Slot = Address(same[0]) if same else Scratch(0, 0 if shape.single else type.numel * shape.accumulator.itemsize)
+        if shape.split:
+            partial = self._block_sums(shape)
+        blocks = self._blocks(shape, columns)
         batch = [self._size(group) for group in self.batch_groups]
         outer = [self._size(group) for group in self.outer_groups]
-        items = -(-m // blocks.rows) * -(-columns // blocks.columns) * math.prod(batch)
-        chunks = min(items, chunks_for(items, total * max(k, 1), self.context, 1))
+        items = -(-self.m // blocks.rows) * -(-columns // blocks.columns) * math.prod(batch) * slices
+        chunks = min(items, chunks_for(items, type.numel * max(self.k, 1), self.context, 1))
         packed = blocks.packed(shape)
         scratch = Scratch(1, chunks * packed * shape.accumulator.itemsize)
         slots: list[Slot] = [*nest.slots(), *self.left.all_slots(), *self.right.all_slots(), partial, scratch]
-        for value in yielded:
-            slots.append(Address(value))
-        slots += [*out_strides[:-1], m, n, k, blocks.rows, blocks.columns, blocks.depth, packed, *batch, *outer]
+        slots += [Address(value) for value in yielded]
+        slots += nest.group_strides(contiguous(type.shape).strides)[:-1]
+        slots += [self.m, self.n, self.k, blocks.rows, blocks.columns, blocks.depth, packed, *batch, *outer]
+        if shape.split:
+            slots += [slices, type.numel]
         return Launch(
             key=key,
             symbol=symbol,
             build=lambda: build_contract(KernelBuilder(symbol), nest, shape),
             slots=slots,
             chunks=chunks,
-            flops=2 * total * k,
+            flops=2 * type.numel * self.k,
             bytes=nest.bytes_read(),
-            operations=[self.contraction, *[op for op in kernel.region.block if op is not self.contraction]],
+            operations=[self.contraction],
         )
 
-    def _tiles(self, shape: ContractShape, n: int) -> int:
+    def _sum(self, nest: Nest, shape: ContractShape, yielded: Sequence[Value], kernel: Operation) -> Launch:
+        """The sums of the blocks of K added in order, and the epilogue."""
+        key = f"contract_sum|{shape.dtype.name}|{shape.lanes}|{shape.given}|{shape.outputs}|{nest.key()}"
+        symbol = symbol_of("contract_sum", key)
+        type = tensor_type(self.contraction.result)
+        slots: list[Slot] = [*nest.slots(), self._block_sums(shape), *[Address(value) for value in yielded]]
+        slots += [*nest.group_strides(contiguous(type.shape).strides)[:-1], *nest.sizes, -(-self.k // KC), type.numel]
+        return Launch(
+            key=key,
+            symbol=symbol,
+            build=lambda: build_contract_sum(KernelBuilder(symbol), nest, shape),
+            slots=slots,
+            bytes=nest.bytes_read(),
+            operations=[op for op in kernel.region.block if not op.has(Trait.TERMINATOR)],
+        )
+
+    def _slices(self, shape: ContractShape) -> int:
+        """Into how many parts K is divided: 1 where tiles of the result are enough for all threads."""
+        columns = self._columns() if not shape.stack else self._tiles(shape) * shape.width
+        tiles = -(-self.m // shape.rows) * -(-columns // shape.width) * self._size("".join(self.batch_groups))
+        blocks = -(-self.k // KC)
+        chunks = chunks_for(blocks, tensor_type(self.contraction.result).numel * self.k, self.context, 1)
+        return min(chunks, -(-self.context.threads // tiles))
+
+    def _tiles(self, shape: ContractShape) -> int:
         """Tiles of columns, when a tile consists of pieces of neighbouring outer indices."""
         *sizes, last = [self._size(group) for group in self.outer_groups]
-        return math.prod(sizes) * -(-last // shape.stack) * -(-n // (shape.width // shape.stack))
+        return math.prod(sizes) * -(-last // shape.stack) * -(-self.n // (shape.width // shape.stack))
 
-    def _columns(self, n: int) -> int:
+    def _columns(self) -> int:
         """Columns over all outer indices; each outer index begins with a new vector."""
         if not self.outer_groups:
-            return n
-        return -(-n // self.lanes) * self.lanes * math.prod([self._size(group) for group in self.outer_groups])
+            return self.n
+        return -(-self.n // self.lanes) * self.lanes * math.prod([self._size(group) for group in self.outer_groups])
 
-    def _shape(self, yielded: Sequence[Value], m: int, n: int, k: int) -> ContractShape:
+    def _shape(self, yielded: Sequence[Value]) -> ContractShape:
         target = self.context.target
-        columns = self._columns(n)
+        columns, m = self._columns(), self.m
         given = [i for i, entry in enumerate(self.expression.entries) if entry[0] == "given"]
-        rows = _tile_rows(m, target.contract_tile().rows) if k > SHALLOW else min(m, 2)
+        rows = _tile_rows(m, target.contract_tile().rows) if self.k > SHALLOW else min(m, 2)
         right = self.right.shape
         # Segments are read under masks: only where those have registers of their own they may wait beside a tile.
         unpacked = right.kind == "row" and (not right.segments or target.has_mask_registers)
@@ -282,7 +330,7 @@ class _Plan:
         vectors = _tile_vectors(most, -(-columns // self.lanes), right.segments)
         stack = 1
         if self.stacked:
-            across = _tile_vectors(most, -(-n // self.lanes), right.segments)
+            across = _tile_vectors(most, -(-self.n // self.lanes), right.segments)
             stack = max(1, min(most // across, self._size(self.outer_groups[-1])))
             vectors = across * stack
         dtype = self.contraction.result.type.dtype
@@ -299,11 +347,12 @@ class _Plan:
             outer=len(self.outer_groups),
             given=given[0] if given else -1,
             outputs=tuple([value.type.dtype for value in yielded]),
-            single=k <= KC,
+            single=self.k <= KC,
             plain=len(yielded) == 1 and not self.expression.operations and accumulator is dtype,
             stores_registers=self._epilogue_size() * rows * vectors <= MOST_EPILOGUE,
             reading=("transposed" if transposed else "direct") if one else "first" if unpacked else "packed",
             has_mask_registers=target.has_mask_registers,
+            split=False,
         )
 
     def _epilogue_size(self) -> int:
@@ -311,11 +360,11 @@ class _Plan:
         names = [entry[1].declaration.name for entry in self.expression.entries if entry[0] == "op"]
         return sum(FUNCTION if name.startswith("math.") else 1 for name in names)
 
-    def _blocks(self, shape: ContractShape, m: int, n: int, k: int) -> _Blocks:
+    def _blocks(self, shape: ContractShape, columns: int) -> _Blocks:
         """Blocks of the left operand fill half of the second-level cache; every thread gets a rectangle."""
-        threads = self.context.threads
+        threads, m = self.context.threads, self.m
         room = self.context.target.l2_bytes // 2 // ((KC + PAD) * shape.accumulator.itemsize)
-        panels = -(-n // shape.width)
+        panels = -(-columns // shape.width)
         batch = math.prod([self._size(group) for group in self.batch_groups])
         pieces = max(-(-m // max(room, shape.rows)), min(-(-m // shape.rows), -(-threads // (panels * batch))))
         rows = -(-m // (pieces * shape.rows)) * shape.rows
@@ -323,7 +372,8 @@ class _Plan:
         pieces = min(panels, max(1, -(-threads // blocks)))
         if blocks > 1 and blocks % threads:
             pieces = min(panels, threads)
-        return _Blocks(rows, -(-panels // pieces) * shape.width, min(max(1, room // rows), max(1, -(-k // KC))) * KC)
+        depth = min(max(1, room // rows), max(1, -(-self.k // KC))) * KC
+        return _Blocks(rows, -(-panels // pieces) * shape.width, depth)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from lazytorch.codegen.schedules.contract_packing import (
     transpose,
     transposing_function,
 )
-from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows, write
+from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows, vector_loop, write
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
@@ -29,6 +29,38 @@ LARGE = 6
 def build_contract(k: KernelBuilder, nest: Nest, shape: ContractShape) -> Operation:
     """The loop.kernel; its arguments are in the order of the slots that schedules/contract.py makes."""
     return _Kernel(k, nest, shape).build()
+
+
+def build_contract_sum(k: KernelBuilder, nest: Nest, shape: ContractShape) -> Operation:
+    """The loop.kernel that adds the sums of the blocks of K in order, and applies the epilogue."""
+    emitter = NestEmitter(k, nest, shape.lanes)
+    partial = k.buffer(shape.accumulator, (1,), "partial")
+    outputs = [k.buffer(dtype, (1,), f"out{i}") for i, dtype in enumerate(shape.outputs)]
+    strides = [k.index_argument(f"stride{g}") for g in range(len(nest.groups) - 1)]
+    *outer_sizes, inner = [k.index_argument(f"size{g}") for g in range(len(nest.groups))]
+    blocks, elements = k.index_argument("blocks"), k.index_argument("elements")
+    with k.parallel(0, k.product(outer_sizes)) as row:
+        outer = split_rows(k, row, outer_sizes)
+        emitter.at(*outer)
+        base = k.dot(outer, strides)
+
+        def point(at: Index, mask: Value | None) -> None:
+            place = k.add(base, at)
+
+            def read(block: Index) -> Value:
+                where = k.add(place, k.mul(block, elements))
+                if mask is None:
+                    return k.load(partial, where, lanes=shape.lanes)
+                return k.masked_load(partial, where, mask=mask, other=k.splat(0, shape.accumulator, shape.lanes))
+
+            with k.carry(1, blocks, 1, [read(0)]) as state:
+                state.next(arith.add(state.carried[0], read(state.index)))
+            given = {shape.given: k.cast(state.results[0], shape.dtype)} if shape.given >= 0 else {}
+            for value, out in zip(emitter.values(at, shape.lanes, mask, given), outputs, strict=True):
+                write(k, value, out, (place,), mask)
+
+        vector_loop(k, 0, inner, shape.lanes, point)
+    return k.finish()
 
 
 class _Kernel:
@@ -51,6 +83,8 @@ class _Kernel:
         )
         self.batch_sizes = [k.index_argument(f"batch{i}") for i in range(shape.batch)]
         self.outer_sizes = [k.index_argument(f"outer{i}") for i in range(shape.outer)]
+        self.slices: Index = k.index_argument("slices") if shape.split else 1
+        self.elements: Index = k.index_argument("elements") if shape.split else 0
         # With outer letters, columns are counted in whole vectors: the last one of each outer index may be partly empty.
         self.padded_n = k.mul(k.ceil_div(self.n, shape.lanes), shape.lanes) if shape.outer else self.n
         self.columns = k.product([self.padded_n, *self.outer_sizes])
@@ -69,21 +103,32 @@ class _Kernel:
         self.packed_left = k.offset(self.scratch, k.mul(k.chunk_id(), self.packed_size))
         self.packed_right = k.local(shape.accumulator, (KC + shape.lanes) * shape.width)
         self.tile = k.local(shape.accumulator, shape.rows * shape.width)
-        with k.parallel(0, k.product([row_blocks, column_blocks, *self.batch_sizes])) as item:
+        with k.parallel(0, k.product([row_blocks, column_blocks, *self.batch_sizes, self.slices])) as item:
             column_block = k.rem(item, column_blocks)
             rest = k.div(item, column_blocks)
             row_block = k.rem(rest, row_blocks)
-            self.batch = split_rows(k, k.div(rest, row_blocks), self.batch_sizes)
+            rest = k.div(rest, row_blocks)
+            low, high = self._slice(k.div(rest, k.product(self.batch_sizes)))
+            self.batch = split_rows(k, k.rem(rest, k.product(self.batch_sizes)), self.batch_sizes)
             self.base = k.dot(self.batch, self.batch_strides)
             self.left.at(self.batch)
             self.right.at(self.batch)
             m0, n0 = k.mul(row_block, self.block_rows), k.mul(column_block, self.block_columns)
             m1 = k.min(k.add(m0, self.block_rows), self.m)
             n1 = k.min(k.add(n0, self.block_columns), self.columns)
-            self._rectangle(m0, m1, n0, n1)
+            self._rectangle(m0, m1, n0, n1, low, high)
         return k.finish()
 
-    def _rectangle(self, m0: Index, m1: Index, n0: Index, n1: Index) -> None:
+    def _slice(self, number: Index) -> tuple[Index, Index]:
+        """The part of K that a thread takes: whole blocks. An empty K is one empty block."""
+        k = self.k
+        if not self.shape.split:
+            return 0, k.max(self.depth, 1)
+        size = k.mul(k.ceil_div(k.ceil_div(self.depth, KC), self.slices), KC)
+        low = k.mul(number, size)
+        return low, k.min(k.add(low, size), self.depth)
+
+    def _rectangle(self, m0: Index, m1: Index, n0: Index, n1: Index, low: Index, high: Index) -> None:
         """A rectangle of the result. The rows of the left operand are packed for as many blocks of K as fit into the cache;
         while they serve, a column of tiles stays in the innermost cache."""
         k, shape = self.k, self.shape
@@ -98,9 +143,8 @@ class _Kernel:
             with k.loop(n0, n1, shape.width) as at:
                 self._panels(self.packed_left, m0, m1, at, n1, 0, self.depth)
             return
-        depth = k.max(self.depth, 1)
-        with k.loop(0, depth, self.block_depth) as begin:
-            end = k.min(k.add(begin, self.block_depth), depth)
+        with k.loop(low, high, self.block_depth) as begin:
+            end = k.min(k.add(begin, self.block_depth), high)
             with k.loop(begin, end, KC) as start:
                 pack_left(k, shape, self.left, packed(start, begin), m0, rows, start, self._count(start))
             with k.loop(n0, n1, shape.width) as at, k.loop(begin, end, KC) as start:
@@ -181,7 +225,7 @@ class _Kernel:
         """While the last rows of a panel are multiplied: asks for the lines of the result that the tile is added to. Earlier,
         the panels that pass through the innermost cache would have driven them out again."""
         k, shape = self.k, self.shape
-        if shape.rows < LARGE:
+        if shape.rows < LARGE or shape.split:
             return None
         target = self.outputs[0] if shape.single else self.partial
         along = k.add(self.base, k.mul(row, self.row_stride))
@@ -321,6 +365,11 @@ class _Kernel:
         flat = [value for values in tile for value in values]
         where = [place for along in places for place in along]
         repeated = [*masks] * len(tile)
+        if shape.split:
+            sums = k.offset(self.partial, k.mul(k.div(start, KC), self.elements))
+            for value, place, mask in zip(flat, where, repeated, strict=True):
+                write(k, value, sums, (place,), mask)
+            return
         totals = k.choose(k.compare("eq", start, 0), lambda: flat, lambda: self._added(flat, where, repeated))
 
         def keep() -> None:

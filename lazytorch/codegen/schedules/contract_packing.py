@@ -57,6 +57,7 @@ class ContractShape:
     common stride with the columns.
     stack: of how many neighbouring indices of the last outer letter a tile takes vectors; 0: it takes them in turn.
     single: K is one block at most. plain: there is no epilogue, and sums so far are kept in the result.
+    split: K is divided among threads; the kernel leaves the sums of the blocks of K for build_contract_sum.
     stores_registers: a whole tile goes through the epilogue in its registers.
     reading: how tiles read the right operand: "packed" before; "first": the first panel of rows packs it while it computes;
     "direct" or "transposed" in registers: there is one panel of rows only, so that packing would not pay.
@@ -78,6 +79,7 @@ class ContractShape:
     reading: str
     stores_registers: bool
     has_mask_registers: bool
+    split: bool
 
     @property
     def accumulator(self) -> DType:
@@ -106,7 +108,7 @@ class ContractShape:
         outputs = ",".join(dtype.name for dtype in self.outputs)
         return (
             f"{self.dtype.name}|{self.lanes}x{self.rows}x{self.vectors}/{self.stack}|{self.left.text()}|{self.right.text()}"
-            f"|{self.batch}|{self.outer}|{self.given}|{outputs}|{self.single}|{self.plain}|{self.reading}|{self.stores_registers}"
+            f"|{self.batch}|{self.outer}|{self.given}|{outputs}|{self.single}|{self.plain}|{self.reading}|{self.stores_registers}|{self.split}"
         )
 
 
