@@ -34,6 +34,8 @@ MOST_EPILOGUE = 160
 """Instructions up to which the epilogue of a whole tile is written out; longer ones are a loop over its rows."""
 FUNCTION = 30
 """Instructions that a function such as exp is counted as."""
+SHORTEST = 4
+"""Lanes that a vector has at least."""
 SHALLOW = 4
 """Products per element up to which writing the result is what takes time: long pieces of few rows are written then."""
 TRANSPOSING = 4
@@ -112,7 +114,7 @@ class _Plan:
     def __init__(self, contraction: Operation, expression: Expression, context: ScheduleContext) -> None:
         self.contraction = contraction
         self.expression = expression
-        self.lanes = context.target.lanes(accumulator_of(contraction.result.type.dtype).itemsize)
+        self.wide = self.lanes = context.target.lanes(accumulator_of(contraction.result.type.dtype).itemsize)
         self.context = context
         a = contraction.attributes
         self.out = a.out
@@ -162,10 +164,14 @@ class _Plan:
         cut = len(self.n_letters)
         while cut and self._single(self.n_letters[cut - 1 :], stride) == 1:
             cut -= 1
-        if 0 < cut < len(self.n_letters) and 2 * self._size(self.n_letters[cut:]) >= self.lanes:
-            names.append(self.n_letters[:cut])
-            self.n_letters = self.n_letters[cut:]
-            self.stacked = True
+        whole, piece = self._size(self.n_letters), self._size(self.n_letters[cut:])
+        if cut in (0, len(self.n_letters)) or whole > self.lanes > 2 * piece:
+            return
+        names.append(self.n_letters[:cut])
+        self.n_letters = self.n_letters[cut:]
+        self.stacked = True
+        if whole <= self.lanes:  # a small window: the gradient of a depthwise convolution's weights
+            self.lanes = min(self.lanes, max(SHORTEST, 1 << (piece - 1).bit_length()))
 
     def _borders(self, own_m: set[str], own_n: set[str]) -> list[int]:
         kinds = [0 if x in own_m else 1 if x in own_n else 2 for x in self.out]
@@ -198,7 +204,8 @@ class _Plan:
             if fitting:  # packed along K on the left, along the columns on the right
                 return fitting[0] if number == 0 else fitting[-1]
         row_table, k_table = self._table(rows, stride), self._table(self.k_letters, stride)
-        along_rows, along_k = segment_tables(row_table, self.lanes), segment_tables(k_table, self.lanes)
+        lanes = self.lanes if number else self.wide
+        along_rows, along_k = segment_tables(row_table, lanes), segment_tables(k_table, lanes)
         wide, deep = along_rows[0].shape[1], along_k[0].shape[1]
         # The right operand is packed row by row: where its depth has stride 1, squares of it must be transposed before.
         if number == 1 and wide <= min(deep + TRANSPOSING, MOST_SEGMENTS):
@@ -338,6 +345,7 @@ class _Plan:
         return ContractShape(
             dtype=dtype,
             lanes=self.lanes,
+            left_lanes=self.wide,
             rows=rows,
             vectors=vectors,
             stack=stack if self.stacked else 0,
@@ -366,7 +374,9 @@ class _Plan:
         room = self.context.target.l2_bytes // 2 // ((KC + PAD) * shape.accumulator.itemsize)
         panels = -(-columns // shape.width)
         batch = math.prod([self._size(group) for group in self.batch_groups])
-        pieces = max(-(-m // max(room, shape.rows)), min(-(-m // shape.rows), -(-threads // (panels * batch))))
+        pieces = -(-m // max(room, shape.rows))
+        if panels < threads and batch % threads:
+            pieces = min(-(-m // shape.rows), -(-pieces // threads) * threads)
         rows = -(-m // (pieces * shape.rows)) * shape.rows
         blocks = -(-m // rows) * batch
         pieces = min(panels, max(1, -(-threads // blocks)))

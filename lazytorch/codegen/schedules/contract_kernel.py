@@ -70,8 +70,8 @@ class _Kernel:
         self.k = k
         self.shape = shape
         self.emitter = NestEmitter(k, nest, shape.lanes)
-        self.left = Operand(k, shape, shape.left, 0, "left")
-        self.right = Operand(k, shape, shape.right, shape.outer, "right")
+        self.left = Operand(k, shape, shape.left, 0, shape.left_lanes, "left")
+        self.right = Operand(k, shape, shape.right, shape.outer, shape.lanes, "right")
         self.partial = k.buffer(shape.accumulator, (1,), "partial")
         self.scratch = k.buffer(shape.accumulator, (1,), "packed_left")
         self.outputs = [k.buffer(dtype, (1,), f"out{i}") for i, dtype in enumerate(shape.outputs)]

@@ -53,6 +53,7 @@ class OperandShape:
 class ContractShape:
     """The structure of a contraction kernel: register tile, packing, loops around it, results.
 
+    lanes, left_lanes: elements of a vector of columns, and of those that the left operand is packed by.
     batch, outer: numbers of loops over letters that both operands have, and over those of the right operand that have no
     common stride with the columns.
     stack: of how many neighbouring indices of the last outer letter a tile takes vectors; 0: it takes them in turn.
@@ -65,6 +66,7 @@ class ContractShape:
 
     dtype: DType
     lanes: int
+    left_lanes: int
     rows: int
     vectors: int
     stack: int
@@ -96,7 +98,7 @@ class ContractShape:
         """Strides of (row, k) within a packed panel of the left operand."""
         if self.left.kind == "k":
             return KC + PAD, 1
-        return 1, -(-self.rows // self.lanes) * self.lanes
+        return 1, -(-self.rows // self.left_lanes) * self.left_lanes
 
     @property
     def panel_size(self) -> int:
@@ -107,7 +109,7 @@ class ContractShape:
         """Canonical text for the kernel's key."""
         outputs = ",".join(dtype.name for dtype in self.outputs)
         return (
-            f"{self.dtype.name}|{self.lanes}x{self.rows}x{self.vectors}/{self.stack}|{self.left.text()}|{self.right.text()}"
+            f"{self.dtype.name}|{self.left_lanes}|{self.lanes}x{self.rows}x{self.vectors}/{self.stack}|{self.left.text()}|{self.right.text()}"
             f"|{self.batch}|{self.outer}|{self.given}|{outputs}|{self.single}|{self.plain}|{self.reading}|{self.stores_registers}|{self.split}"
         )
 
@@ -144,11 +146,13 @@ class Column:
 class Operand:
     """The kernel arguments of one operand, in the order of the slots that schedules/contract.py makes."""
 
-    def __init__(self, k: KernelBuilder, shape: ContractShape, own: OperandShape, outer: int, name: str) -> None:
+    def __init__(
+        self, k: KernelBuilder, shape: ContractShape, own: OperandShape, outer: int, lanes: int, name: str
+    ) -> None:
         self.k = k
         self.kind, self.segments = own.kind, own.segments
         self.flat = self.kind == "table" or (self.kind == "row" and self.segments > 0)
-        self.lanes = shape.lanes
+        self.lanes = lanes
         self.accumulator = shape.accumulator
         self.dtype = shape.dtype
         strides: tuple[int | None, ...] = (1,) if self.flat else (None, 1) if self.kind == "k" else (1, None)
@@ -263,21 +267,21 @@ def pack_left(
     padded = k.mul(k.ceil_div(rows, shape.rows), shape.rows)
     last = k.sub(rows, 1)
     if left.kind == "k" and left.segments:
-        with k.loop(0, k.ceil_div(count, shape.lanes)) as vector:
-            read = left.segmented(k.add(k.div(start, shape.lanes), vector))
+        with k.loop(0, k.ceil_div(count, left.lanes)) as vector:
+            read = left.segmented(k.add(k.div(start, left.lanes), vector))
             with k.loop(0, padded) as row:
                 source = loop.flatten(k.offset(left.start, k.add(m0, k.min(row, last)), 0))
-                k.store(read(source, 0), packed, k.add(k.mul(row, KC + PAD), k.mul(vector, shape.lanes)))
+                k.store(read(source, 0), packed, k.add(k.mul(row, KC + PAD), k.mul(vector, left.lanes)))
         return
     if left.kind == "k":
-        main = k.round_down(count, shape.lanes)
+        main = k.round_down(count, left.lanes)
         with k.loop(0, padded) as row:
             source = loop.flatten(k.offset(left.start, k.add(m0, k.min(row, last)), start))
             target = k.offset(packed, k.mul(row, KC + PAD))
-            with k.loop(0, main, shape.lanes) as at:
+            with k.loop(0, main, left.lanes) as at:
                 k.store(left.vector(source, at, None), target, at)
             with k.when(k.compare("lt", main, count)):
-                k.store(left.vector(source, main, k.mask(k.sub(count, main), shape.lanes)), target, main)
+                k.store(left.vector(source, main, k.mask(k.sub(count, main), left.lanes)), target, main)
         return
     step = shape.left_strides[1]
     with k.loop(0, padded, shape.rows) as row:
@@ -286,8 +290,8 @@ def pack_left(
         with k.loop(0, count) as depth:
             here = k.add(start, depth)
             if left.kind == "row":
-                for u in range(0, step, shape.lanes):
-                    mask = k.mask(k.sub(remaining, u), shape.lanes)
+                for u in range(0, step, left.lanes):
+                    mask = k.mask(k.sub(remaining, u), left.lanes)
                     value = left.along_rows(left.start, k.add(m0, k.add(row, u)), here, mask)
                     k.store(value, target, k.add(k.mul(depth, step), u))
             else:
