@@ -150,9 +150,7 @@ def native_seconds(clock: Clock) -> Iterator[list[float]]:
         NativeProgram.run = original  # type: ignore[method-assign]
 
 
-def measured(
-    theirs: Callable[[], object], ours: Callable[[], object], rounds: int, clock: Clock
-) -> tuple[list[float], ...]:
+def measured(theirs: Callable[[], object], ours: Callable[[], object], rounds: int, clock: Clock) -> tuple[list[float], ...]:
     """Seconds per call of torch, of ours, and of our native code, in each of the rounds, in turn."""
     start = clock()
     for _ in range(2):

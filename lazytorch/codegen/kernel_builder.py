@@ -287,7 +287,7 @@ class KernelBuilder:
 
     def cast(self, x: Value, dtype: DType) -> Value:
         """Converted by value, lane by lane."""
-        if x.type.dtype is dtype:  # type: ignore[attr-defined]
+        if x.type.dtype is dtype:
             return x
         result: Value = arith.cast(x, dtype=dtype)
         return result

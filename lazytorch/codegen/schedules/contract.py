@@ -196,7 +196,7 @@ class _Plan:
         """The kind of an operand, and the slots that go with it."""
         row, k = self._single(rows, stride), self._single(self.k_letters, stride)
         if row is not None and k is not None and min(row, k) >= 0:
-            fitting = []
+            fitting: list[tuple[OperandShape, list[Slot]]] = []
             if k == 1 or self._size(self.k_letters) == 1:
                 fitting.append((OperandShape("k"), [row]))
             if row == 1 or self._size(rows) == 1:
@@ -228,7 +228,7 @@ class _Plan:
     # -- the launch ------------------------------------------------------------
 
     def launches(self, yielded: Sequence[Value], kernel: Operation) -> list[Launch]:
-        """One launch; two where there are fewer tiles than threads, and K is long: the sums of its blocks, then their sum."""
+        """One launch; where there are fewer tiles than threads and K is long, two: the sums of its blocks, then their sum."""
         nest = self._nest(self.expression)
         shape = self._shape(yielded)
         slices = self._slices(shape)
@@ -261,7 +261,9 @@ class _Plan:
         symbol = symbol_of("contract", key)
         type = tensor_type(self.contraction.result)
         same = [value for value in yielded if value.type.dtype is shape.accumulator]
-        partial: Slot = Address(same[0]) if same else Scratch(0, 0 if shape.single else type.numel * shape.accumulator.itemsize)
+        partial: Slot = (
+            Address(same[0]) if same else Scratch(0, 0 if shape.single else type.numel * shape.accumulator.itemsize)
+        )
         if shape.split:
             partial = self._block_sums(shape)
         blocks = self._blocks(shape, columns)

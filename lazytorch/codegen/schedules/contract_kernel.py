@@ -222,8 +222,8 @@ class _Kernel:
         return columns, arith.bit_and(enough, k.compare("ge", k.sub(extent, first), shape.stack))
 
     def _fetching(self, row: Index, columns: Sequence[Column], count: Index) -> Callable[[Index], None] | None:
-        """While the last rows of a panel are multiplied: asks for the lines of the result that the tile is added to. Earlier,
-        the panels that pass through the innermost cache would have driven them out again."""
+        """Called in every step: in the last ones, asks for the lines of the result that the tile is added to. Earlier, the
+        panels that pass through the innermost cache would have driven them out again."""
         k, shape = self.k, self.shape
         if shape.rows < LARGE or shape.split:
             return None
@@ -248,8 +248,8 @@ class _Kernel:
         read: Reader,
         fetch: Callable[[Index], None] | None,
     ) -> Sequence[Value]:
-        """The tile, row by row, = panel of the left operand @ panel of the right one. The first panel of rows may read the right operand
-        where it lies, and pack it on the way: the multiplications hide that."""
+        """The tile, row by row: panel of the left operand @ panel of the right one. The first panel of rows may read the
+        right operand where it lies, and pack it on the way: the multiplications hide that."""
         k, shape = self.k, self.shape
 
         def packing(index: Index) -> list[Value]:
@@ -321,9 +321,7 @@ class _Kernel:
         def row_by_row(masks: Sequence[Value | None]) -> None:
             with k.loop(0, rows) as i:
                 at = k.mul(i, shape.width)
-                parts = [
-                    k.load(self.tile, k.add(at, v * lanes), lanes=lanes, aligned=True) for v in range(shape.vectors)
-                ]
+                parts = [k.load(self.tile, k.add(at, v * lanes), lanes=lanes, aligned=True) for v in range(shape.vectors)]
                 self._store_rows([parts], k.add(row, i), columns, masks, start)
 
         def masked() -> None:
@@ -385,9 +383,7 @@ class _Kernel:
         else:
             k.choose(k.compare("ge", k.add(start, KC), self.depth), finish, keep)
 
-    def _added(
-        self, parts: Sequence[Value], places: Sequence[Index], masks: Sequence[Value | None]
-    ) -> Sequence[Value]:
+    def _added(self, parts: Sequence[Value], places: Sequence[Index], masks: Sequence[Value | None]) -> Sequence[Value]:
         """The sums so far of the blocks of K."""
         k, shape = self.k, self.shape
         sums = []

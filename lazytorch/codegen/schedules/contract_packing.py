@@ -146,9 +146,7 @@ class Column:
 class Operand:
     """The kernel arguments of one operand, in the order of the slots that schedules/contract.py makes."""
 
-    def __init__(
-        self, k: KernelBuilder, shape: ContractShape, own: OperandShape, outer: int, lanes: int, name: str
-    ) -> None:
+    def __init__(self, k: KernelBuilder, shape: ContractShape, own: OperandShape, outer: int, lanes: int, name: str) -> None:
         self.k = k
         self.kind, self.segments = own.kind, own.segments
         self.flat = self.kind == "table" or (self.kind == "row" and self.segments > 0)
@@ -330,8 +328,7 @@ def column_reader(
         for column in columns:  # rows of the operand are too far apart for the hardware to foresee the next one
             k.prefetch(column.source, column.start, k.add(depth, AHEAD))
         return [
-            right.along_rows(column.source, column.start, depth, mask)
-            for column, mask in zip(columns, masks, strict=True)
+            right.along_rows(column.source, column.start, depth, mask) for column, mask in zip(columns, masks, strict=True)
         ]
 
     return vectors
@@ -435,7 +432,10 @@ def _interleaved(rows: list[Value], group: int, unit: int) -> list[Value]:
         for at in range(group // 2, group, unit):
             high += [*range(lane + at, lane + at + unit), *range(lanes + lane + at, lanes + lane + at + unit)]
     pairs = [
-        (loop.shuffle(rows[2 * i], rows[2 * i + 1], lanes=tuple(low)), loop.shuffle(rows[2 * i], rows[2 * i + 1], lanes=tuple(high)))
+        (
+            loop.shuffle(rows[2 * i], rows[2 * i + 1], lanes=tuple(low)),
+            loop.shuffle(rows[2 * i], rows[2 * i + 1], lanes=tuple(high)),
+        )
         for i in range(half)
     ]
     lows = _interleaved([pair[0] for pair in pairs], group, 2 * unit)
