@@ -228,7 +228,7 @@ class _Plan:
     # -- the launch ------------------------------------------------------------
 
     def launches(self, yielded: Sequence[Value], kernel: Operation) -> list[Launch]:
-        """One launch; where there are fewer tiles than threads and K is long, two: the sums of its blocks, then their sum."""
+        """One launch; where tiles are fewer than threads and K is long, two: the sums of its blocks, then their sum."""
         nest = self._nest(self.expression)
         shape = self._shape(yielded)
         slices = self._slices(shape)
