@@ -22,8 +22,8 @@ from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
 
-LARGE = 6
-"""Rows from which on a step of the microkernel has time to fetch lines of the result."""
+LARGE = 20
+"""Accumulators from which on a step of the microkernel has time to fetch lines of the result."""
 
 
 def build_contract(k: KernelBuilder, nest: Nest, shape: ContractShape) -> Operation:
@@ -225,7 +225,7 @@ class _Kernel:
         """Called in every step: in the last ones, asks for the lines of the result that the tile is added to. Earlier, the
         panels that pass through the innermost cache would have driven them out again."""
         k, shape = self.k, self.shape
-        if shape.rows < LARGE or shape.split:
+        if shape.rows * shape.vectors < LARGE or shape.split:
             return None
         target = self.outputs[0] if shape.single else self.partial
         along = k.add(self.base, k.mul(row, self.row_stride))
@@ -259,17 +259,35 @@ class _Kernel:
                 k.store(value, self.packed_right, place, aligned=True)
             return values
 
+        def product(reader: Reader) -> Sequence[Value]:
+            values = _multiply(k, shape, left, reader, count, fetch=fetch)
+            if shape.has_mask_registers:
+                return values
+            # With few registers, values that stay in them after the loop would cost some inside of it.
+            self._spill(values)
+            return []
+
         if shape.reading == "packed":
-            return _multiply(k, shape, left, self._packed, count, fetch=fetch)
-        if shape.reading == "direct" and shape.has_mask_registers:
-            return _multiply(k, shape, left, read, count, fetch=fetch)
-        first = k.compare("eq", panel, 0)
-        unpacked = first if shape.has_mask_registers else arith.bit_and(first, whole)
-        return k.choose(
-            unpacked,
-            lambda: _multiply(k, shape, left, read if shape.reading == "direct" else packing, count, fetch=fetch),
-            lambda: _multiply(k, shape, left, self._packed, count, fetch=fetch),
-        )
+            values = product(self._packed)
+        elif shape.reading == "direct" and shape.has_mask_registers:
+            values = product(read)
+        else:
+            first = k.compare("eq", panel, 0)
+            unpacked = first if shape.has_mask_registers else arith.bit_and(first, whole)
+            values = k.choose(
+                unpacked,
+                lambda: product(read if shape.reading == "direct" else packing),
+                lambda: product(self._packed),
+            )
+        return values or [self._reload(position) for position in range(shape.rows * shape.vectors)]
+
+    def _spill(self, values: Sequence[Value]) -> None:
+        for position, value in enumerate(values):
+            self.k.store(value, self.tile, position * self.shape.lanes, aligned=True)
+
+    def _reload(self, position: Index) -> Value:
+        lanes = self.shape.lanes
+        return self.k.load(self.tile, self.k.mul(position, lanes), lanes=lanes, aligned=True)
 
     def _packed(self, index: Index) -> list[Value]:
         """A row of the packed panel of the right operand."""
@@ -314,22 +332,18 @@ class _Kernel:
         k, shape = self.k, self.shape
         lanes = shape.lanes
 
-        def spilled() -> None:
-            for position, value in enumerate(tile):
-                k.store(value, self.tile, position * lanes, aligned=True)
-
         def row_by_row(masks: Sequence[Value | None]) -> None:
             with k.loop(0, rows) as i:
-                at = k.mul(i, shape.width)
-                parts = [k.load(self.tile, k.add(at, v * lanes), lanes=lanes, aligned=True) for v in range(shape.vectors)]
+                first = k.mul(i, shape.vectors)
+                parts = [self._reload(k.add(first, v)) for v in range(shape.vectors)]
                 self._store_rows([parts], k.add(row, i), columns, masks, start)
 
         def masked() -> None:
-            spilled()
+            self._spill(tile)
             row_by_row([k.mask(column.remaining, lanes) for column in columns])
 
         def whole_rows() -> None:
-            spilled()
+            self._spill(tile)
             row_by_row([None] * shape.vectors)
 
         if not shape.stores_registers:
