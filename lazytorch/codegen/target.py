@@ -79,9 +79,12 @@ class Target:
         return RegisterTile(rows, self.tile_vectors(rows))
 
     def tile_vectors(self, rows: int) -> int:
-        """How many vectors the rows of a register tile may have, when there are so many rows: at most 8."""
+        """How many vectors the rows of a register tile may have, when there are so many rows: at most 8.
+
+        A single row takes its part of the right operand from memory, so that none is kept.
+        """
         free = self.vector_registers - self.vector_registers // 8
-        return max(1, min(8, free // (rows + 1)))
+        return max(1, min(8, free // (rows + 1 if rows > 1 else 1)))
 
     @cached_property
     def fingerprint(self) -> str:

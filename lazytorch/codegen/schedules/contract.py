@@ -329,10 +329,10 @@ class _Plan:
         target = self.context.target
         columns, m = self._columns(), self.m
         given = [i for i, entry in enumerate(self.expression.entries) if entry[0] == "given"]
-        rows = _tile_rows(m, target.contract_tile().rows) if self.k > SHALLOW else min(m, 2)
+        rows = _tile_rows(m, target.contract_tile().rows) if self.k > SHALLOW else 1
         right = self.right.shape
         # Segments are read under masks: only where those have registers of their own they may wait beside a tile.
-        unpacked = right.kind == "row" and (not right.segments or target.has_mask_registers)
+        unpacked = right.kind == "row" and (not right.segments or target.has_mask_registers or rows == 1)
         transposed = right.kind == "k" and not right.segments and rows < min(target.contract_tile().rows, m + 1)
         one = m <= rows and (unpacked or transposed)
         most = target.tile_vectors(rows) if not transposed else 1
@@ -410,12 +410,13 @@ def _leaf(value: Value) -> Leaf:
 
 
 def _tile_rows(m: int, most: int) -> int:
-    """Rows of the register tile: few where there are few, 8 where the last panel of `most` rows would be nearly empty."""
+    """Rows of the register tile: few where there are few, fewer where the last panel of `most` rows would be nearly empty."""
     for rows in (1, 2, 4, 8):
         if m <= rows < most:
             return rows
-    if most > 8 and -(-m // 8) * 8 < 0.9 * (-(-m // most) * most):
-        return 8
+    for rows in (8, 4):
+        if rows < most and -(-m // rows) * rows < 0.9 * (-(-m // most) * most):
+            return rows
     return most
 
 

@@ -159,7 +159,7 @@ class _Kernel:
         columns, whole = self._columns(at, end)
         if shape.reading == "packed":
             pack_right(k, shape, self.right, self.packed_right, columns, whole, start, count)
-        elif shape.reading != "transposed" and not shape.has_mask_registers:
+        elif shape.reading != "transposed" and not shape.reads_edges:
             k.choose(
                 whole,
                 lambda: None,
@@ -173,6 +173,8 @@ class _Kernel:
             fetch = self._fetching(row, columns, count)
             if shape.reading == "transposed":
                 tile = self._transposing_tile(source, columns[0], start, count)
+                if not shape.has_mask_registers:
+                    self._spill(tile)
             else:
                 tile = self._tile(source, panel, count, whole, read, fetch)
             self._store_tile(tile, row, rows, columns, whole, start)
@@ -269,11 +271,11 @@ class _Kernel:
 
         if shape.reading == "packed":
             values = product(self._packed)
-        elif shape.reading == "direct" and shape.has_mask_registers:
+        elif shape.reading == "direct" and shape.reads_edges:
             values = product(read)
         else:
             first = k.compare("eq", panel, 0)
-            unpacked = first if shape.has_mask_registers else arith.bit_and(first, whole)
+            unpacked = first if shape.reads_edges else arith.bit_and(first, whole)
             values = k.choose(
                 unpacked,
                 lambda: product(read if shape.reading == "direct" else packing),
@@ -339,11 +341,13 @@ class _Kernel:
                 self._store_rows([parts], k.add(row, i), columns, masks, start)
 
         def masked() -> None:
-            self._spill(tile)
+            if shape.has_mask_registers:
+                self._spill(tile)
             row_by_row([k.mask(column.remaining, lanes) for column in columns])
 
         def whole_rows() -> None:
-            self._spill(tile)
+            if shape.has_mask_registers:
+                self._spill(tile)
             row_by_row([None] * shape.vectors)
 
         if not shape.stores_registers:

@@ -89,6 +89,11 @@ class ContractShape:
         return accumulator_of(self.dtype)
 
     @property
+    def reads_edges(self) -> bool:
+        """Whether columns past the edge are masked where the right operand is read in place, at no cost worth avoiding."""
+        return self.has_mask_registers or self.right.segments > 0
+
+    @property
     def width(self) -> int:
         """Columns of the register tile."""
         return self.lanes * self.vectors
