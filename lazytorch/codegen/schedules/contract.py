@@ -410,7 +410,7 @@ def _leaf(value: Value) -> Leaf:
 
 
 def _tile_rows(m: int, most: int) -> int:
-    """Rows of the register tile: few where there are few, fewer where the last panel of `most` rows would be nearly empty."""
+    """Rows of the register tile: few where there are few, and where the last panel of `most` rows would be nearly empty."""
     for rows in (1, 2, 4, 8):
         if m <= rows < most:
             return rows

@@ -173,7 +173,7 @@ class _Kernel:
             fetch = self._fetching(row, columns, count)
             if shape.reading == "transposed":
                 tile = self._transposing_tile(source, columns[0], start, count)
-                if not shape.has_mask_registers:
+                if shape.spills:
                     self._spill(tile)
             else:
                 tile = self._tile(source, panel, count, whole, read, fetch)
@@ -263,9 +263,8 @@ class _Kernel:
 
         def product(reader: Reader) -> Sequence[Value]:
             values = _multiply(k, shape, left, reader, count, fetch=fetch)
-            if shape.has_mask_registers:
+            if not shape.spills:
                 return values
-            # With few registers, values that stay in them after the loop would cost some inside of it.
             self._spill(values)
             return []
 
@@ -341,12 +340,12 @@ class _Kernel:
                 self._store_rows([parts], k.add(row, i), columns, masks, start)
 
         def masked() -> None:
-            if shape.has_mask_registers:
+            if not shape.spills:
                 self._spill(tile)
             row_by_row([k.mask(column.remaining, lanes) for column in columns])
 
         def whole_rows() -> None:
-            if shape.has_mask_registers:
+            if not shape.spills:
                 self._spill(tile)
             row_by_row([None] * shape.vectors)
 

@@ -25,8 +25,10 @@ from lazytorch.ir.types import INDEX, BufferType
 KC = 256
 PAD = 16
 """Extra elements per packed row, so that the rows of a panel do not fall on the same cache sets."""
-AHEAD = 8
-"""Rows of the right operand by which reading it is ahead of using it."""
+FEW = 8
+"""Accumulators that leave registers free even where there are 16."""
+SHORT_STEP = 1024
+"""Bytes of accumulators below which a step of the microkernel takes so little time that memory must be asked earlier."""
 
 
 def accumulator_of(dtype: DType) -> DType:
@@ -87,6 +89,18 @@ class ContractShape:
     def accumulator(self) -> DType:
         """What products are accumulated in: 32 bits at least."""
         return accumulator_of(self.dtype)
+
+    @property
+    def spills(self) -> bool:
+        """Whether the tile goes to memory right after its loop: with few registers, values that stay in them after the loop
+        would cost some inside of it."""
+        return not self.has_mask_registers and self.rows * self.vectors > FEW
+
+    @property
+    def ahead(self) -> int:
+        """Rows of the right operand by which reading it is ahead of using it."""
+        step = self.rows * self.vectors * self.lanes * self.accumulator.itemsize
+        return 20 if self.rows > 1 and step < SHORT_STEP else 8
 
     @property
     def reads_edges(self) -> bool:
@@ -331,7 +345,7 @@ def column_reader(
     def vectors(index: Index) -> list[Value]:
         depth = k.add(start, index)
         for column in columns:  # rows of the operand are too far apart for the hardware to foresee the next one
-            k.prefetch(column.source, column.start, k.add(depth, AHEAD))
+            k.prefetch(column.source, column.start, k.add(depth, shape.ahead))
         return [
             right.along_rows(column.source, column.start, depth, mask) for column, mask in zip(columns, masks, strict=True)
         ]
