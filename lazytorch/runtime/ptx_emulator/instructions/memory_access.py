@@ -58,6 +58,8 @@ def load_registers(decoder: Decoder) -> Execute:
     names = decoder.vector(decoder.operands[0])
     if len(names) != count:
         raise decoder.error(f"{count} registers expected")
+    if not isinstance(decoder.operands[1], Address):
+        raise decoder.error(f"an address expected, found {decoder.operands[1]}")
     if space == "param":
         return _load_parameter(decoder, names, kind)
     address = decoder.address(decoder.operands[1])
@@ -83,8 +85,7 @@ def load_registers(decoder: Decoder) -> Execute:
 def _load_parameter(decoder: Decoder, names: tuple[str, ...], kind: Type) -> Execute:
     """A kernel's parameter is a slot that the launch fills; a called function's is one that the caller fills."""
     operand = decoder.operands[1]
-    if not isinstance(operand, Address):
-        raise decoder.error(f"an address expected, found {operand}")
+    assert isinstance(operand, Address)
     parameter = decoder.parameters.get(operand.base)
     executes = []
     for number, name in enumerate(names):
