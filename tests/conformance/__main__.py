@@ -1,0 +1,71 @@
+"""`python -m tests.conformance`: how much of torch's operator and module databases agrees, by family.
+
+The names are those that programs use (names.tsv). The checks are forward (function, method, operator; values, types,
+shapes), gradient (float64, the same cotangents), in-place, out=, promotion (one operand in another type), and error (the
+exception's type). A name's share is that of its comparisons that agree; a family's score is the mean by the names' weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def main() -> int:
+    """Run the checks that the arguments name, print scores, and failures if asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", default=[], help="names, such as `add nn.functional.pad`")
+    parser.add_argument("--family", nargs="*", default=[], help="families, such as `linalg`; a part of the name is enough")
+    parser.add_argument("--check", nargs="*", default=[], help="forward, gradient, in-place, out, promotion, error")
+    parser.add_argument("--weight", type=float, default=0.0, help="only names that are used at least this much")
+    parser.add_argument("--samples", type=int, default=12, help="samples of each name and element type (default 12)")
+    parser.add_argument("--failures", type=int, default=0, help="print so many failures of each name")
+    parser.add_argument("--json", type=Path, help="write all results to this file")
+    parser.add_argument("--quiet", action="store_true", help="no line for each name")
+    options = parser.parse_args()
+
+    from tests.conformance import score
+
+    table = [x for x in score.names() if x.weight >= options.weight]
+    if options.only:
+        table = [x for x in table if x.name in options.only]
+        table += [score.Name(name, 1.0, "other") for name in options.only if name not in {x.name for x in table}]
+    if options.family:
+        table = [x for x in table if any(part in x.family for part in options.family)]
+    results = run(table, options)
+    if options.json:
+        options.json.write_text(json.dumps([vars(result) for result in results], indent=0))
+    print(score.report(score.Scores(results), table))
+    return 0
+
+
+def run(table, options):
+    """The results of all names, with a line for each as it is done."""
+    from tests.conformance.exclusions import EXCLUDED
+    from tests.conformance.modules import check_module
+    from tests.conformance.operators import CHECKS, check_operator
+
+    results = []
+    for row in table:
+        if row.name in EXCLUDED:
+            continue
+        start = time.monotonic()
+        check = check_module if row.name.startswith("nn.") and row.name[3].isupper() else check_operator
+        mine = list(check(row.name, options.samples, tuple(options.check) or CHECKS))
+        results += mine
+        failed = [result for result in mine if result.failure is not None]
+        if not options.quiet:
+            print(f"{row.name}: {len(mine) - len(failed)} of {len(mine)}, {time.monotonic() - start:.1f} s", flush=True)
+        for result in failed[: options.failures]:
+            print(f"    {result.check}: {result.sample}\n        {result.failure}", flush=True)
+    return results
+
+
+if __name__ == "__main__":
+    sys.exit(main())
