@@ -14,6 +14,8 @@ import lazytorch
 DTYPES = {getattr(torch, name): getattr(lazytorch, name) for name in ("bool", "uint8", "int8", "int16", "int32", "int64")}
 DTYPES |= {getattr(torch, name): getattr(lazytorch, name) for name in ("float16", "bfloat16", "float32", "float64")}
 DTYPES |= {getattr(torch, name): getattr(lazytorch, name) for name in ("complex64", "complex128")}
+NAMES: dict[Any, str] = {}
+"""Names of torch functions that call themselves otherwise."""
 _SPACES = {"": "", "nn.functional": "", "nn": "", "_C._nn": "", "linalg": "linalg_", "special": "special_", "fft": "fft_"}
 """Where torch has functions, and what it puts before their own names."""
 NUMPY_DTYPES = {torch.bfloat16: torch.float32}
@@ -23,9 +25,9 @@ class OutOfScope(Exception):
     """A sample that uses what the score leaves out (a sparse tensor, another device, a stream)."""
 
 
-def resolve(name: str, root: Any = lazytorch) -> Any:
-    """`resolve("nn.functional.relu")`: the object of that name. Raises AttributeError where there is none."""
-    return functools.reduce(getattr, name.split("."), root)
+def resolve(name: str, root: Any = lazytorch, *default: Any) -> Any:
+    """`resolve("nn.functional.relu")`: the object of that name, else the default. Raises AttributeError without one."""
+    return functools.reduce(lambda found, part: getattr(found, part, *default), name.split("."), root)
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -135,6 +137,8 @@ def function_of(function: Any) -> Any:
         return functools.partial(function_of(function.func), *map(convert, function.args), **keywords)
     home = getattr(function, "__module__", None) or ""
     name = getattr(function, "__name__", "")
+    if function in NAMES:
+        return resolve(NAMES[function])
     if home.startswith("torch.testing") and isinstance(function, types.FunctionType):
         return _with_lazytorch(function)
     if name and getattr(torch.Tensor, name, None) is function:

@@ -12,7 +12,7 @@ from torch.testing._internal.common_methods_invocations import op_db
 
 import lazytorch
 from tests.conformance.comparison import Different, Outcome, compare, compare_errors, outcome_of
-from tests.conformance.conversion import OutOfScope, convert, copied, function_of, leaves, replaced
+from tests.conformance.conversion import NAMES, OutOfScope, convert, copied, function_of, leaves, replaced, resolve
 from tests.conformance.exclusions import UNDEFINED_NUMBERS, UP_TO_SIGN
 
 CHECKS = ("forward", "gradient", "in-place", "out", "promotion", "error")
@@ -32,7 +32,12 @@ class Result:
 
 def entries(name: str) -> list[Any]:
     """The entries of the database under a name."""
-    return [info for info in op_db if info.name == name]
+    found = [info for info in op_db if info.name == name]
+    for info in found:
+        for known in (info, *info.aliases):
+            if resolve(known.name, torch, None) is known.op:
+                NAMES[known.op] = known.name
+    return found
 
 
 def spread(items: list[Any], count: int) -> list[Any]:
@@ -69,13 +74,9 @@ def _failure(run: Callable[[], None]) -> str | None:
         return str(error)
     finally:
         signal.alarm(0)
-    return None
-
-
-def lazy_call(function: Any, *arguments: Any, **keywords: Any) -> Any:
-    """Call a torch function's counterpart on converted arguments; AttributeError where there is none."""
-    mine = function_of(function)
-    return mine(*replaced(arguments, convert), **replaced(keywords, convert))
+        was_enabled = lazytorch.is_grad_enabled()
+        lazytorch.set_grad_enabled(True)
+    return None if was_enabled else "gradients stay disabled"
 
 
 def _samples(info: Any, dtype: torch.dtype, most: int, requires_grad: bool = False) -> list[Any]:
@@ -248,7 +249,8 @@ def _compare_out(info: Any, sample: Any, how: Any) -> None:
 
     want = outcome_of(lambda: run(torch, info.op, replaced(everything, copied), out))
     mine = outcome_of(lambda: run(lazytorch, function_of(info.op), replaced(everything, convert_scoped), own))
-    compare(mine, want, info.name not in UNDEFINED_NUMBERS and info.name not in UP_TO_SIGN)
+    numbers = info.name not in UNDEFINED_NUMBERS and info.name not in UP_TO_SIGN
+    compare(mine, want, numbers, 1e4 if how is torch.float64 else 1.0)  # computed in the inputs' type, as in torch
 
 
 def _spelt(inputs: Any) -> tuple[list[Any], dict[str, Any]]:
