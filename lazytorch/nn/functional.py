@@ -147,7 +147,7 @@ from lazytorch.nn.functions.resampling import (
 )
 from lazytorch.ops.activations import log_softmax, softmax
 from lazytorch.ops.creation import one_hot
-from lazytorch.ops.recording import FUNCTIONS, apply
+from lazytorch.ops.recording import FUNCTIONS, apply, written
 from lazytorch.ops.unary import clamp
 from lazytorch.tensor import Tensor, value
 
@@ -274,8 +274,10 @@ __all__ = [
 ]
 
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias over the last dimension."""
+    if out is not None:
+        return written(linear(input, weight, bias), out, "linear", same=True)
     x = input._node if input._base is None else value(input)
     w = weight._node if weight._base is None else value(weight)
     rank = len(x.type.shape)

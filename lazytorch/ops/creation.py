@@ -184,7 +184,7 @@ def _maker(name: str, number: Any) -> Callable[..., Tensor]:
         return finish(out, options, device)
 
     function.__name__, function.__doc__ = name, f"A tensor of {name}." if number is not None else "Any contents."
-    torch_function(name, method=False)(function)
+    torch_function(name, method=False, out="made")(function)
 
     def like(input: Tensor, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
         out = _filled(number, tuple(input.shape), element_type(dtype, input.dtype), input)
@@ -204,7 +204,7 @@ def _maker(name: str, number: Any) -> Callable[..., Tensor]:
 zeros, ones, empty = _maker("zeros", 0), _maker("ones", 1), _maker("empty", 0)
 
 
-@torch_function("full", method=False)
+@torch_function("full", method=False, out="made")
 def full(size: Sequence[int], fill_value: Any, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
     """One number everywhere."""
     if isinstance(fill_value, Tensor) and not fill_value.shape:
@@ -233,7 +233,7 @@ attach("new_full", _new_full)
 attach("new_tensor", _new_tensor)
 
 
-@torch_function("arange", method=False)
+@torch_function("arange", method=False, out="made")
 def arange(
     start: Any, end: Any = None, step: Any = 1, *, dtype: DType | None = None, device: Any = None, **options: Any
 ) -> Tensor:
@@ -260,7 +260,7 @@ def arange(
     return finish(result(cast(out, kind)), options, device)
 
 
-@torch_function("linspace", method=False)
+@torch_function("linspace", method=False, out="made")
 def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
     """`steps` numbers from start to end inclusive; the second half counts back from the end, as torch."""
     kind = element_type(dtype, default_dtype())
@@ -282,7 +282,7 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, de
     return finish(of_numpy_values(array.astype(real), kind), options, device)
 
 
-@torch_function("logspace", method=False)
+@torch_function("logspace", method=False, out="made")
 def logspace(
     start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: DType | None = None, device: Any = None, **options: Any
 ) -> Tensor:
@@ -300,7 +300,7 @@ def logspace(
     return finish(of_numpy_values(array, kind), options, device)
 
 
-@torch_function("eye", method=False)
+@torch_function("eye", method=False, out="made")
 def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
     """Ones on the diagonal, zeros elsewhere."""
     columns = n if m is None else m
@@ -334,10 +334,10 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
 # -- writing whole tensors
 
 
-def _fill(self: Tensor, number: Any) -> Tensor:
+def _fill(self: Tensor, value: Any) -> Tensor:
     """Every element becomes the number."""
     place()
-    node = node_of(number, self.dtype) if not isinstance(number, Tensor) else cast(value(number), self.dtype)
+    node = node_of(value, self.dtype)
     return assign(self, emit(tensor.expand, node, shape=tuple(self.shape)))
 
 

@@ -279,7 +279,7 @@ def _masked_write(self: Tensor, mask: Tensor, new: Any) -> Tensor:
     return assign(self, emit(arith.select, holds, node_of(new, self.dtype), value(self)))
 
 
-@torch_function("index_select")
+@torch_function("index_select", out="same")
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The given positions along a dimension."""
     rank = len(input.shape)
@@ -366,7 +366,7 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, **other: An
     return _scattered("scatter", input, dim, index, other.get("value", src))
 
 
-@torch_function("scatter_add", inplace=True)
+@torch_function("scatter_add", inplace=True, out="same")
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """Add src at the positions that `gather` would read."""
     return _scattered("scatter_add", input, dim, index, src)
@@ -388,7 +388,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     return result(emit(tensor.permute, out, label="IndexAdd", order=tensor.inverse_order(order)))
 
 
-@torch_function("nonzero", out=False)
+@torch_function("nonzero", out="same")
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The positions of elements that are not 0; asks for the values."""
     array = input.detach()._array("nonzero()")

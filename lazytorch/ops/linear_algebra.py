@@ -35,7 +35,7 @@ def inverse(input: Tensor) -> Tensor:
     return _single(linalg.inv, input)
 
 
-@torch_function("det", out=False)
+@torch_function("det", out="same")
 def det(input: Tensor) -> Tensor:
     """The determinant of square matrices."""
     return _single(linalg.det, input)
@@ -46,7 +46,7 @@ def sign_and_log(name: str, A: Tensor) -> Any:
     return structure(name, "sign", "logabsdet")(*several(linalg.slogdet, A))
 
 
-@torch_function("slogdet", out=False)
+@torch_function("slogdet", out="same")
 def slogdet(input: Tensor) -> Any:
     """Sign and logarithm of the absolute value of the determinant."""
     return sign_and_log("slogdet", input)
@@ -137,13 +137,13 @@ def orthogonal_triangular(name: str, A: Tensor, mode: str) -> Any:
     return structure(name, "Q", "R")(q, r)
 
 
-@torch_function("qr", out=False)
+@torch_function("qr", out="same")
 def qr(input: Tensor, some: bool = True) -> Any:
     """Orthonormal Q and upper triangular R of Q R = input."""
     return orthogonal_triangular("qr", input, "reduced" if some else "complete")
 
 
-@torch_function("svd", out=False)
+@torch_function("svd", out="same")
 def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
     """U, singular values S and V of U diag(S) V^T = input."""
     kind = structure("svd", "U", "S", "V")

@@ -52,7 +52,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     return result(emit(tensor.permute, node, label="DiagEmbed", order=order))
 
 
-@torch_function("diag")
+@torch_function("diag", out="same")
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """A matrix with a vector on its diagonal, or a copy of a matrix's diagonal."""
     if len(input.shape) == 1:
@@ -205,20 +205,20 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     return cross_product(input, other, dim)
 
 
-@torch_function("addmv", inplace=True)
+@torch_function("addmv", inplace=True, out="same")
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * mat @ vec"""
     return FUNCTIONS["addmm"](input, mat, vec, beta=beta, alpha=alpha)
 
 
-@torch_function("addr", inplace=True)
+@torch_function("addr", inplace=True, out="same")
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)"""
     product = FUNCTIONS["outer"](vec1, vec2)
     return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
 
 
-@torch_function("addbmm", inplace=True)
+@torch_function("addbmm", inplace=True, out="same")
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * the sum of the batch's products"""
     product = tensordot(batch1, batch2, ([0, 2], [0, 1]))

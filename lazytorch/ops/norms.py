@@ -107,7 +107,7 @@ def linalg_norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = Fal
     return vector_norm(A, ord, dims, keepdim, dtype=dtype)
 
 
-@torch_function("norm")
+@torch_function("norm", out="same")
 def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
     """The p-norm of all elements or over dimensions ("fro", "nuc", inf, -inf, 0 or any number)."""
     if p == "nuc":

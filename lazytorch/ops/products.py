@@ -90,7 +90,7 @@ def _batched(a: Node, b: Node, label: str) -> Node:
     return out if out.type.shape == shape else emit(tensor.reshape, out, shape=shape)
 
 
-@torch_function("matmul")
+@torch_function("matmul", out="same")
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The matrix product, with torch's rules for every rank."""
     place()
@@ -115,7 +115,7 @@ def _ranked(name: str, ranks: tuple[int, int], message: str) -> None:
         return result(product(value(input), value(other), name.title()))
 
     function.__name__, function.__doc__ = name, f"The product of operands of ranks {ranks[0]} and {ranks[1]}."
-    torch_function(name)(function)
+    torch_function(name, out="same")(function)
 
 
 _ranked("mm", (2, 2), "self must be a matrix")
@@ -124,7 +124,7 @@ _ranked("mv", (2, 1), "vector + matrix @ vector expected, got 1, 2, 1")
 _ranked("dot", (1, 1), "1D tensors expected, but got 2D and 2D tensors")
 
 
-@torch_function("addmm", inplace=True)
+@torch_function("addmm", inplace=True, out="same")
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * mat1 @ mat2"""
     return _added(input, mat1, mat2, beta, alpha, "Addmm")
@@ -141,7 +141,7 @@ def _added(input: Tensor, a: Tensor, b: Tensor, beta: Any, alpha: Any, label: st
     return result(emit(arith.add, start, out, label=label))
 
 
-@torch_function("baddbmm", inplace=True)
+@torch_function("baddbmm", inplace=True, out="same")
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * batch1 @ batch2"""
     return _added(input, batch1, batch2, beta, alpha, "Baddbmm")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from sys import _getframe
 from typing import Any
 
@@ -141,16 +141,17 @@ def check_cast(have: DType, want: DType) -> None:
 
 
 def torch_function(
-    *names: str, method: bool = True, inplace: bool = False, out: bool = True
+    *names: str, method: bool = True, inplace: bool = False, out: bool | str = True
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator: register a function whose first parameter is a tensor under its torch names.
 
-    method: also a method. inplace: also `name_`. out: the function takes `out=`.
+    method: also a method. inplace: also `name_`. out: the function takes `out=`; "same": only of the result's element type;
+    "made": it makes a tensor out of nothing, in the element type of `out` unless told another one.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         for name in names or (function.__name__.rstrip("_"),):
-            FUNCTIONS[name] = _with_out(function) if out else function
+            FUNCTIONS[name] = _OUT[out](function)
             if method:
                 setattr(Tensor, name, function)
             if inplace:
@@ -179,21 +180,75 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Tensor]:
     return write
 
 
-def _with_out(function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*arguments: Any, out: Tensor | None = None, **keywords: Any) -> Any:
+def takes_out(function: Callable[..., Any], same: bool = False) -> Callable[..., Any]:
+    """The function with a keyword `out`: tensors that the results are written to (see `written`)."""
+
+    def call(*arguments: Any, out: Any = None, **keywords: Any) -> Any:
         outcome = function(*arguments, **keywords)
-        if out is None:
-            return outcome
-        node = value(outcome)
-        if out._node.type.shape != node.type.shape:
-            out.resize_(node.type.shape)
-        check_cast(node.type.dtype, out.dtype)
-        return assign(out, cast(node, out.dtype))
+        return outcome if out is None else written(outcome, out, function.__name__.rstrip("_"), same)
 
     call.__name__ = function.__name__
     call.__doc__ = function.__doc__
     vars(call)["__wrapped__"] = function
     return call
+
+
+def _made_into(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The keyword `out` of a function that makes a tensor: its element type is the one to make."""
+
+    def call(*arguments: Any, out: Any = None, **keywords: Any) -> Any:
+        if out is None:
+            return function(*arguments, **keywords)
+        dtype = keywords.setdefault("dtype", out.dtype)
+        if dtype is not out.dtype:
+            raise RuntimeError(f"dtype {dtype.title} does not match dtype of out parameter ({out.dtype.title})")
+        return written(function(*arguments, **keywords), out, function.__name__.rstrip("_"))
+
+    call.__name__ = function.__name__
+    call.__doc__ = function.__doc__
+    vars(call)["__wrapped__"] = function
+    return call
+
+
+_OUT: dict[bool | str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    False: lambda function: function,
+    True: takes_out,
+    "same": partial(takes_out, same=True),
+    "made": _made_into,
+}
+"""What a declaration says of `out=`: how the function gets the keyword."""
+
+_C_NAMES = {"Float": "float", "Double": "double", "Long": "long int", "Int": "int", "Bool": "bool", "Byte": "unsigned char"}
+
+
+def written(outcome: Any, out: Any, name: str = "", same: bool = False) -> Any:
+    """What `out=` does: the tensors in it, resized if need be, with the elements of the results.
+
+    same: they must have the results' element types; otherwise numbers are cast within their category, or to a higher one.
+    Raises RuntimeError for another type, and where a gradient would be lost.
+    """
+    if isinstance(outcome, tuple | list):
+        if not isinstance(out, tuple | list) or len(out) != len(outcome):
+            kind = type(out).__name__
+            raise TypeError(f"{name}(): argument 'out' must be tuple of Tensors, not {kind}")
+        done = [written(part, target, name, same) for part, target in zip(outcome, out, strict=True)]
+        return type(outcome)(*done) if hasattr(outcome, "_fields") else type(outcome)(done)
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+    node = value(outcome)
+    if STATE.trace.grad_enabled and (node.history is not None or value(out).history is not None):
+        raise RuntimeError(
+            f"{name}(): functions with out=... arguments don't support automatic differentiation, but one of the arguments "
+            "requires grad."
+        )
+    have, want = node.type.dtype, out.dtype
+    if same and have is not want:
+        names = [_C_NAMES.get(dtype.title, dtype.title) for dtype in (have, want)]
+        raise RuntimeError(f"Expected out tensor to have dtype {names[0]}, but got {names[1]} instead")
+    check_cast(have, want)
+    if out._node.type.shape != node.type.shape:
+        out.resize_(node.type.shape)
+    return assign(out, cast(node, want))
 
 
 _OVERLOADED = frozenset(("sum", "mean", "max", "min", "prod", "var", "std", "norm", "squeeze", "transpose", "any", "all"))

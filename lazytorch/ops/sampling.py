@@ -113,7 +113,7 @@ def _sized(name: str, draw: Callable[[Generator, int, DType], np.ndarray]) -> No
         return _drawn(draw(_generator(generator), _count(shape), kind), shape, kind, options)
 
     function.__name__, function.__doc__ = name, f"`torch.{name}`: torch CPU's numbers."
-    torch_function(name, method=False)(function)
+    torch_function(name, method=False, out="made")(function)
 
     def like(input: Tensor, *, dtype: DType | None = None, **options: Any) -> Tensor:
         return function(tuple(input.shape), dtype=dtype or input.dtype, **options)
@@ -125,7 +125,7 @@ _sized("rand", lambda g, n, dtype: g.draw(random_reference.uniform, n, dtype=dty
 _sized("randn", lambda g, n, dtype: g.draw(random_reference.normal, n, dtype=dtype))
 
 
-@torch_function("randint", method=False)
+@torch_function("randint", method=False, out="made")
 def randint(
     low: Any,
     high: Any = None,
@@ -153,7 +153,7 @@ def randint_like(input: Tensor, low: Any, high: Any = None, *, dtype: DType | No
     return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, **options)
 
 
-@torch_function("randperm", method=False)
+@torch_function("randperm", method=False, out="made")
 def randperm(n: int, *, generator: Generator | None = None, dtype: DType | None = None, **options: Any) -> Tensor:
     """The numbers 0 to n - 1 in random order."""
     kind = dtype or dtypes.int64
@@ -241,7 +241,7 @@ def dropout_mask(count: int, p: float) -> np.ndarray:
     return default_generator.draw(random_reference.dropout_mask, count, p)
 
 
-@torch_function("multinomial")
+@torch_function("multinomial", out="same")
 def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
     """Category numbers drawn with the given weights, per row."""
     weights = input.detach().numpy()

@@ -69,7 +69,7 @@ def _running_extreme(name: str, declaration: Declaration) -> None:
 
     function.__name__ = name
     function.__doc__ = f"The {'largest' if name == 'cummax' else 'smallest'} element so far along a dimension, and where."
-    torch_function(name, out=False)(function)
+    torch_function(name, out="same")(function)
 
 
 _running_extreme("cummax", tensor_scan.scan_max)

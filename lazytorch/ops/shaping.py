@@ -476,7 +476,7 @@ def _triangle(name: str, predicate: str) -> None:
 
     function.__name__ = name
     function.__doc__ = f"The part of matrices {'below' if name == 'tril' else 'above'} a diagonal; the rest is 0."
-    torch_function(name, inplace=True)(function)
+    torch_function(name, inplace=True, out="same")(function)
 
 
 _triangle("tril", "le")

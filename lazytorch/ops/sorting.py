@@ -58,7 +58,7 @@ def _sorted(input: Tensor, dim: int, descending: bool, count: int = -1) -> tuple
     return FUNCTIONS["gather"](input, d, indices), indices
 
 
-@torch_function("sort", out=False)
+@torch_function("sort", out="same")
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """(values, indices) in ascending order along a dimension; equal elements keep their order, nan is the largest."""
     return Sort(*_sorted(input, dim, descending))
@@ -76,7 +76,7 @@ def msort(input: Tensor) -> Tensor:
     return _sorted(input, 0, False)[0]
 
 
-@torch_function("topk", out=False)
+@torch_function("topk", out="same")
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """The k largest (or smallest) elements along a dimension, in order, and their indices."""
     d = dimension(dim, len(input.shape))
@@ -91,7 +91,7 @@ def _picked(input: Tensor, indices: Tensor, d: int, keepdim: bool) -> tuple[Tens
     return (values, indices) if keepdim else (values.squeeze(d), indices.squeeze(d))
 
 
-@torch_function("kthvalue", out=False)
+@torch_function("kthvalue", out="same")
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """The k-th smallest element (from 1) along a dimension, and its index."""
     d = dimension(dim, len(input.shape))
@@ -132,14 +132,14 @@ def _median_function(name: str, kind: Any, skip_nan: bool) -> None:
     function.__doc__ = "The median (the lower of two), of all elements or (values, indices) along a dimension" + (
         ", nan left out." if skip_nan else "; nan if there is any."
     )
-    torch_function(name, out=False)(function)
+    torch_function(name, out="same")(function)
 
 
 _median_function("median", Median, False)
 _median_function("nanmedian", NanMedian, True)
 
 
-@torch_function("mode", out=False)
+@torch_function("mode", out="same")
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     """The most frequent element along a dimension (of several the smallest), and an index of it."""
     d = dimension(dim, len(input.shape))
@@ -325,7 +325,7 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     return FUNCTIONS["zeros"](bins, dtype=input.dtype).index_add(0, at, inside)
 
 
-@torch_function("histogram", out=False)
+@torch_function("histogram", out="same")
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
     """(hist, bin_edges): the elements (or their weights) per bin; the last bin holds its upper edge too."""
     x = input.detach().reshape(-1)

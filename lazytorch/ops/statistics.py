@@ -15,7 +15,7 @@ from lazytorch.tensor import Tensor
 AMinMax = structure("aminmax", "min", "max")
 
 
-@torch_function("aminmax", out=False)
+@torch_function("aminmax", out="same")
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
     """(min, max) of all elements or along a dimension."""
     if not input._node.type.numel and dim is None:

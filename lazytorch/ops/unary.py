@@ -102,10 +102,11 @@ def _divided(self: Tensor, other: Any) -> Any:
     if not isinstance(other, NUMBERS) and not hasattr(other, "__array__"):
         return NotImplemented
     inverse = FUNCTIONS["reciprocal"](self)
-    return MUL.call(inverse, other) if isinstance(other, NUMBERS) else inverse * other
+    return MUL.call(inverse, other) if isinstance(other, (*NUMBERS, Tensor)) else inverse * other
 
 
 attach("__rtruediv__", _divided)
+attach("__rdiv__", _divided)
 
 
 def _refuse_bool(input: Tensor, declaration: Declaration, name: str) -> None:
@@ -132,7 +133,7 @@ def _whole_function(declaration: Declaration, *names: str) -> None:
 
     function.__name__ = names[0]
     function.__doc__ = f"Elementwise: {declaration.documentation}."
-    torch_function(*names, inplace=True)(function)
+    torch_function(*names, inplace=True, out="same")(function)
 
 
 for _declaration, _aliases in (
@@ -158,7 +159,7 @@ def _positive(self: Tensor) -> Tensor:
 attach("__pos__", _positive)
 
 
-@torch_function("round", inplace=True)
+@torch_function("round", inplace=True, out="same")
 def round_(input: Tensor, *, decimals: int = 0) -> Tensor:
     """To the nearest whole number (or decimal), ties to even."""
     _refuse_bool(input, arith.round_even, "round")
@@ -183,7 +184,7 @@ def square(input: Tensor) -> Tensor:
     return apply(arith.mul.operator("Pow"), x, x)
 
 
-@torch_function("bitwise_not", inplace=True)
+@torch_function("bitwise_not", inplace=True, out="same")
 def bitwise_not(input: Tensor) -> Tensor:
     """~input"""
     if input.dtype.kind in "fc":
@@ -268,7 +269,7 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
     return named(clamp(input, max=max), "ClampMax")
 
 
-@torch_function("where", method=False)
+@torch_function("where", method=False, out="same")
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """input where the condition holds, else other; with one argument the indices where it holds."""
     if input is None and other is None:

@@ -259,7 +259,7 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     return _written(input, lambda copy: copy.select(dim, index), src)
 
 
-@torch_function("slice_scatter", out=False)
+@torch_function("slice_scatter", out="same")
 def slice_scatter(
     input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lazytorch.autograd.modes import no_grad
 from lazytorch.ir.dialects import nn_normalization
 from lazytorch.ir.trace import STATE, record_node
 from lazytorch.nn.functions.padding import pad
@@ -83,15 +84,14 @@ def batch_norm(
 def _track(x: Any, running_mean: Tensor, running_var: Tensor, momentum: float) -> None:
     """Move the running statistics towards the batch's."""
     trace = STATE.trace
-    before, trace.grad_enabled = trace.grad_enabled, False
     average = nn_normalization.moving_average.operator(momentum=momentum)
-    for running, statistic in (
-        (running_mean, nn_normalization.batch_mean),
-        (running_var, nn_normalization.batch_variance),
-    ):
-        new = record_node(trace, average, (value(running), record_node(trace, statistic.operator(), (x,))))
-        running.data.copy_(wrap(trace, new))
-    trace.grad_enabled = before
+    with no_grad():
+        for running, statistic in (
+            (running_mean, nn_normalization.batch_mean),
+            (running_var, nn_normalization.batch_variance),
+        ):
+            new = record_node(trace, average, (value(running), record_node(trace, statistic.operator(), (x,))))
+            running.data.copy_(wrap(trace, new))
 
 
 def _per_channel(x: Tensor, rank: int) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ir.dialects import nn_pooling
 from lazytorch.nn.functions.convolution import sizes
-from lazytorch.ops.recording import FUNCTIONS, apply
+from lazytorch.ops.recording import FUNCTIONS, apply, takes_out
 from lazytorch.tensor import Tensor, from_array, value
 
 
@@ -96,7 +96,7 @@ def _avg_pool(count: int) -> Callable[..., Tensor]:
     return avg_pool
 
 
-avg_pool2d, avg_pool3d = _avg_pool(2), _avg_pool(3)
+avg_pool2d, avg_pool3d = takes_out(_avg_pool(2), same=True), takes_out(_avg_pool(3), same=True)
 
 
 def _lp_pool(count: int) -> Callable[..., Tensor]:
