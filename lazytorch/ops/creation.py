@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math as python_math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -247,10 +248,16 @@ def arange(
             raise wrong_argument(name, "Number", x, first if name == "end" else 0)
     if step == 0:
         raise RuntimeError("step must be nonzero")
+    if not (python_math.isfinite(start) and python_math.isfinite(end)):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     whole = all(isinstance(x, int) for x in (start, end, step))
     kind = element_type(dtype, dtypes.int64 if whole else default_dtype())
+    if kind is dtypes.int64 and not whole:  # it counts in that type
+        start, end, step, whole = int(start), int(end), int(step), True
+        if step == 0:
+            raise ValueError("step must be nonzero")
     count = max(0, -(-(end - start) // step)) if whole else int(np.ceil((end - start) / step))
     wide = dtypes.int64 if kind.kind in "uib" else dtypes.float64
     place()
@@ -264,6 +271,8 @@ def arange(
 def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
     """`steps` numbers from start to end inclusive; the second half counts back from the end, as torch."""
     kind = element_type(dtype, default_dtype())
+    if not isinstance(steps, int):
+        raise TypeError(f"linspace(): argument 'steps' (position 3) must be int, not {type(steps).__name__}")
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     for name, x in (("start", start), ("end", end)):
@@ -272,8 +281,9 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, de
                 f"linspace only supports 0-dimensional start and end tensors, but got {name} with {len(x.shape)} "
                 "dimension(s)."
             )
-    real: Any = np.float32 if kind.itemsize < 8 else np.float64
-    first, last = real(start), real(end)
+    real: Any = np.float64 if kind.itemsize == 8 or kind.kind in "ui" else np.float32
+    whole = int if kind.kind in "ui" else float
+    first, last = real(whole(start)), real(whole(end))
     step = (last - first) / real(max(steps - 1, 1))
     position: Any = np.arange(steps)
     rising = first + step * position.astype(real)

@@ -283,6 +283,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 @torch_function("rsub")
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input"""
+    require_first("rsub", input, other)
     return SUB.call(other, _scaled(other, input, alpha))
 
 
@@ -474,19 +475,19 @@ def _binary_function(name: str, binary: Binary, *aliases: str, inplace: bool = T
     first = binary.rule == "compare"  # of a number only an operator's second operand is made
 
     def function(input: Any, other: Any) -> Tensor:
-        if first and not isinstance(input, Tensor):
-            kinds = ", ".join(type(x).__name__ for x in (input, other))
-            raise TypeError(f"{name}() received an invalid combination of arguments - got ({kinds})")
-        if not isinstance(other, Tensor) and binary in (MAXIMUM, MINIMUM):
-            raise TypeError(f"{name}(): argument 'other' (position 2) must be Tensor, not {type(other).__name__}")
+        if first:
+            require_first(name, input, other)
         return binary.call(input, other)
 
     function.__name__, function.__doc__ = name, f"Elementwise `{name}`."
     torch_function(name, *aliases, inplace=inplace)(function)
 
 
-_binary_function("maximum", MAXIMUM, inplace=False)
-_binary_function("minimum", MINIMUM, inplace=False)
+def require_first(name: str, input: Any, other: Any) -> None:
+    """Raise torch's TypeError of a function that has a form for a number as second operand only."""
+    if not isinstance(input, Tensor):
+        kinds = ", ".join(type(x).__name__ for x in (input, other))
+        raise TypeError(f"{name}() received an invalid combination of arguments - got ({kinds})")
 
 
 def require_tensors(name: str, *operands: Any) -> None:
@@ -497,7 +498,7 @@ def require_tensors(name: str, *operands: Any) -> None:
             raise TypeError(f"{name}(): argument '{parameter}' (position {position}) must be Tensor, not {kind}")
 
 
-def _function_of_tensors(binary: Binary, *aliases: str) -> None:
+def _function_of_tensors(binary: Binary, *aliases: str, inplace: bool = True) -> None:
     """A binary function that takes no Python numbers."""
     name = binary.name
 
@@ -506,9 +507,11 @@ def _function_of_tensors(binary: Binary, *aliases: str) -> None:
         return binary.call(input, other)
 
     function.__name__, function.__doc__ = name, f"Elementwise: {binary.operator.declaration.documentation}."
-    torch_function(name, *aliases, inplace=True)(function)
+    torch_function(name, *aliases, inplace=inplace)(function)
 
 
+_function_of_tensors(MAXIMUM, inplace=False)
+_function_of_tensors(MINIMUM, inplace=False)
 _function_of_tensors(ATAN2, "arctan2")
 _function_of_tensors(HYPOT)
 for _name, _binary in COMPARISONS.items():
@@ -536,6 +539,7 @@ for _name, _binary in (
 @torch_function("fmod", inplace=True)
 def fmod(input: Any, other: Any) -> Tensor:
     """input - other * trunc(input / other): the sign of the input."""
+    require_first("fmod", input, other)
     place()
     na, nb = FMOD.operands(input, other)
     return result(emit(arith.remainder, na, _divisor(na, nb)), input, other)

@@ -299,12 +299,13 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     return result(emit(tensor.permute, picked, label=label, order=tensor.inverse_order(order)) if d else picked)
 
 
-@torch_function("masked_select")
+@torch_function("masked_select", out="same")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, in one dimension."""
-    if not input.shape and not mask.shape:
-        input, mask = reshape(input, (1,)), reshape(mask, (1,))
-    return named(input[mask], "MaskedSelect")
+    if mask.dtype is not dtypes.bool_:
+        raise RuntimeError("masked_select: expected BoolTensor for mask")
+    shape = arith.broadcast_shapes(tuple(input.shape), tuple(mask.shape)) or (1,)
+    return named(input.expand(shape)[mask.expand(shape)], "MaskedSelect")
 
 
 def element_index(shape: Sequence[int], dim: int, index: Node) -> Node:
@@ -327,12 +328,15 @@ def element_index(shape: Sequence[int], dim: int, index: Node) -> Node:
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """out[i][j] = input[index[i][j]][j] for dim 0, and so on."""
     place()
-    shape = input.shape
-    if not shape:
-        return FUNCTIONS["clone"](input)
+    shape = tuple(input.shape) or (1,)
     d = dimension(dim, len(shape))
-    if len(index.shape) != len(shape):
+    indices, rank = index._node.type.numel, len(index.shape)
+    if (rank or 1) != len(shape) and indices:
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
+    if not indices:
+        return reshape(reshape(input, (-1,))[:0], tuple(index.shape))
+    if not rank or not input.shape:
+        return reshape(gather(reshape(input, shape), d, reshape(index, (indices,))), tuple(index.shape))
     x = emit(tensor.reshape, value(input), shape=(input._node.type.numel,))
     at = element_index(shape, d, cast(value(index), dtypes.int64))
     return result(emit(tensor.gather, x, at, label="Gather", bounds=((d, shape[d]),), fault="element"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from sys import _getframe
 from typing import Any
@@ -42,6 +42,8 @@ def number_leaf(number: Any, dtype: DType) -> Node:
     kind = dtype.kind
     if kind in "iu" and isinstance(number, float) and not math.isfinite(number):
         raise RuntimeError("value cannot be converted to type int64_t without overflow")
+    if isinstance(number, complex) and kind != "c":
+        raise RuntimeError(f"value cannot be converted to type {c_name(dtype)} without overflow")
     number = _PYTHON_TYPES[kind](number)
     if kind == "f" and dtype.itemsize < 8:
         if dtype is not dtypes.bfloat16 and abs(number) > _LARGEST[dtype.itemsize]:
@@ -98,6 +100,29 @@ def result(node: Node, *like: Any) -> Tensor:
         if source.storage is not None:
             return arranged(STATE.trace, node, tuple(sources))
     return wrap(STATE.trace, node)
+
+
+def without_slope(outcome: Tensor, *inputs: Any) -> Tensor:
+    """The same value, as a function of the inputs whose derivative is 0."""
+    node = value(outcome)
+    for x in inputs:
+        if isinstance(x, Tensor) and STATE.trace.grad_enabled and x.requires_grad:
+            node = emit(tensor.forget, value(x), node)
+    return outcome if node is value(outcome) else wrap(STATE.trace, node)
+
+
+def same_type(*tensors: Any) -> None:
+    """Raise torch's RuntimeError unless all tensors (None: left out) have the first one's element type."""
+    first = tensors[0].dtype
+    for x in tensors:
+        if x is not None and x.dtype is not first:
+            raise RuntimeError(f"expected scalar type {first.title} but found {x.dtype.title}")
+
+
+def require_floating(name: str, x: Tensor) -> None:
+    """Raise torch's NotImplementedError of a function `name` that is made for floating types."""
+    if x.dtype.kind != "f":
+        raise NotImplementedError(f"\"{name}\" not implemented for '{x.dtype.title}'")
 
 
 def named(x: Tensor, label: str) -> Tensor:
@@ -184,7 +209,11 @@ def takes_out(function: Callable[..., Any], same: bool = False) -> Callable[...,
     """The function with a keyword `out`: tensors that the results are written to (see `written`)."""
 
     def call(*arguments: Any, out: Any = None, **keywords: Any) -> Any:
-        outcome = function(*arguments, **keywords)
+        try:
+            outcome = function(*arguments, **keywords)
+        except AttributeError:
+            _refuse_number(function, arguments)
+            raise
         return outcome if out is None else written(outcome, out, function.__name__.rstrip("_"), same)
 
     call.__name__ = function.__name__
@@ -218,7 +247,25 @@ _OUT: dict[bool | str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
 }
 """What a declaration says of `out=`: how the function gets the keyword."""
 
+
+def _refuse_number(function: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    """Raise torch's TypeError for the first argument where a function failed to find a tensor in a number."""
+    for position, x in enumerate(arguments[:2]):
+        if isinstance(x, NUMBERS):
+            parameter = function.__code__.co_varnames[position]
+            kind = type(x).__name__
+            name = function.__name__.rstrip("_")
+            raise TypeError(
+                f"{name}(): argument '{parameter}' (position {position + 1}) must be Tensor, not {kind}"
+            ) from None
+
+
 _C_NAMES = {"Float": "float", "Double": "double", "Long": "long int", "Int": "int", "Bool": "bool", "Byte": "unsigned char"}
+
+
+def c_name(dtype: DType) -> str:
+    """C's name of an element type, as some of torch's messages have it."""
+    return _C_NAMES.get(dtype.title, dtype.title)
 
 
 def written(outcome: Any, out: Any, name: str = "", same: bool = False) -> Any:
@@ -231,7 +278,7 @@ def written(outcome: Any, out: Any, name: str = "", same: bool = False) -> Any:
         if not isinstance(out, tuple | list) or len(out) != len(outcome):
             kind = type(out).__name__
             raise TypeError(f"{name}(): argument 'out' must be tuple of Tensors, not {kind}")
-        done = [written(part, target, name, same) for part, target in zip(outcome, out, strict=True)]
+        done = [written(part, target, name, same=True) for part, target in zip(outcome, out, strict=True)]
         return type(outcome)(*done) if hasattr(outcome, "_fields") else type(outcome)(done)
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
@@ -243,8 +290,7 @@ def written(outcome: Any, out: Any, name: str = "", same: bool = False) -> Any:
         )
     have, want = node.type.dtype, out.dtype
     if same and have is not want:
-        names = [_C_NAMES.get(dtype.title, dtype.title) for dtype in (have, want)]
-        raise RuntimeError(f"Expected out tensor to have dtype {names[0]}, but got {names[1]} instead")
+        raise RuntimeError(f"Expected out tensor to have dtype {c_name(have)}, but got {c_name(want)} instead")
     check_cast(have, want)
     if out._node.type.shape != node.type.shape:
         out.resize_(node.type.shape)

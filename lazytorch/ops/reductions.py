@@ -9,6 +9,7 @@ from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.trace import Node
+from lazytorch.ops.elementwise import require_first, require_tensors
 from lazytorch.ops.recording import (
     FUNCTIONS,
     cast,
@@ -159,6 +160,7 @@ def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
     largest = name == "max"
     label = f"{name.title()}0"
     if isinstance(dim, Tensor):
+        require_first(name, input, dim)
         return FUNCTIONS["maximum" if largest else "minimum"](input, dim)
     reduce = tensor.reduce_max if largest else tensor.reduce_min
     place()
@@ -182,13 +184,13 @@ def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
     return (Max if largest else Min)(named(values if keepdim else FUNCTIONS["squeeze"](values, d), label), indices)
 
 
-@torch_function("max", out="same")
+@torch_function("max")
 def max_(input: Tensor, dim: Any = None, keepdim: bool = False, **other: Any) -> Any:
     """The largest element; along a dimension (values, indices); of two tensors elementwise."""
     return _extreme("max", input, other.get("other", other.get("axis", dim)), keepdim)
 
 
-@torch_function("min", out="same")
+@torch_function("min")
 def min_(input: Tensor, dim: Any = None, keepdim: bool = False, **other: Any) -> Any:
     """The smallest element; along a dimension (values, indices); of two tensors elementwise."""
     return _extreme("min", input, other.get("other", other.get("axis", dim)), keepdim)
@@ -278,7 +280,13 @@ def equal(input: Tensor, other: Tensor) -> bool:
 
 @torch_function("isclose", out=False)
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
-    """Whether |input - other| <= atol + rtol * |other|."""
+    """Whether |input - other| <= atol + rtol * |other|. Raises RuntimeError for different element types."""
+    require_tensors("isclose", input, other)
+    for name, limit in (("rtol", rtol), ("atol", atol)):
+        if limit < 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {limit}")
+    if input.dtype is not other.dtype:
+        raise RuntimeError(f"{input.dtype.title} did not match {other.dtype.title}")
     if input.dtype is dtypes.bool_:
         return FUNCTIONS["eq"](input, other)
     limit = atol + rtol * other.abs()

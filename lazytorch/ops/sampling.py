@@ -241,9 +241,28 @@ def dropout_mask(count: int, p: float) -> np.ndarray:
     return default_generator.draw(random_reference.dropout_mask, count, p)
 
 
+def _checked_weights(input: Tensor, num_samples: int, replacement: bool) -> np.ndarray:
+    """The weights of `multinomial`, finite, not negative and not all 0 in a row; else a RuntimeError."""
+    if len(input.shape) not in (1, 2):
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if input.dtype.kind != "f":
+        raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {input.dtype.title}")
+    if num_samples <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if not replacement and num_samples > input.shape[-1]:
+        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+    weights = np.asarray(input.detach().numpy())
+    numbers = weights if input.dtype.itemsize > 2 else np.asarray(input.detach().float().numpy())
+    if not (np.isfinite(numbers) & (numbers >= 0)).all():
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if numbers.size and not (numbers.sum(-1) > 0).all():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    return weights
+
+
 @torch_function("multinomial", out="same")
 def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
     """Category numbers drawn with the given weights, per row."""
-    weights = input.detach().numpy()
+    weights = _checked_weights(input, num_samples, replacement)
     values = _generator(generator).draw(random_reference.multinomial, weights, num_samples, replacement)
     return from_array(np.asarray(values).astype(np.int64), dtypes.int64)

@@ -10,6 +10,7 @@ from typing import Any
 from lazytorch import dtypes
 from lazytorch.codegen.views import reshaped
 from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.trace import Node
 from lazytorch.ops.promotion import promote_types
 from lazytorch.ops.recording import (
     FUNCTIONS,
@@ -19,9 +20,11 @@ from lazytorch.ops.recording import (
     emit,
     named,
     place,
+    rank_of,
     result,
     torch_function,
     view,
+    written,
     wrong_argument,
 )
 from lazytorch.tensor import Tensor, value
@@ -364,14 +367,22 @@ def _iterate(self: Tensor) -> Any:
 attach("__iter__", _iterate)
 
 
-@torch_function("cat", "concat", "concatenate", method=False)
-def cat(tensors: Sequence[Tensor], dim: int = 0, **other: Any) -> Tensor:
+def _nodes_of(tensors: Sequence[Any]) -> list[Node]:
+    """The nodes of a sequence of tensors. Raises torch's TypeError where something else is among them."""
+    for position, x in enumerate(tensors):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"expected Tensor as element {position} in argument 0, but got {type(x).__name__}")
+    return [value(x) for x in tensors]
+
+
+@torch_function("cat", "concat", "concatenate", method=False, out=False)
+def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None, **other: Any) -> Tensor:
     """Join along a dimension."""
     dim = other.get("axis", dim)
     if not len(tensors):
         raise ValueError("expected a non-empty list of Tensors")
     place()
-    nodes = [value(x) for x in tensors]
+    nodes = _nodes_of(tensors)
     kept = [node for node in nodes if node.type.shape != (0,)] or nodes[:1]
     dtype = nodes[0].type.dtype
     for node in nodes:
@@ -379,16 +390,28 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, **other: Any) -> Tensor:
     if not kept[0].type.shape:
         raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
     d = dimension(dim, len(kept[0].type.shape))
-    return result(emit(tensor.concat, *[cast(node, dtype) for node in kept], dim=d))
+    # A vector of no elements fits everywhere; one with a history gets its gradient.
+    none = tuple([0 if i == d else size for i, size in enumerate(kept[0].type.shape)])
+    fresh = [node for node in nodes if node.history is not None and not any(node is other for other in kept)]
+    kept += [emit(tensor.reshape, node, shape=none) for node in fresh]
+    return _joined_into(result(emit(tensor.concat, *[cast(node, dtype) for node in kept], dim=d)), out)
 
 
-@torch_function("stack", method=False)
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def _joined_into(joined: Tensor, out: Tensor | None) -> Tensor:
+    if out is None:
+        return joined
+    if rank_of(joined.dtype) > rank_of(out.dtype):
+        raise TypeError(f"torch.cat(): input types can't be cast to the desired output type {out.dtype.title}")
+    return written(joined, out, "cat")
+
+
+@torch_function("stack", method=False, out=False)
+def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """Join along a new dimension."""
     if not len(tensors):
         raise RuntimeError("stack expects a non-empty TensorList")
     place()
-    nodes = [value(x) for x in tensors]
+    nodes = _nodes_of(tensors)
     shape = nodes[0].type.shape
     for position, node in enumerate(nodes):
         if node.type.shape != shape:
@@ -401,7 +424,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         dtype = promote_types(dtype, node.type.dtype)
     d = dimension(dim, len(shape) + 1)
     wide = [emit(tensor.reshape, cast(node, dtype), shape=(*shape[:d], 1, *shape[d:])) for node in nodes]
-    return result(emit(tensor.concat, *wide, label="Stack", dim=d))
+    return _joined_into(result(emit(tensor.concat, *wide, label="Stack", dim=d)), out)
 
 
 @torch_function("flip", out=False, method=False)

@@ -11,11 +11,13 @@ from lazytorch.ir.declaration import Declaration, Trait
 from lazytorch.ir.dialects import arith, math, nn, tensor
 from lazytorch.ir.trace import STATE, record_node
 from lazytorch.ops.elementwise import ADD, MUL
+from lazytorch.ops.promotion import common_type
 from lazytorch.ops.recording import (
     FUNCTIONS,
     NUMBERS,
     apply,
     attach,
+    c_name,
     cast,
     emit,
     floating,
@@ -222,10 +224,14 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     place()
     dtype = value(input).type.dtype
     for bound in (min, max):
-        if bound is not None:
-            dtype = ADD.operands(input, bound)[0].type.dtype if dtype.kind not in "f" else dtype
+        if isinstance(bound, Tensor):
+            dtype = common_type(dtype, len(input.shape), bound.dtype, len(bound.shape))
+        elif bound is not None and dtype.kind != "f":
+            dtype = ADD.operands(input, bound)[0].type.dtype
     x = cast(value(input), dtype)
     label = "Clamp0" if isinstance(min, Tensor) or isinstance(max, Tensor) else "Clamp1"
+    if STATE.trace.grad_enabled and any(isinstance(bound, Tensor) and bound.requires_grad for bound in (min, max)):
+        return result(_chosen(x, min, max, label), input, min, max)
     inside = None
     out = x
     for bound, declaration, predicate in ((min, arith.maximum, "ge"), (max, arith.minimum, "le")):
@@ -238,6 +244,21 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         return result(out, input, min, max)
     assert inside is not None
     return result(emit(CLAMPED, x, out, inside, label=label), input, min, max)
+
+
+def _chosen(x: Any, min: Any, max: Any, label: str) -> Any:
+    """A clamp as choices between the element and its bounds, each of which has a gradient where it is the result."""
+    dtype = x.type.dtype
+    low, high = (None if bound is None else node_of(bound, dtype) for bound in (min, max))
+    out = x
+    if low is not None:
+        out = emit(arith.select, arith.compare(x, low, predicate="lt"), low, x, label=label)
+    if high is not None:
+        above = arith.compare(x, high, predicate="gt")
+        if low is not None:
+            above = arith.bit_or(above, arith.compare(high, low, predicate="lt"))
+        out = emit(arith.select, above, high, out, label=label)
+    return out
 
 
 def _clamped_gradient(op: Any, g: Any) -> Any:
@@ -298,6 +319,10 @@ attach("where", _where_method)
 def masked_fill(input: Tensor, mask: Tensor, value_: Any = None, **keywords: Any) -> Tensor:
     """`value` where the mask is true."""
     fill = keywords.pop("value", value_)
+    if isinstance(fill, Tensor) and fill.shape:
+        raise RuntimeError(
+            f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {len(fill.shape)} dimension(s)."
+        )
     place()
     x = value(input)
     return result(emit(arith.select, value(mask), node_of(fill, x.type.dtype), x, label="MaskedFill"))
@@ -340,8 +365,10 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
 @torch_function("lerp", inplace=True)
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input), from the end's side for weights of 0.5 and more, as torch."""
+    if end.dtype is not input.dtype:
+        raise RuntimeError(f"expected dtype {c_name(input.dtype)} for `end` but got dtype {c_name(end.dtype)}")
     place()
-    a, b = ADD.operands(input, end)
+    a, b = value(input), value(end)
     if a.type.dtype.kind not in "fc":
         kernel = "lerp_kernel_tensor" if isinstance(weight, Tensor) else "lerp_kernel_scalar"
         raise NotImplementedError(f"\"{kernel}\" not implemented for '{a.type.dtype.title}'")
@@ -358,6 +385,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 @torch_function("addcmul", inplace=True)
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2"""
+    input, tensor1, tensor2 = in_common_type(input, tensor1, tensor2)
     out = input + tensor1 * tensor2 if value == 1 else input + (tensor1 * value) * tensor2
     return named(out, "Addcmul")
 
@@ -365,8 +393,17 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 @torch_function("addcdiv", inplace=True)
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2"""
+    input, tensor1, tensor2 = in_common_type(input, tensor1, tensor2)
     out = input + tensor1 / tensor2 if value == 1 else input + (tensor1 * value) / tensor2
     return named(out, "Addcdiv")
+
+
+def in_common_type(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """All tensors in the element type that they promote to together."""
+    dtype, rank = tensors[0].dtype, len(tensors[0].shape)
+    for x in tensors[1:]:
+        dtype, rank = common_type(dtype, rank, x.dtype, len(x.shape)), max(rank, len(x.shape))
+    return tuple([x if x.dtype is dtype else x.to(dtype) for x in tensors])
 
 
 # -- copies and conversions

@@ -63,7 +63,7 @@ def run(table, options):
         if not options.quiet:
             print(f"{row.name}: {len(mine) - len(failed)} of {len(mine)}, {time.monotonic() - start:.1f} s", flush=True)
         for result in failed[: options.failures]:
-            print(f"    {result.check}: {result.sample}\n        {result.failure}", flush=True)
+            print(f"    {row.name} {result.check}: {result.sample}\n        {result.failure}", flush=True)
     return results
 
 

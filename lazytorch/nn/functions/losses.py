@@ -161,13 +161,16 @@ def kl_div(
             stacklevel=2,
         )
     kind = "sum" if by_batch else reduction_of(size_average, reduce, reduction)
+    for x in (input, target):
+        if x.dtype.kind != "f":
+            raise RuntimeError("kl_div: Integral inputs not supported.")
     if log_target:
         losses = target.exp() * (target - input)
     else:
         # 0 log 0 = 0, and the product's derivative there is not asked of the logarithm.
-        positive = target > 0
-        logs = where(positive, target, target.new_ones(())).log()
-        losses = where(positive, target * logs, target * 0) - target * input
+        present = target != 0
+        logs = where(present, target, target.new_ones(())).log()
+        losses = where(present, target * logs, target * 0) - target * input
     total = reduced(losses, kind)
     return total / input.shape[0] if by_batch and input.shape else total
 
