@@ -76,7 +76,7 @@ def isreal(input: Tensor) -> Tensor:
     return FUNCTIONS["ones_like"](input, dtype=dtypes.bool_)
 
 
-@torch_function("frac", inplace=True)
+@torch_function("frac", inplace=True, out="same")
 def frac(input: Tensor) -> Tensor:
     """The part after the point, with the sign of the number."""
     if input.dtype.kind != "f":
@@ -111,7 +111,7 @@ _ignoring_nan("fmax", "ge")
 _ignoring_nan("fmin", "le")
 
 
-@torch_function("heaviside", inplace=True)
+@torch_function("heaviside", inplace=True, out="same")
 def heaviside(input: Tensor, values: Tensor) -> Tensor:
     """0 below 0, 1 above, and the given values at 0."""
     if input.dtype is not values.dtype:

@@ -324,7 +324,7 @@ def element_index(shape: Sequence[int], dim: int, index: Node) -> Node:
     return node
 
 
-@torch_function("gather")
+@torch_function("gather", out="same")
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """out[i][j] = input[index[i][j]][j] for dim 0, and so on."""
     place()
@@ -351,7 +351,9 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
         return reshape(_scattered(name, reshape(self, (1,)), 0, reshape(index, (1,)), wide), ())
     at = element_index(shape, d, cast(value(index), dtypes.int64))
     if isinstance(source, Tensor):
-        new = cast(value(source), self.dtype)
+        if source.dtype is not self.dtype:
+            raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
+        new = value(source)
         if new.type.shape != index.shape:
             starts = (0,) * len(shape)
             new = emit(tensor.slice_, new, starts=starts, sizes=tuple(index.shape), steps=(1,) * len(shape))
@@ -364,10 +366,18 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
     return result(emit(tensor.reshape, written, label=label, shape=tuple(shape)))
 
 
-@torch_function("scatter", inplace=True)
-def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, **other: Any) -> Tensor:
-    """Write src (or `value`) at the positions that `gather` would read."""
-    return _scattered("scatter", input, dim, index, other.get("value", src))
+@torch_function("scatter", inplace=True, out="same")
+def scatter(
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
+) -> Tensor:
+    """Write src (or `value`) at the positions that `gather` would read; reduce: "add" or "multiply" what is there."""
+    source = src if value is None else value
+    if reduce is None:
+        return _scattered("scatter", input, dim, index, source)
+    if reduce not in ("add", "multiply"):
+        raise RuntimeError("reduce argument must be either add or multiply.")
+    full = source if isinstance(source, Tensor) else input.new_full(tuple(index.shape), source)
+    return FUNCTIONS["scatter_reduce"](input, dim, index, full, "sum" if reduce == "add" else "prod")
 
 
 @torch_function("scatter_add", inplace=True, out="same")
@@ -376,9 +386,16 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     return _scattered("scatter_add", input, dim, index, src)
 
 
-@torch_function("index_add", inplace=True)
+@torch_function("index_add", inplace=True, out="same")
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """Add rows of source to the given positions along a dimension, in order."""
+    if not input.shape:
+        wide = [reshape(x, (1,)) for x in (input, index, source)]
+        return reshape(index_add(wide[0], dim, wide[1], wide[2], alpha=alpha), ())
+    if source.dtype is not input.dtype:
+        raise RuntimeError(
+            f"index_add_(): self ({input.dtype.title}) and source ({source.dtype.title}) must have the same scalar type"
+        )
     place()
     rank = len(input.shape)
     d = dimension(dim, rank)

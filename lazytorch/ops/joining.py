@@ -136,6 +136,8 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     for x in vectors:
         if len(x.shape) != 1:
             raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {x}")
+    if len({x.dtype for x in vectors}) > 1:
+        raise RuntimeError("meshgrid expects all tensors to have the same dtype")
     turned = indexing == "xy" and len(vectors) > 1
     if turned:
         vectors[0], vectors[1] = vectors[1], vectors[0]

@@ -29,7 +29,7 @@ def several(declaration: Declaration, A: Tensor, **attributes: Any) -> list[Tens
     return [result(node) for node in nodes]
 
 
-@torch_function("inverse")
+@torch_function("inverse", out="same")
 def inverse(input: Tensor) -> Tensor:
     """The inverse of square matrices. Raises LinAlgError, when computed, for a singular one."""
     return _single(linalg.inv, input)
@@ -59,7 +59,7 @@ def logdet(input: Tensor) -> Tensor:
     return FUNCTIONS["where"](sign < 0, float("nan"), size)
 
 
-@torch_function("cholesky")
+@torch_function("cholesky", out="same")
 def cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """The triangular factor L of L L^T (`upper`: its transpose). Raises LinAlgError, when computed, where there is none."""
     factor = _single(linalg.cholesky, input)
@@ -111,14 +111,14 @@ def triangular_solve(b: Tensor, A: Tensor, upper: bool = True, transpose: bool =
     return structure("triangular_solve", "solution", "cloned_coefficient")(found, FUNCTIONS["clone"](A))
 
 
-@torch_function("cholesky_solve")
+@torch_function("cholesky_solve", out="same")
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X of A X = B, given the Cholesky factor of A."""
     lower = L.transpose(-2, -1) if upper else L
     return triangular(lower.transpose(-2, -1), triangular(lower, B, False), True)
 
 
-@torch_function("cholesky_inverse")
+@torch_function("cholesky_inverse", out="same")
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A, given its Cholesky factor."""
     eye = FUNCTIONS["eye"](L.shape[-1], dtype=L.dtype).expand(L.shape)
@@ -199,7 +199,7 @@ def matrix_exp(A: Tensor) -> Tensor:
     return _single(linalg.exp, A)
 
 
-@torch_function("matrix_power")
+@torch_function("matrix_power", out="same")
 def matrix_power(input: Tensor, n: int) -> Tensor:
     """The n-th power of square matrices, of the inverse for a negative n; by repeated squaring."""
     linalg.check_matrix("linalg.matrix_power", value(input).type, square=True)

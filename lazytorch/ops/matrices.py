@@ -12,13 +12,14 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import tensor, tensor_strided
 from lazytorch.ir.trace import Node
-from lazytorch.ops.products import matmul
+from lazytorch.ops.products import combined, matmul
 from lazytorch.ops.recording import (
     FUNCTIONS,
     dimension,
     emit,
     place,
     result,
+    same_type,
     torch_function,
     view,
 )
@@ -133,7 +134,7 @@ def _contracted(a: Node, b: Node, first: Sequence[int], second: Sequence[int], l
     return emit(tensor.contract, a, b, label=label, lhs="".join(lhs), rhs="".join(rhs), out="".join(out))
 
 
-@torch_function("tensordot", method=False)
+@torch_function("tensordot", method=False, out="same")
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """The product summed over the last `dims` of a and the first of b, or over two lists of dimensions."""
     if isinstance(dims, Tensor):
@@ -161,7 +162,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     return result(_contracted(value(a), value(b), first, second, "Mm"))
 
 
-@torch_function("inner")
+@torch_function("inner", out="same")
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """The product summed over both last dimensions."""
     if not input.shape or not other.shape:
@@ -195,13 +196,16 @@ def cross_product(input: Tensor, other: Tensor, dim: int) -> Tensor:
     return FUNCTIONS["stack"](parts, d)
 
 
-@torch_function("cross")
+@torch_function("cross", out="same")
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product along a dimension of size 3 (the first one if none is named)."""
     if dim is None:
         dim = next((d for d, size in enumerate(input.shape) if size == 3), None)
         if dim is None:
             raise RuntimeError("no dimension of size 3 in input")
+    if input.dtype is dtypes.bool_:
+        raise NotImplementedError("\"cross\" not implemented for 'Bool'")
+    same_type(input, other)
     return cross_product(input, other, dim)
 
 
@@ -214,15 +218,15 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
 @torch_function("addr", inplace=True, out="same")
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)"""
-    product = FUNCTIONS["outer"](vec1, vec2)
-    return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
+    return combined(input, FUNCTIONS["outer"](vec1, vec2), beta, alpha, "Addr")
 
 
 @torch_function("addbmm", inplace=True, out="same")
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * the sum of the batch's products"""
-    product = tensordot(batch1, batch2, ([0, 2], [0, 1]))
-    return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
+    if len(batch1.shape) != 3 or len(batch2.shape) != 3:
+        raise RuntimeError(f"batch{1 if len(batch1.shape) != 3 else 2} must be a 3D tensor")
+    return combined(input, tensordot(batch1, batch2, ([0, 2], [0, 1])), beta, alpha, "Addbmm")
 
 
 @torch_function("chain_matmul", method=False)

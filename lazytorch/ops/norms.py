@@ -18,6 +18,7 @@ from lazytorch.ops.recording import (
     node_of,
     place,
     result,
+    same_type,
     torch_function,
 )
 from lazytorch.ops.reductions import reduced
@@ -40,7 +41,8 @@ def _vector_norm(x: Node, order: float, dims: tuple[int, ...], keepdim: bool) ->
         return reduced(tensor.reduce_sum, size, dims, keepdim, "LinalgVectorNorm")
     if order == 0:
         present = arith.cast(arith.compare(x, 0.0, predicate="ne"), dtype=x.type.dtype)
-        return reduced(tensor.reduce_sum, present, dims, keepdim)
+        count = reduced(tensor.reduce_sum, present, dims, keepdim)
+        return emit(tensor.forget, x, count) if x.history is not None else count
     if order < 1:
         # Zeros have no finite derivative here: theirs is 0.
         nothing = arith.compare(size, node_of(0.0, x.type.dtype), predicate="eq")
@@ -130,12 +132,16 @@ def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
 @torch_function("cdist", method=False, out=False)
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "") -> Tensor:
     """[..., m, n]: the p-norm distance between every row of x1 and every row of x2."""
+    for number, x in enumerate((x1, x2), 1):
+        if x.dtype.kind != "f":
+            raise RuntimeError(f"cdist only supports floating-point dtypes, X{number} got: {x.dtype.title}")
+    same_type(x1, x2)
     if x1.shape[-1] != x2.shape[-1]:
         raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}")
     return vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
 
 
-@torch_function("renorm", inplace=True)
+@torch_function("renorm", inplace=True, out="same")
 def renorm(input: Tensor, p: Any, dim: int, maxnorm: Any) -> Tensor:
     """Scale the slices along a dimension whose p-norm is above maxnorm down to it."""
     d = dimension(dim, len(input.shape))

@@ -7,7 +7,8 @@ from typing import Any
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import Node
-from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, number_leaf, place, result, torch_function
+from lazytorch.ops.elementwise import ADD
+from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, number_leaf, place, result, torch_function, without_slope
 from lazytorch.tensor import Tensor, value
 
 _BATCH = "abcdefgh"
@@ -105,6 +106,7 @@ def _operator(self: Tensor, other: Any) -> Any:
 
 
 attach("__matmul__", _operator)
+attach("__rmatmul__", lambda self, other: _operator(other, self))
 
 
 def _ranked(name: str, ranks: tuple[int, int], message: str) -> None:
@@ -132,12 +134,26 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
 
 def _added(input: Tensor, a: Tensor, b: Tensor, beta: Any, alpha: Any, label: str) -> Tensor:
     place()
-    out = product(value(a), value(b))
-    start = value(input)
+    return combined(input, result(product(value(a), value(b))), beta, alpha, label)
+
+
+def combined(input: Tensor, found: Tensor, beta: Any, alpha: Any, label: str) -> Tensor:
+    """beta * input + alpha * found. With beta = 0 the input only says what the shape is: its nan are not seen."""
+    out, start = value(found), value(input)
+    dtype = out.type.dtype
+    if dtype.kind in "uib":
+        for name, factor in (("beta", beta), ("alpha", alpha)):
+            if isinstance(factor, float):
+                raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
+    if alpha != 1:
+        out = emit(arith.mul, out, number_leaf(alpha, dtype))
+    if beta == 0:
+        shape = arith.broadcast_shapes(start.type.shape, out.type.shape)
+        return without_slope(result(emit(tensor.expand, out, label=label, shape=shape)), input)
     if beta != 1:
         start = emit(arith.mul, start, number_leaf(beta, start.type.dtype))
-    if alpha != 1:
-        out = emit(arith.mul, out, number_leaf(alpha, out.type.dtype))
+    if start.type.dtype is not dtype:
+        start, out = ADD.operands(result(start), result(out))
     return result(emit(arith.add, start, out, label=label))
 
 

@@ -11,7 +11,7 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir import mersenne_twister, random_reference
 from lazytorch.ops.creation import finish
-from lazytorch.ops.recording import attach, element_type, torch_function
+from lazytorch.ops.recording import attach, element_type, torch_function, without_slope
 from lazytorch.ops.shaping import sizes_of
 from lazytorch.tensor import Tensor, assign, default_dtype, from_array
 
@@ -175,7 +175,24 @@ def normal(
     shape = np.broadcast_shapes(*[tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)])
     out = from_array(np.zeros(shape, like.dtype.numpy), like.dtype)
     out.normal_(generator=generator)
-    return out * std + mean
+    parts = [x.detach() if isinstance(x, Tensor) else x for x in (std, mean)]
+    return without_slope(out * parts[0] + parts[1], mean, std)
+
+
+def _check_parameters(name: str, given: dict[str, Any]) -> None:
+    """Raise torch's RuntimeError for parameters of a distribution that is none."""
+    if name == "uniform" and given["from"] > given["to"]:
+        raise RuntimeError(
+            f"uniform_ expects to return a [from, to) range, but found from={given['from']} > to={given['to']}"
+        )
+    if name in ("normal", "log_normal") and given["std"] < 0:
+        raise RuntimeError(f"{name} expects std >= 0.0, but found std {given['std']}")
+    if name == "exponential" and given["lambd"] <= 0:
+        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={given['lambd']}")
+    if name == "cauchy" and given["sigma"] <= 0:
+        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={given['sigma']}")
+    if name == "geometric" and not 0 < given["p"] < 1:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={given['p']}")
 
 
 def _writer(name: str, draw: Callable[..., np.ndarray], **defaults: float | None) -> None:
@@ -185,6 +202,7 @@ def _writer(name: str, draw: Callable[..., np.ndarray], **defaults: float | None
         given = {**defaults, **dict(zip(defaults, arguments, strict=False)), **keywords}
         if len(arguments) > len(defaults) or len(given) > len(defaults) or None in given.values():
             raise TypeError(f"{name}_() takes the arguments {', '.join(defaults)}, not {arguments} {keywords}")
+        _check_parameters(name, given)
         values = draw(_generator(generator), self._node.type.numel, self.dtype, *given.values())
         fresh = from_array(values.reshape(tuple(self.shape)), self.dtype)
         return assign(self, fresh._node)
@@ -233,7 +251,7 @@ attach("bernoulli_", _bernoulli)
 def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None) -> Tensor:
     """Ones with the probabilities in the tensor, else zeros."""
     out = from_array(np.zeros(tuple(input.shape), input.dtype.numpy), input.dtype)
-    return _bernoulli(out, input if p is None else p, generator=generator)
+    return without_slope(_bernoulli(out, input if p is None else p, generator=generator), input)
 
 
 def dropout_mask(count: int, p: float) -> np.ndarray:

@@ -76,7 +76,7 @@ _running_extreme("cummax", tensor_scan.scan_max)
 _running_extreme("cummin", tensor_scan.scan_min)
 
 
-@torch_function("logcumsumexp")
+@torch_function("logcumsumexp", out="same")
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """log(cumsum(exp(input))) along a dimension; the largest element so far keeps it from overflowing.
 

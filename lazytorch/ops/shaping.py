@@ -194,8 +194,16 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     rank = len(input._node.type.shape)
     if not rank:
         return view(input, tensor.alias.operator())
-    sources = [dimension(d, rank) for d in ([source] if isinstance(source, int) else source)]
-    places = [dimension(d, rank) for d in ([destination] if isinstance(destination, int) else destination)]
+    given = [[x] if isinstance(x, int) else list(x) for x in (source, destination)]
+    if len(given[0]) != len(given[1]):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({given[0]} dims) should contain the same number of dims "
+            f"as destination ({given[1]} dims)"
+        )
+    sources, places = ([dimension(d, rank) for d in dims] for dims in given)
+    for name, dims, shown in (("source", sources, given[0]), ("destination", places, given[1])):
+        if len(set(dims)) != len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({shown})")
     order = [-1] * rank
     for s, d in zip(sources, places, strict=True):
         order[d] = s
@@ -261,11 +269,21 @@ def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
 
 
 @torch_function("narrow", out=False)
-def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """`length` elements from `start` along a dimension."""
     if not input._node.type.shape:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
-    return sliced(input, dimension(dim, len(input._node.type.shape)), int(start), int(length), 1, "Slice")
+    d = dimension(dim, len(input._node.type.shape))
+    if isinstance(start, Tensor):
+        if start.shape or start.dtype.kind not in "ui":
+            raise RuntimeError("start must be an 0-dim integral Tensor.")
+        start = int(start)
+    size = input._node.type.shape[d]
+    if not -size <= start <= size:
+        raise IndexError(f"start out of range (expected to be in range of [{-size}, {size}], but got {start})")
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    return sliced(input, d, int(start), int(length), 1, "Slice")
 
 
 def sliced(input: Tensor, d: int, start: int, size: int, step: int, label: str) -> Tensor:
@@ -436,8 +454,8 @@ def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
     return result(emit(tensor.flip, value(input), dims=chosen))
 
 
-def _flip_method(self: Tensor, *dims: Any) -> Tensor:
-    return flip(self, sizes_of(dims))
+def _flip_method(self: Tensor, *dims: Any, **keywords: Any) -> Tensor:
+    return flip(self, sizes_of(dims), **keywords) if dims else flip(self, **keywords)
 
 
 attach("flip", _flip_method)
@@ -446,10 +464,14 @@ attach("flip", _flip_method)
 @torch_function("roll", out=False)
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Move elements along dimensions; what leaves at the end comes in at the start."""
-    if dims is None:
+    if dims is None or (dims in ((), []) and isinstance(shifts, int)):
         return reshape(roll(ravel(input), shifts, 0), input.shape)
-    shifts = [shifts] if isinstance(shifts, int) else shifts
-    dims = [dims] if isinstance(dims, int) else dims
+    shifts = [shifts] if isinstance(shifts, int) else list(shifts)
+    dims = [dims] if isinstance(dims, int) else list(dims)
+    if not shifts:
+        raise RuntimeError("`shifts` required")
+    if len(shifts) != len(dims):
+        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
     out = input
     for shift, dim in zip(shifts, dims, strict=True):
         size = out.shape[dim]

@@ -70,7 +70,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
     return _sorted(input, dim, descending)[1]
 
 
-@torch_function("msort")
+@torch_function("msort", out="same")
 def msort(input: Tensor) -> Tensor:
     """Sorted along the first dimension."""
     return _sorted(input, 0, False)[0]
@@ -206,7 +206,7 @@ def _quantile(input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolati
     return out if q.shape else out.squeeze(0)
 
 
-@torch_function("quantile")
+@torch_function("quantile", out="same")
 def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
@@ -214,7 +214,7 @@ def quantile(
     return _quantile(input, q, dim, keepdim, interpolation, False)
 
 
-@torch_function("nanquantile")
+@torch_function("nanquantile", out="same")
 def nanquantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
@@ -244,7 +244,7 @@ def _search(table: Tensor, wanted: Any, right: bool, out_int32: bool) -> Tensor:
     return result(cast(found, dtypes.int32 if out_int32 else None))
 
 
-@torch_function("searchsorted", method=False)
+@torch_function("searchsorted", method=False, out="same")
 def searchsorted(
     sorted_sequence: Tensor,
     input: Any,
@@ -265,7 +265,7 @@ def searchsorted(
     return _search(table, input, right or side == "right", out_int32)
 
 
-@torch_function("bucketize", method=False)
+@torch_function("bucketize", method=False, out="same")
 def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
     """The bucket of each value between ascending boundaries."""
     if len(boundaries.shape) != 1:
@@ -289,7 +289,7 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
 # -- counting
 
 
-@torch_function("bincount", out=False)
+@torch_function("bincount", out="same")
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each non-negative integer occurs (or the sum of its weights); asks for the values."""
     if input.dtype.kind not in "ui":
@@ -315,7 +315,7 @@ def _bounds(x: Tensor, low: Any, high: Any) -> tuple[float, float]:
     return (low - 1, high + 1) if low == high else (low, high)
 
 
-@torch_function("histc")
+@torch_function("histc", out="same")
 def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     """How many elements lie in each of equal bins of [min, max] (of all values for 0, 0)."""
     x = input.detach().reshape(-1)

@@ -343,7 +343,7 @@ _test("isinf", lambda x: arith.compare(arith.abs_(x), float("inf"), predicate="e
 _test("isfinite", lambda x: arith.compare(arith.abs_(x), float("inf"), predicate="lt"))
 
 
-@torch_function("nan_to_num", inplace=True)
+@torch_function("nan_to_num", inplace=True, out="same")
 def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
     """Replace nan and the infinities by numbers."""
     import numpy as np

@@ -50,14 +50,14 @@ def _rows(name: str, input: Tensor, dim: int, index: Tensor, source: Any) -> Ten
     if isinstance(source, Tensor) and source.shape:
         new = _moved(cast(value(source), input.dtype), d)
     else:
-        number = node_of(source, input.dtype)
+        number = node_of(source.reshape(()) if isinstance(source, Tensor) else source, input.dtype)
         new = emit(tensor.expand, number, shape=(*at.type.shape, *base.type.shape[1:]))
     label = "".join(part.title() for part in name.split("_"))
     out = _moved_back(emit(tensor.scatter, base, at, new), d, label)
     return result(emit(tensor.reshape, out, shape=tuple(input.shape)))
 
 
-@torch_function("index_fill", inplace=True)
+@torch_function("index_fill", inplace=True, out="same")
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """One number at the given positions along a dimension."""
     if isinstance(value, Tensor) and value.shape:
@@ -67,7 +67,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     return _rows("index_fill", input, dim, index, value)
 
 
-@torch_function("index_copy", inplace=True)
+@torch_function("index_copy", inplace=True, out="same")
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """Rows of source at the given positions along a dimension; of equal positions the last wins."""
     if source.dtype is not input.dtype:
@@ -77,6 +77,11 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 
 def _index_put_inplace(self: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> Tensor:
     """self[indices] = values, or added there if `accumulate`."""
+    if values.dtype is not self.dtype:
+        raise RuntimeError(
+            f"Index put requires the source and destination dtypes match, got {self.dtype.title} for the destination and "
+            f"{values.dtype.title} for the source."
+        )
     key = tuple([slice(None) if index is None else index for index in indices])
     if not accumulate:
         self[key] = values
@@ -107,6 +112,11 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """The elements of source, in order, where the mask holds."""
     if mask.dtype is not dtypes.bool_:
         raise RuntimeError("masked_scatter_ only supports boolean masks, but got mask with dtype " + repr(mask.dtype))
+    if source.dtype is not input.dtype:
+        raise RuntimeError(
+            f"masked_scatter: expected self and source to have same dtypes but got{input.dtype.title} and "
+            f"{source.dtype.title}"
+        )
     shape = arith.broadcast_shapes(tuple(input.shape), tuple(mask.shape))
     place()
     holds = emit(tensor.expand, value(mask), shape=shape)
@@ -121,7 +131,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     return result(emit(arith.select, holds, picked, value(input), label="MaskedScatter"))
 
 
-@torch_function("take")
+@torch_function("take", out="same")
 def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements at positions in the flattened tensor."""
     place()
@@ -129,7 +139,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     return result(emit(tensor.gather, flat, _index(index, "take"), label="Take"))
 
 
-@torch_function("put", inplace=True, out=False)
+@torch_function("put", inplace=True, out="same")
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """Write (or add) elements at positions in the flattened tensor."""
     place()
@@ -140,11 +150,14 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     return result(emit(tensor.reshape, out, label="Put", shape=tuple(input.shape)))
 
 
-@torch_function("take_along_dim")
+@torch_function("take_along_dim", out="same")
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """The elements that `argsort` and the like name along a dimension; the other dimensions broadcast."""
+    if indices.dtype is not dtypes.int64:
+        raise RuntimeError("torch.take_along_dim(): dtype of indices should be Long but got " + indices.dtype.title)
     if dim is None:
-        return FUNCTIONS["gather"](input.reshape(-1), 0, indices.reshape(-1))
+        flat = input.reshape(-1)
+        return FUNCTIONS["gather"](flat, 0, _counted_back(indices.reshape(-1), flat.shape[0]))
     d = dimension(dim, len(input.shape))
     if len(indices.shape) != len(input.shape):
         raise RuntimeError(
@@ -157,7 +170,12 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
     shape = arith.broadcast_shapes(tuple(wide(input)), tuple(wide(indices)))
     sizes = [(*shape[:d], x.shape[d], *shape[d + 1 :]) for x in (input, indices)]
-    return FUNCTIONS["gather"](input.expand(sizes[0]), d, indices.expand(sizes[1]))
+    return FUNCTIONS["gather"](input.expand(sizes[0]), d, _counted_back(indices, input.shape[d]).expand(sizes[1]))
+
+
+def _counted_back(indices: Tensor, size: int) -> Tensor:
+    """Negative indices count from the end."""
+    return FUNCTIONS["where"](indices < 0, indices + size, indices)
 
 
 class _Reduction(NamedTuple):
@@ -206,7 +224,7 @@ def _reduced(base: Node, at: Node, new: Node, name: str, include_self: bool) -> 
     return value(quotient)
 
 
-@torch_function("scatter_reduce", inplace=True)
+@torch_function("scatter_reduce", inplace=True, out="same")
 def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
     """Combine src (by "sum", "prod", "mean", "amax" or "amin") at the positions that `gather` would read.
 
@@ -214,6 +232,11 @@ def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: 
     """
     if reduce not in _REDUCTIONS:
         raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}.")
+    if src.dtype is not input.dtype:
+        raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
+    if not input.shape:
+        wide = [x.reshape(1) for x in (input, index, src)]
+        return scatter_reduce(wide[0], dim, wide[1], wide[2], reduce, include_self=include_self).reshape(())
     place()
     shape = tuple(input.shape)
     d = dimension(dim, len(shape))
@@ -226,7 +249,7 @@ def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: 
     return result(emit(tensor.reshape, out, label="ScatterReduce0", shape=shape))
 
 
-@torch_function("index_reduce", inplace=True)
+@torch_function("index_reduce", inplace=True, out="same")
 def index_reduce(
     input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:

@@ -120,10 +120,20 @@ lp_pool1d, lp_pool2d, lp_pool3d = _lp_pool(1), _lp_pool(2), _lp_pool(3)
 def _wanted(output_size: Any, input: Tensor, count: int) -> tuple[int, ...]:
     """The output's spatial sizes; None keeps the input's."""
     given = (output_size,) * count if output_size is None or isinstance(output_size, int) else tuple(output_size)
+    if len(given) == 1:
+        given = given * count
+    if len(given) != count:
+        raise RuntimeError(f"adaptive pooling: output_size must be {count}")
+    if any(n is not None and n < 0 for n in given):
+        raise RuntimeError("adaptive pooling: elements of output_size must be greater than or equal to 0")
+            f"adaptive pooling: elements of output_size must be greater than or equal to 0 but received {{{shown}}}"
+        )
     return tuple([have if n is None else int(n) for n, have in zip(given, input.shape[-count:], strict=True)])
 
 
 def _checked(input: Tensor, count: int, name: str) -> None:
+    if len(input.shape) < count + 1:
+        raise (ValueError if count > 1 else RuntimeError)(f"Input dimension should be at least {count + 1}")
     if len(input.shape) not in (count + 1, count + 2):
         raise RuntimeError(f"{name}(): Expected {count + 1}D or {count + 2}D tensor, but got {list(input.shape)}")
 
