@@ -126,8 +126,6 @@ def _wanted(output_size: Any, input: Tensor, count: int) -> tuple[int, ...]:
         raise RuntimeError(f"adaptive pooling: output_size must be {count}")
     if any(n is not None and n < 0 for n in given):
         raise RuntimeError("adaptive pooling: elements of output_size must be greater than or equal to 0")
-            f"adaptive pooling: elements of output_size must be greater than or equal to 0 but received {{{shown}}}"
-        )
     return tuple([have if n is None else int(n) for n, have in zip(given, input.shape[-count:], strict=True)])
 
 
