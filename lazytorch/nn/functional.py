@@ -147,7 +147,8 @@ from lazytorch.nn.functions.resampling import (
 )
 from lazytorch.ops.activations import log_softmax, softmax
 from lazytorch.ops.creation import one_hot
-from lazytorch.ops.recording import FUNCTIONS, apply, written
+from lazytorch.ops.promotion import promote_types
+from lazytorch.ops.recording import FUNCTIONS, apply, cast, require_floating, same_type, written
 from lazytorch.ops.unary import clamp
 from lazytorch.tensor import Tensor, value
 
@@ -305,7 +306,16 @@ def cross_entropy(
     """log_softmax and negative log-likelihood of class numbers, or of class probabilities."""
     x, y = value(input), value(target)
     kind = reduction_of(size_average, reduce, reduction)
-    operator = _cross_entropy(y.type.dtype.kind == "f", kind, ignore_index, float(label_smoothing))
+    probabilities = y.type.dtype.kind == "f"
+    if probabilities and ignore_index >= 0:
+        raise RuntimeError("ignore_index is not supported for floating point target")
+    if label_smoothing and not 0 <= label_smoothing <= 1:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    if probabilities and y.type.dtype is not x.type.dtype:
+        require_floating("log_softmax_kernel_impl", input)
+        dtype = promote_types(x.type.dtype, y.type.dtype)
+        x, y = cast(x, dtype), cast(y, dtype)
+    operator = _cross_entropy(probabilities, kind, ignore_index, float(label_smoothing))
     return apply(operator, x, y) if weight is None else apply(operator, x, y, value(weight))
 
 
@@ -327,5 +337,6 @@ def nll_loss(
 ) -> Tensor:
     """The negative of the scores at the target classes."""
     kind = reduction_of(size_average, reduce, reduction)
+    same_type(input, weight)
     operands = [value(input), value(target)] + ([value(weight)] if weight is not None else [])
     return apply(nn_loss.nll_loss.operator(reduction=kind, ignore_index=ignore_index), *operands)

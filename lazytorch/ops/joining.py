@@ -44,9 +44,15 @@ _at_least("atleast_2d", lambda shape: (1, *(shape or (1,))), 2)
 _at_least("atleast_3d", lambda shape: (1, *(shape or (1,)), 1) if len(shape) < 2 else (*shape, 1), 3)
 
 
+def _require_some(name: str, tensors: Sequence[Tensor]) -> None:
+    if not len(tensors):
+        raise RuntimeError(f"{name} expects a non-empty TensorList")
+
+
 @torch_function("hstack", method=False)
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """Join along the second dimension (vectors: the first)."""
+    _require_some("hstack", tensors)
     pieces = [FUNCTIONS["atleast_1d"](x) for x in tensors]
     return cat(pieces, 0 if len(pieces[0].shape) == 1 else 1)
 
@@ -54,18 +60,21 @@ def hstack(tensors: Sequence[Tensor]) -> Tensor:
 @torch_function("vstack", "row_stack", method=False)
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
     """Join along the first dimension; vectors are rows."""
+    _require_some("vstack", tensors)
     return cat([FUNCTIONS["atleast_2d"](x) for x in tensors], 0)
 
 
 @torch_function("dstack", method=False)
 def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """Join along the third dimension."""
+    _require_some("dstack", tensors)
     return cat([FUNCTIONS["atleast_3d"](x) for x in tensors], 2)
 
 
 @torch_function("column_stack", method=False)
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
     """Join along the second dimension; vectors are columns."""
+    _require_some("column_stack", tensors)
     return cat([x if len(x.shape) > 1 else reshape(x, (-1, 1)) for x in tensors], 1)
 
 
@@ -96,7 +105,7 @@ def _split_along(name: str, least: int, dim_of: Callable[[int], int]) -> None:
             )
         d = dim_of(len(input.shape))
         count = indices_or_sections
-        if isinstance(count, int) and input.shape[d] % count:
+        if isinstance(count, int) and (count == 0 or input.shape[d] % count):
             raise RuntimeError(
                 f"torch.{name} attempted to split along dimension {d}, but the size of the dimension {input.shape[d]} is "
                 f"not divisible by the split_size {count}!"
@@ -197,19 +206,33 @@ def repeat_interleave(
 @torch_function("fliplr", out=False)
 def fliplr(input: Tensor) -> Tensor:
     """Reversed along the second dimension."""
+    if len(input.shape) < 2:
+        raise RuntimeError("Input must be >= 2-d.")
     return FUNCTIONS["flip"](input, (1,))
 
 
 @torch_function("flipud", out=False)
 def flipud(input: Tensor) -> Tensor:
     """Reversed along the first dimension."""
+    if not input.shape:
+        raise RuntimeError("Input must be >= 1-d.")
     return FUNCTIONS["flip"](input, (0,))
 
 
 @torch_function("rot90", out=False)
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """Turned by k times 90 degrees, from the first towards the second of two dimensions."""
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
     first, second = dims
+    rank = len(input.shape)
+    if rank < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {rank}")
+    if first == second or abs(first - second) == rank:
+        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {first} and dim1 = {second}")
+    for number, d in enumerate(dims):
+        if not -rank <= d < rank:
+            raise RuntimeError(f"Rotation dim{number} out of range, dim{number} = {d}")
     if k % 4 == 0:
         return FUNCTIONS["clone"](input)
     if k % 4 == 2:
@@ -253,10 +276,13 @@ attach("unfold", _unfold)
 def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
     """A view of the tensor's storage with any sizes, strides and offset."""
     offset = input.storage_offset() if storage_offset is None else int(storage_offset)
-    root = root_of(input)
-    flat = reshape(root, (-1,))
-    operator = tensor_strided.as_strided.operator(shape=tuple(size), strides=tuple(stride), offset=offset)
-    return view(flat, operator)
+    own = offset - input.storage_offset()
+    last = own + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    # Of the tensor itself where it has all the elements: it may have a history that its storage lacks (`detach()`).
+    inside = input.is_contiguous() and own >= 0 and last < input._node.type.numel
+    flat = reshape(input if inside else root_of(input), (-1,))
+    start = own if inside else offset
+    return view(flat, tensor_strided.as_strided.operator(shape=tuple(size), strides=tuple(stride), offset=start))
 
 
 @torch_function("cartesian_prod", method=False, out=False)

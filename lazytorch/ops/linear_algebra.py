@@ -9,7 +9,7 @@ from lazytorch.ir.dialects import arith, linalg
 from lazytorch.ir.trace import RECORDER, Node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.products import matmul
-from lazytorch.ops.recording import FUNCTIONS, emit, place, result, torch_function
+from lazytorch.ops.recording import FUNCTIONS, emit, place, result, torch_function, without_slope
 from lazytorch.ops.return_types import structure
 from lazytorch.tensor import Tensor, value
 
@@ -114,6 +114,11 @@ def triangular_solve(b: Tensor, A: Tensor, upper: bool = True, transpose: bool =
 @torch_function("cholesky_solve", out="same")
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X of A X = B, given the Cholesky factor of A."""
+    if B.dtype is not L.dtype:
+        raise RuntimeError(
+            f"Expected b and A to have the same dtype, but found b of type {B.dtype.title} and A of type "
+            f"{L.dtype.title} instead."
+        )
     lower = L.transpose(-2, -1) if upper else L
     return triangular(lower.transpose(-2, -1), triangular(lower, B, False), True)
 
@@ -164,8 +169,12 @@ def rank_tolerance(sizes: Tensor, shape: Any, atol: Any, rtol: Any) -> Tensor:
     """Below what a singular value counts as 0: max(atol, rtol * largest); rtol max(m, n) eps unless told otherwise."""
     if rtol is None:
         rtol = 0.0 if atol is not None else max(shape[-2:]) * EPSILON[sizes.dtype.itemsize]
-    largest = sizes.amax(-1, keepdim=True) if sizes.shape[-1] else sizes
-    return FUNCTIONS["maximum"](largest * rtol, FUNCTIONS["full_like"](largest, 0.0 if atol is None else atol))
+    largest = sizes.amax(-1, keepdim=True) if sizes.shape[-1] else sizes.new_zeros((*sizes.shape[:-1], 1))
+    relative, absolute = (x.unsqueeze(-1) if isinstance(x, Tensor) else x for x in (rtol, atol))
+    limit = (
+        absolute if isinstance(absolute, Tensor) else FUNCTIONS["full_like"](largest, 0.0 if absolute is None else absolute)
+    )
+    return FUNCTIONS["maximum"](largest * relative, limit)
 
 
 def rank(A: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:
@@ -213,5 +222,6 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
         if left:
             base = matmul(base, base)
     if out is None:
-        return FUNCTIONS["clone"](FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype).expand(input.shape))
+        ones = FUNCTIONS["clone"](FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype).expand(input.shape))
+        return without_slope(ones, input)
     return FUNCTIONS["clone"](out) if out is input else out

@@ -215,7 +215,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
     return FUNCTIONS["addmm"](input, mat, vec, beta=beta, alpha=alpha)
 
 
-@torch_function("addr", inplace=True, out="same")
+@torch_function("addr", inplace=True)
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)"""
     return combined(input, FUNCTIONS["outer"](vec1, vec2), beta, alpha, "Addr")

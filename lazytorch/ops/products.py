@@ -139,21 +139,15 @@ def _added(input: Tensor, a: Tensor, b: Tensor, beta: Any, alpha: Any, label: st
 
 def combined(input: Tensor, found: Tensor, beta: Any, alpha: Any, label: str) -> Tensor:
     """beta * input + alpha * found. With beta = 0 the input only says what the shape is: its nan are not seen."""
-    out, start = value(found), value(input)
+    start, out = ADD.operands(input, found)
     dtype = out.type.dtype
-    if dtype.kind in "uib":
-        for name, factor in (("beta", beta), ("alpha", alpha)):
-            if isinstance(factor, float):
-                raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
     if alpha != 1:
         out = emit(arith.mul, out, number_leaf(alpha, dtype))
     if beta == 0:
         shape = arith.broadcast_shapes(start.type.shape, out.type.shape)
         return without_slope(result(emit(tensor.expand, out, label=label, shape=shape)), input)
     if beta != 1:
-        start = emit(arith.mul, start, number_leaf(beta, start.type.dtype))
-    if start.type.dtype is not dtype:
-        start, out = ADD.operands(result(start), result(out))
+        start = emit(arith.mul, start, number_leaf(beta, dtype))
     return result(emit(arith.add, start, out, label=label))
 
 

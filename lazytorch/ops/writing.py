@@ -142,6 +142,11 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 @torch_function("put", inplace=True, out="same")
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """Write (or add) elements at positions in the flattened tensor."""
+    if source.dtype is not input.dtype:
+        raise RuntimeError(
+            "put_(): self and source expected to have the same dtype, but got self.dtype = "
+            f"{input.dtype.title} and source.dtype = {source.dtype.title}"
+        )
     place()
     flat = emit(tensor.reshape, value(input), shape=(input._node.type.numel,))
     at = _index(index, "put_")
@@ -360,7 +365,7 @@ def _reshaping(name: str, function: Callable[..., Tensor]) -> None:
     attach(f"{name}_", change)
 
 
-for _name in ("t", "transpose", "swapaxes", "swapdims", "unsqueeze", "squeeze"):
+for _name in ("t", "transpose", "swapaxes", "swapdims", "unsqueeze", "squeeze", "as_strided"):
     _reshaping(_name, FUNCTIONS[_name])
 
 

@@ -114,12 +114,15 @@ def convert(value: Any) -> Any:
     return value
 
 
+_OF_EVERY_MODULE = frozenset(vars(torch.nn.Module()))
+
+
 def _module_of(module: torch.nn.Module) -> Any:
     """A module as an argument of another one (a layer of an encoder), with its attributes and children."""
     made = object.__new__(resolve(f"nn.{type(module).__name__}"))
     lazytorch.nn.Module.__init__(made)
     for name, value in vars(module).items():
-        if name not in ("_parameters", "_buffers", "_modules") and not name.startswith("_"):
+        if name not in _OF_EVERY_MODULE:
             setattr(made, name, replaced(value, convert))
     for name, parameter in module._parameters.items():
         made.register_parameter(name, None if parameter is None else convert(parameter))

@@ -15,6 +15,11 @@ _UNDEFINED = "empty empty_like empty_permuted empty_strided new_empty new_empty_
 UNDEFINED_NUMBERS = frozenset(_UNDEFINED.split(" "))
 """Functions whose elements are whatever lay in memory: shapes and types are compared."""
 
+_ORDERED = "topk sort argsort kthvalue median nanmedian mode"
+ORDER_OF_EQUALS = frozenset(_ORDERED.split(" "))
+"""Which of several equal elements comes first is torch's secret: of whole numbers and bools the values are compared, not the
+indices."""
+
 _FACTORISATIONS = "linalg.svd svd linalg.eigh linalg.qr qr pca_lowrank svd_lowrank"
 UP_TO_SIGN = frozenset(_FACTORISATIONS.split(" "))
 """What is unique up to signs: what the database makes of the results before it differentiates is compared."""

@@ -138,6 +138,8 @@ def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """The input where positive, weight * input elsewhere; one weight, or one for each channel (dimension 1)."""
     rank, count = len(input.shape), weight._node.type.numel
+    if len(weight.shape) > 1:
+        raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {len(weight.shape)}")
     if count != 1:
         if rank == 0:
             raise RuntimeError("Not allow zero-dim input tensor.")

@@ -32,19 +32,30 @@ def embedding(
 ) -> Tensor:
     """Rows of the weight. No gradient reaches row `padding_idx`; rows above `max_norm` are shrunk first, in place.
 
-    Raises NotImplementedError for `sparse` and `scale_grad_by_freq`.
+    scale_grad_by_freq: the gradient of a row is divided by how often the input has it. Raises NotImplementedError for
+    `sparse`.
     """
+    if len(weight.shape) != 2:
+        raise RuntimeError("'weight' must be 2-D")
     rows = weight.shape[0]
     if padding_idx is not None and not -rows <= padding_idx < rows:
         raise AssertionError("Padding_idx must be within num_embeddings")
-    if sparse or scale_grad_by_freq:
-        option = "sparse" if sparse else "scale_grad_by_freq"
-        raise NotImplementedError(f"embedding with {option}=True is not supported; gradients are dense and unscaled")
+    if sparse:
+        raise NotImplementedError("embedding with sparse=True is not supported; gradients are dense")
     if max_norm is not None:
         _renormalise(weight, input, max_norm, norm_type)
     padding = -1 if padding_idx is None else padding_idx % rows
     index = input if input.dtype is not dtypes.int32 else input.long()
-    return apply(ops.embedding.operator(padding=padding), value(weight), value(index))
+    out = apply(ops.embedding.operator(padding=padding), value(weight), value(index))
+    return _scaled_by_frequency(out, index, rows) if scale_grad_by_freq and out.requires_grad else out
+
+
+def _scaled_by_frequency(out: Tensor, index: Tensor, rows: int) -> Tensor:
+    """The same rows, with the gradient of each divided by how often it was taken."""
+    flat = index.reshape(-1).long()
+    counts = out.new_zeros((rows,)).index_add(0, flat, out.new_ones(flat.shape))
+    scaled = out / counts[flat].reshape((*index.shape, 1))
+    return out.detach() + (scaled - scaled.detach())
 
 
 def embedding_bag(

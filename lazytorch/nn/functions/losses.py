@@ -14,7 +14,7 @@ from lazytorch.nn.functions.distance import pairwise_distance
 from lazytorch.nn.functions.reduction import reduced, reduction_of
 from lazytorch.ops.promotion import promote_types
 from lazytorch.ops.recording import FUNCTIONS, apply
-from lazytorch.ops.unary import where
+from lazytorch.ops.unary import in_common_type, where
 from lazytorch.tensor import Tensor, value
 
 
@@ -68,7 +68,7 @@ def l1_loss(
     kind = reduction_of(size_average, reduce, reduction)
     if weight is not None:
         return _weighted(_pairwise(nn_loss.l1_loss, input, target, "none"), weight, kind)
-    if input.dtype.kind != "f":
+    if input.dtype.kind != "f" or target.dtype.kind != "f":
         return reduced((input - target).abs(), kind)
     return _pairwise(nn_loss.l1_loss, input, target, kind, {"mean": "Mean0", "sum": "Sum0"}.get(kind, "Abs"))
 
@@ -99,6 +99,9 @@ def huber_loss(
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     kind = reduction_of(None, None, reduction)
+    if input.dtype.kind != "f" and target.dtype.kind == "f":
+        raise RuntimeError(f"result type {target.dtype.title} can't be cast to the desired output type {input.dtype.title}")
+    target = target.to(input.dtype)
     if weight is not None:
         losses = _pairwise(nn_loss.huber_loss, input, target, "none", delta=float(delta))
         return reduced(losses * weight, kind)
@@ -139,7 +142,8 @@ def binary_cross_entropy_with_logits(
     kind = reduction_of(size_average, reduce, reduction)
     if input.shape != target.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
-    operands = [value(input), value(target), *[value(x) for x in (weight, pos_weight) if x is not None]]
+    given = [input, target, *[x for x in (weight, pos_weight) if x is not None]]
+    operands = [value(x) for x in in_common_type(*given)]
     return apply(nn_loss.bce_with_logits_loss.operator(reduction=kind, weighted=weight is not None), *operands)
 
 
@@ -241,7 +245,7 @@ def hinge_embedding_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """The input where the target is 1, max(0, margin - input) where it is -1."""
-    zero = input.new_zeros(())
+    zero = FUNCTIONS["zeros_like"](input.detach(), dtype=input.dtype)
     margin_part = where(target != 1, (margin - input).clamp_min(0), zero)
     self_part = where(target != -1, input, zero)
     return reduced(margin_part + self_part, reduction_of(size_average, reduce, reduction))

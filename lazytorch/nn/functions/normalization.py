@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from lazytorch import dtypes
 from lazytorch.autograd.modes import no_grad
 from lazytorch.ir.dialects import nn_normalization
 from lazytorch.ir.trace import STATE, record_node
 from lazytorch.nn.functions.padding import pad
 from lazytorch.nn.functions.pooling import avg_pool2d, avg_pool3d
-from lazytorch.ops.recording import apply
+from lazytorch.ops.recording import apply, require_floating
 from lazytorch.tensor import Tensor, value, wrap
 
 
@@ -37,10 +38,16 @@ def rms_norm(
             f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but got "
             f"input of size{list(input.shape)}"
         )
+    if not shape:
+        raise RuntimeError(
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
+            "normalized_shape = []"
+        )
+    require_floating("rms_norm", input)
     least = float(np.finfo(input.dtype.numpy).eps) if eps is None else eps
     dims = tuple(range(len(input.shape) - len(shape), len(input.shape)))
     out = input * (input.pow(2).mean(dims, keepdim=True) + least).rsqrt()
-    return out if weight is None else out * weight
+    return out if weight is None else (out * weight).to(input.dtype)
 
 
 def _check_batch(shape: Sequence[int], what: str) -> None:
@@ -65,8 +72,13 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Normalise every channel, by the batch (training) or by running statistics."""
+    if training and eps <= 0:
+        raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     if weight is None and bias is not None:
         weight = input.new_ones(bias.shape)
+    if input.dtype.kind != "f":
+        require_floating("batch_norm", input)
+    _require_type_of(input, running_mean, running_var, weight, bias)
     affine = [value(x) for x in (weight, bias) if x is not None]
     x = value(input)
     if not training:
@@ -76,9 +88,16 @@ def batch_norm(
         return apply(operator, x, value(running_mean), value(running_var), *affine)
     _check_batch(x.type.shape, "value per channel")
     out = apply(nn_normalization.batch_norm.operator(eps=eps), x, *affine)
-    if running_mean is not None and running_var is not None:
+    if running_mean is not None and running_var is not None and x.type.numel:
         _track(x, running_mean, running_var, momentum)
     return out
+
+
+def _require_type_of(input: Tensor, *parameters: Tensor | None) -> None:
+    """Raise torch's RuntimeError for parameters of another element type; halves go with float32, too."""
+    for x in parameters:
+        if x is not None and x.dtype is not input.dtype and not (input.dtype.itemsize == 2 and x.dtype is dtypes.float32):
+            raise RuntimeError(f"mixed dtype (CPU): expect parameter to have scalar type of {input.dtype.title}")
 
 
 def _track(x: Any, running_mean: Tensor, running_var: Tensor, momentum: float) -> None:
@@ -116,8 +135,10 @@ def group_norm(
             "Expected number of channels in input to be divisible by num_groups, but got input of shape "
             f"{list(shape)} and num_groups={num_groups}"
         )
-    _check_batch((shape[0] * shape[1] // num_groups, num_groups, *shape[2:]), "value per channel")
-    grouped = input.reshape((shape[0], num_groups, -1))
+    if input._node.type.numel:
+        _check_batch((shape[0] * shape[1] // num_groups, num_groups, *shape[2:]), "value per channel")
+    _require_type_of(input, weight, bias)
+    grouped = input.reshape((shape[0], num_groups, int(np.prod(shape[1:])) // num_groups))
     out = layer_norm(grouped, (grouped.shape[-1],), eps=eps).reshape(shape)
     return _affine(out, weight, bias)
 
@@ -134,6 +155,7 @@ def instance_norm(
 ) -> Tensor:
     """Normalise each channel of each sample of [N, C, ...] by itself, or by running statistics."""
     shape = tuple(input.shape)
+    _require_type_of(input, running_mean, running_var)
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     if int(np.prod(shape[2:])) == 1:

@@ -104,7 +104,7 @@ class RNNBase(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self._check_options(hidden_size, num_layers, dropout, proj_size)
+        self._check_options(input_size, hidden_size, num_layers, dropout, proj_size)
         self.mode, self.input_size, self.hidden_size, self.num_layers = mode, input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional, self.proj_size = bidirectional, proj_size
@@ -132,7 +132,7 @@ class RNNBase(Module):
                 self._names.append(list(names.values()))
         self.reset_parameters()
 
-    def _check_options(self, hidden_size: int, num_layers: int, dropout: float, proj_size: int) -> None:
+    def _check_options(self, input_size: int, hidden_size: int, num_layers: int, dropout: float, proj_size: int) -> None:
         if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
             raise ValueError(
                 "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
@@ -147,6 +147,8 @@ class RNNBase(Module):
             raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
         if hidden_size <= 0:
             raise ValueError("hidden_size must be greater than zero")
+        if input_size <= 0:
+            raise ValueError("input_size must be greater than zero")
         if num_layers <= 0:
             raise ValueError("num_layers must be greater than zero")
 
