@@ -72,6 +72,7 @@ _LAZY = frozenset(
         "random",
         "serialization",
         "signal",
+        "special",
         "sparse",
     )
 )

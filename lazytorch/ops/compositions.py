@@ -11,7 +11,18 @@ from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, integers, math, tensor
 from lazytorch.ir.trace import Node
 from lazytorch.ops.elementwise import ADD, DIV, MUL, pow
-from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, floating, node_of, place, result, torch_function
+from lazytorch.ops.recording import (
+    FUNCTIONS,
+    attach,
+    cast,
+    emit,
+    floating,
+    node_of,
+    place,
+    result,
+    takes_out,
+    torch_function,
+)
 from lazytorch.tensor import Tensor, value
 
 _BITS = {2: dtypes.int16, 4: dtypes.int32, 8: dtypes.int64}
@@ -202,17 +213,30 @@ def sinc(input: Tensor) -> Tensor:
     return result(emit(arith.select, origin, one, arith.div(math.sin(angle), angle), label="Sinc"))
 
 
+def _times_log(input: Any, other: Any, logarithm: Declaration, bound: float, harmless: float, label: str) -> Tensor:
+    """input times a logarithm of `other` that is finite above a bound; 0 where input is 0 (nan where other is)."""
+    place()
+    x, y = DIV.operands(input, other)
+    zero = _number(0.0, x)
+    outside = arith.bit_or(
+        arith.compare(y, _number(bound, y), predicate="le"),
+        arith.compare(y, _number(python_math.inf, y), predicate="eq"),
+    )
+    nothing = arith.bit_and(arith.compare(x, zero, predicate="eq"), outside)
+    product = arith.mul(x, logarithm(arith.select(nothing, _number(harmless, y), y)))
+    return result(emit(arith.select, nothing, zero, product, label=label))
+
+
 @torch_function("xlogy", inplace=True)
 def xlogy(input: Any, other: Any) -> Tensor:
     """input * log(other), and 0 where input is 0 (nan where other is)."""
-    place()
-    x, y = DIV.operands(input, other)
-    zero, one = _number(0.0, x), _number(1.0, x)
-    outside = arith.bit_or(
-        arith.compare(y, zero, predicate="le"), arith.compare(y, _number(python_math.inf, y), predicate="eq")
-    )
-    nothing = arith.bit_and(arith.compare(x, zero, predicate="eq"), outside)
-    return result(emit(arith.select, nothing, zero, arith.mul(x, math.log(arith.select(nothing, one, y))), label="Xlogy0"))
+    return _times_log(input, other, math.log, 0.0, 1.0, "Xlogy0")
+
+
+@takes_out
+def xlog1py(input: Any, other: Any) -> Tensor:
+    """input * log1p(other), and 0 where input is 0 (nan where other is). A function of torch.special."""
+    return _times_log(input, other, math.log1p, -1.0, 0.0, "SpecialXlog1Py0")
 
 
 @torch_function("nextafter", inplace=True)

@@ -72,9 +72,18 @@ def _common(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     return A.expand(*batch, *A.shape[-2:]), B.expand(*batch, *B.shape[-2:])
 
 
+def _require_one_type(name: str, A: Tensor, B: Tensor) -> None:
+    if A.dtype is not B.dtype:
+        raise RuntimeError(
+            f"{name}: Expected A and B to have the same dtype, but found A of type {A.dtype.title} and B of type "
+            f"{B.dtype.title} instead"
+        )
+
+
 def solved(A: Tensor, B: Tensor, left: bool = True) -> Tensor:
     """X of A X = B (or X A = B); B may be a vector, or a batch of them as long as A is one of matrices."""
     linalg.check_matrix("linalg.solve", value(A).type, square=True)
+    _require_one_type("linalg.solve", A, B)
     is_vector = len(B.shape) == 1 or (len(B.shape) == len(A.shape) - 1 and B.shape == A.shape[:-1])
     right = B.unsqueeze(-1) if is_vector else B
     rows = -2 if left else -1
@@ -95,6 +104,7 @@ def solved(A: Tensor, B: Tensor, left: bool = True) -> Tensor:
 def triangular(A: Tensor, B: Tensor, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
     """X of A X = B (or X A = B) for a triangular A."""
     linalg.check_matrix("linalg.solve_triangular", value(A).type, square=True)
+    _require_one_type("linalg.solve_triangular", A, B)
     if not left:
         turned = triangular(A.transpose(-2, -1), B.transpose(-2, -1), not upper, True, unitriangular)
         return turned.transpose(-2, -1)

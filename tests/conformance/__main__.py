@@ -45,19 +45,26 @@ def main() -> int:
     return 0
 
 
+def check_name(name, most, checks):
+    """All comparisons of a function's or module's entry; `most` samples of each kind."""
+    from tests.conformance.modules import check_module
+    from tests.conformance.operators import check_operator
+
+    check = check_module if name.startswith("nn.") and name[3].isupper() else check_operator
+    return list(check(name, most, checks))
+
+
 def run(table, options):
     """The results of all names, with a line for each as it is done."""
     from tests.conformance.exclusions import EXCLUDED
-    from tests.conformance.modules import check_module
-    from tests.conformance.operators import CHECKS, check_operator
+    from tests.conformance.operators import CHECKS
 
     results = []
     for row in table:
         if row.name in EXCLUDED:
             continue
         start = time.monotonic()
-        check = check_module if row.name.startswith("nn.") and row.name[3].isupper() else check_operator
-        mine = list(check(row.name, options.samples, tuple(options.check) or CHECKS))
+        mine = check_name(row.name, options.samples, tuple(options.check) or CHECKS)
         results += mine
         failed = [result for result in mine if result.failure is not None]
         if not options.quiet:

@@ -203,6 +203,7 @@ def composite(
     elementwise: result element i reads operand elements i only.
     """
     extra = (Trait.ELEMENTWISE,) if elementwise else ()
+    infer = _of_one_type(infer, differentiable)
     backward = _declare_backward(name, infer, decompose, gradient, attributes, defaults, extra)
     operators: dict[Attributes, tuple[tuple[int, Operator], ...]] = {}
 
@@ -235,6 +236,22 @@ def composite(
         example=example,
         doc=doc,
     )
+
+
+def _of_one_type(infer: Infer, positions: Sequence[int]) -> Infer:
+    """The inference, and torch's error where differentiable operands have different element types."""
+    if len(positions) == 1:
+        return infer
+
+    def checked(attributes: Attributes, *operands: Any) -> Any:
+        found = infer(attributes, *operands)
+        first = operands[positions[0]].dtype
+        for position in positions[1:]:
+            if position < len(operands) and operands[position].dtype is not first:
+                raise RuntimeError(f"expected scalar type {first.title} but found {operands[position].dtype.title}")
+        return found
+
+    return checked
 
 
 def _declare_backward(
