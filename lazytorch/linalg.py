@@ -12,7 +12,7 @@ from lazytorch.ops import linear_algebra as algebra
 from lazytorch.ops import norms
 from lazytorch.ops.linear_algebra import matrix_exp, several, singular_values
 from lazytorch.ops.linear_algebra import solved as _solved
-from lazytorch.ops.matrices import cross_product, matrix_chain, vander
+from lazytorch.ops.matrices import cross_product, matrix_chain
 from lazytorch.ops.matrices import diagonal as _diagonal
 from lazytorch.ops.recording import FUNCTIONS, takes_out
 from lazytorch.ops.return_types import structure
@@ -202,6 +202,18 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """The diagonal of matrices as a view."""
     return _diagonal(A, offset, dim1, dim2)
+
+
+def vander(x: Tensor, *, N: int | None = None) -> Tensor:
+    """[..., n, N]: the powers 0 to N - 1 of vectors [..., n], N = n unless told otherwise."""
+    if not x.shape:
+        x = x.unsqueeze(0)
+    count = x.shape[-1] if N is None else N
+    if count <= 1:
+        raise RuntimeError(f"N must be greater than 1. Got N = {count}")
+    wide = x.to(dtypes.int64) if x.dtype.kind in "uib" else x
+    ones = FUNCTIONS["ones_like"](wide.detach()).unsqueeze(-1)
+    return FUNCTIONS["cat"]([ones, wide.unsqueeze(-1).expand(*x.shape, count - 1)], -1).cumprod(-1)
 
 
 @_takes_out

@@ -337,6 +337,7 @@ def nll_loss(
 ) -> Tensor:
     """The negative of the scores at the target classes."""
     kind = reduction_of(size_average, reduce, reduction)
+    require_floating("nll_loss_out_frame", input)
     same_type(input, weight)
     operands = [value(input), value(target)] + ([value(weight)] if weight is not None else [])
     return apply(nn_loss.nll_loss.operator(reduction=kind, ignore_index=ignore_index), *operands)

@@ -22,6 +22,7 @@ from lazytorch.ops.recording import (
     result,
     takes_out,
     torch_function,
+    without_slope,
 )
 from lazytorch.tensor import Tensor, value
 
@@ -60,21 +61,21 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
-@torch_function("signbit")
+@torch_function("signbit", out="same")
 def signbit(input: Tensor) -> Tensor:
     """Whether the sign bit is set."""
     place()
     return result(_is_negative(value(input)))
 
 
-@torch_function("isposinf")
+@torch_function("isposinf", out="same")
 def isposinf(input: Tensor) -> Tensor:
     """Whether each element is positive infinity."""
     place()
     return result(arith.compare(cast(value(input), floating(input)), python_math.inf, predicate="eq"))
 
 
-@torch_function("isneginf")
+@torch_function("isneginf", out="same")
 def isneginf(input: Tensor) -> Tensor:
     """Whether each element is negative infinity."""
     place()
@@ -239,6 +240,18 @@ def xlog1py(input: Any, other: Any) -> Tensor:
     return _times_log(input, other, math.log1p, -1.0, 0.0, "SpecialXlog1Py0")
 
 
+@torch_function("mvlgamma", inplace=True)
+def mvlgamma(input: Tensor, p: int) -> Tensor:
+    """The logarithm of the multivariate gamma function of dimension p."""
+    if p < 1:
+        raise RuntimeError("p has to be greater than or equal to 1")
+    x = input if input.dtype.kind == "f" else input.to(floating(input))
+    total = FUNCTIONS["lgamma"](x)
+    for j in range(1, p):
+        total = total + FUNCTIONS["lgamma"](x - j / 2)
+    return total + p * (p - 1) / 4 * python_math.log(python_math.pi)
+
+
 @torch_function("nextafter", inplace=True)
 def nextafter(input: Tensor, other: Tensor) -> Tensor:
     """The next number from input towards other."""
@@ -279,7 +292,6 @@ attach("real", property(FUNCTIONS["conj"]))
 def angle(input: Tensor) -> Tensor:
     """pi for negative numbers, 0 for others; nan stays."""
     place()
-    x = cast(value(input), floating(input))
-    x = emit(tensor.detach, x)
+    x = emit(tensor.detach, cast(value(input), floating(input)))
     turned = arith.select(arith.compare(x, _number(0.0, x), predicate="lt"), _number(python_math.pi, x), _number(0.0, x))
-    return result(arith.select(_is_nan(x), x, turned))
+    return without_slope(result(arith.select(_is_nan(x), x, turned)), input)

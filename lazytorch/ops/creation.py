@@ -267,20 +267,25 @@ def arange(
     return finish(result(cast(out, kind)), options, device)
 
 
-@torch_function("linspace", method=False, out="made")
-def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
-    """`steps` numbers from start to end inclusive; the second half counts back from the end, as torch."""
-    kind = element_type(dtype, default_dtype())
+def _check_range(function: str, start: Any, end: Any, steps: Any) -> None:
+    """Raise torch's errors for what is no range of `steps` numbers."""
     if not isinstance(steps, int):
-        raise TypeError(f"linspace(): argument 'steps' (position 3) must be int, not {type(steps).__name__}")
+        raise TypeError(f"{function}(): argument 'steps' (position 3) must be int, not {type(steps).__name__}")
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     for name, x in (("start", start), ("end", end)):
         if isinstance(x, Tensor) and x.shape:
             raise RuntimeError(
-                f"linspace only supports 0-dimensional start and end tensors, but got {name} with {len(x.shape)} "
+                f"{function} only supports 0-dimensional start and end tensors, but got {name} with {len(x.shape)} "
                 "dimension(s)."
             )
+
+
+@torch_function("linspace", method=False, out="made")
+def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
+    """`steps` numbers from start to end inclusive; the second half counts back from the end, as torch."""
+    kind = element_type(dtype, default_dtype())
+    _check_range("linspace", start, end, steps)
     real: Any = np.float64 if kind.itemsize == 8 or kind.kind in "ui" else np.float32
     whole = int if kind.kind in "ui" else float
     first, last = real(whole(start)), real(whole(end))
@@ -298,9 +303,10 @@ def logspace(
 ) -> Tensor:
     """base ** start to base ** end, with equal steps of the exponent."""
     kind = dtype or default_dtype()
-    if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
+    _check_range("logspace", start, end, steps)
     real: Any = np.float32 if kind.itemsize < 8 else np.float64
+    if kind.kind in "ui":
+        start, end = int(start), int(end)
     step = (real(end) - real(start)) / real(max(steps - 1, 1))
     position: Any = np.arange(steps)
     rising = real(start) + step * position.astype(real)

@@ -49,33 +49,33 @@ def _require_some(name: str, tensors: Sequence[Tensor]) -> None:
         raise RuntimeError(f"{name} expects a non-empty TensorList")
 
 
-@torch_function("hstack", method=False)
-def hstack(tensors: Sequence[Tensor]) -> Tensor:
+@torch_function("hstack", method=False, out=False)
+def hstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Join along the second dimension (vectors: the first)."""
     _require_some("hstack", tensors)
     pieces = [FUNCTIONS["atleast_1d"](x) for x in tensors]
-    return cat(pieces, 0 if len(pieces[0].shape) == 1 else 1)
+    return cat(pieces, 0 if len(pieces[0].shape) == 1 else 1, out=out)
 
 
-@torch_function("vstack", "row_stack", method=False)
-def vstack(tensors: Sequence[Tensor]) -> Tensor:
+@torch_function("vstack", "row_stack", method=False, out=False)
+def vstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Join along the first dimension; vectors are rows."""
     _require_some("vstack", tensors)
-    return cat([FUNCTIONS["atleast_2d"](x) for x in tensors], 0)
+    return cat([FUNCTIONS["atleast_2d"](x) for x in tensors], 0, out=out)
 
 
-@torch_function("dstack", method=False)
-def dstack(tensors: Sequence[Tensor]) -> Tensor:
+@torch_function("dstack", method=False, out=False)
+def dstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Join along the third dimension."""
     _require_some("dstack", tensors)
-    return cat([FUNCTIONS["atleast_3d"](x) for x in tensors], 2)
+    return cat([FUNCTIONS["atleast_3d"](x) for x in tensors], 2, out=out)
 
 
-@torch_function("column_stack", method=False)
-def column_stack(tensors: Sequence[Tensor]) -> Tensor:
+@torch_function("column_stack", method=False, out=False)
+def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Join along the second dimension; vectors are columns."""
     _require_some("column_stack", tensors)
-    return cat([x if len(x.shape) > 1 else reshape(x, (-1, 1)) for x in tensors], 1)
+    return cat([x if len(x.shape) > 1 else reshape(x, (-1, 1)) for x in tensors], 1, out=out)
 
 
 @torch_function("tensor_split", out=False)

@@ -175,7 +175,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     return tensordot(input, other, ([-1], [-1]))
 
 
-@torch_function("vdot")
+@torch_function("vdot", out="same")
 def vdot(input: Tensor, other: Tensor) -> Tensor:
     """The dot product of two vectors of real numbers."""
     return FUNCTIONS["dot"](input, other)

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import Node
 from lazytorch.ops.elementwise import ADD
-from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, number_leaf, place, result, torch_function, without_slope
+from lazytorch.ops.recording import (
+    FUNCTIONS,
+    attach,
+    cast,
+    emit,
+    number_leaf,
+    place,
+    require_floating,
+    result,
+    torch_function,
+    without_slope,
+)
 from lazytorch.tensor import Tensor, value
 
 _BATCH = "abcdefgh"
@@ -111,6 +123,8 @@ attach("__rmatmul__", lambda self, other: _operator(other, self))
 
 def _ranked(name: str, ranks: tuple[int, int], message: str) -> None:
     def function(input: Tensor, other: Tensor) -> Tensor:
+        if input.dtype is dtypes.bool_ and other.dtype is not input.dtype:
+            require_floating(name, input)
         if (len(input.shape), len(other.shape)) != ranks:
             raise RuntimeError(message)
         place()

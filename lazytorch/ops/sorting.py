@@ -273,7 +273,7 @@ def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right:
     return _search(boundaries, input, right, out_int32)
 
 
-@torch_function("isin", method=False)
+@torch_function("isin", method=False, out="same")
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element is among the test elements."""
     x = elements if isinstance(elements, Tensor) else FUNCTIONS["tensor"](elements)

@@ -16,7 +16,18 @@ from lazytorch.ir.declaration import Declaration, Operator
 from lazytorch.ir.dialects import arith, tensor, tensor_scan, tensor_scatter
 from lazytorch.ir.trace import STATE, Node
 from lazytorch.ops.indexing import element_index
-from lazytorch.ops.recording import FUNCTIONS, attach, cast, dimension, emit, node_of, place, result, torch_function
+from lazytorch.ops.recording import (
+    FUNCTIONS,
+    attach,
+    cast,
+    dimension,
+    emit,
+    node_of,
+    place,
+    result,
+    torch_function,
+    without_slope,
+)
 from lazytorch.tensor import Accumulator, Tensor, assign, caller, from_array, make_view, value
 
 # -- along a dimension
@@ -261,6 +272,13 @@ def index_reduce(
     """Combine rows of source (by "prod", "mean", "amax" or "amin") at positions along a dimension."""
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
+    if source.dtype is not input.dtype:
+        raise RuntimeError(
+            f"index_reduce_(): self ({input.dtype.title}) and source ({source.dtype.title}) must have the same scalar type"
+        )
+    if not input.shape:
+        wide = [x.reshape(1) for x in (input, index, source)]
+        return index_reduce(wide[0], dim, wide[1], wide[2], reduce, include_self=include_self).reshape(())
     place()
     d = dimension(dim, len(input.shape))
     out = _reduced(_moved(value(input), d), _index(index, "index_reduce"), _moved(value(source), d), reduce, include_self)
@@ -278,7 +296,7 @@ def _written(input: Tensor, view: Callable[[Tensor], Tensor], src: Tensor) -> Te
             f"expected src to have a size equal to the slice of self. src size = {src.shape}, slice size = {part.shape}"
         )
     part.copy_(src)
-    return copy
+    return without_slope(copy, input) if part._node.type.numel == input._node.type.numel else copy
 
 
 @torch_function("select_scatter", out=False)

@@ -9,6 +9,10 @@ OUT_OF_SCOPE = {
 }
 """Reason: names in torch's databases."""
 
+_REFLECTED = "__radd__ __rmul__ __rdiv__ __rsub__ __rpow__ __rmod__ __rand__ __ror__ __rxor__ __rmatmul__"
+NO_ERRORS = frozenset(_REFLECTED.split(" "))
+"""Their wrong inputs call a method on something that is no tensor, which is a matter of Python's descriptors."""
+
 EXCLUDED = {name: reason for reason, names in OUT_OF_SCOPE.items() for name in names.split()}
 
 _UNDEFINED = "empty empty_like empty_permuted empty_strided new_empty new_empty_strided"

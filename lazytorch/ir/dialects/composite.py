@@ -245,10 +245,10 @@ def _of_one_type(infer: Infer, positions: Sequence[int]) -> Infer:
 
     def checked(attributes: Attributes, *operands: Any) -> Any:
         found = infer(attributes, *operands)
-        first = operands[positions[0]].dtype
-        for position in positions[1:]:
-            if position < len(operands) and operands[position].dtype is not first:
-                raise RuntimeError(f"expected scalar type {first.title} but found {operands[position].dtype.title}")
+        present = [operands[position].dtype for position in positions if position < len(operands)]
+        for dtype in present[1:]:
+            if dtype is not present[0]:
+                raise RuntimeError(f"expected scalar type {present[0].title} but found {dtype.title}")
         return found
 
     return checked

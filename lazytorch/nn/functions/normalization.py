@@ -13,7 +13,7 @@ from lazytorch.ir.dialects import nn_normalization
 from lazytorch.ir.trace import STATE, record_node
 from lazytorch.nn.functions.padding import pad
 from lazytorch.nn.functions.pooling import avg_pool2d, avg_pool3d
-from lazytorch.ops.recording import apply, require_floating
+from lazytorch.ops.recording import FUNCTIONS, apply, require_floating
 from lazytorch.tensor import Tensor, value, wrap
 
 
@@ -76,8 +76,9 @@ def batch_norm(
         raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     if weight is None and bias is not None:
         weight = input.new_ones(bias.shape)
-    if input.dtype.kind != "f":
-        require_floating("batch_norm", input)
+    if len(input.shape) == 1 and not input._node.type.numel:
+        return FUNCTIONS["clone"](input)
+    require_floating("batch_norm", input)
     _require_type_of(input, running_mean, running_var, weight, bias)
     affine = [value(x) for x in (weight, bias) if x is not None]
     x = value(input)

@@ -262,10 +262,13 @@ def _fractional_max_pool(count: int) -> Callable[..., Any]:
         else:
             wanted = sizes(output_size, count, "output_size")
         lead = tuple(input.shape[:-count])
+        if not input._node.type.numel:
+            empty = input.new_zeros((*lead, *wanted))
+            return (empty, empty.long()) if return_indices else empty
         shape = (lead[0] if len(lead) > 1 else 1, lead[-1], count)
         if _random_samples is None:
             _random_samples = FUNCTIONS["rand"](*shape, dtype=input.dtype)
-        samples = _random_samples.detach().numpy().reshape(-1, count)
+        samples = _random_samples.detach().numpy().reshape(-1, count)[: int(np.prod(lead))]
         planes = input.reshape((len(samples), *extents))
         parts = []
         for number, sample in enumerate(samples):
@@ -294,6 +297,11 @@ def _max_unpool(count: int) -> Callable[..., Tensor]:
     def max_unpool(
         input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
     ) -> Tensor:
+        if tuple(indices.shape) != tuple(input.shape):
+            raise RuntimeError(
+                f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) but got indices "
+                f"tensor with shape: {list(indices.shape)}"
+            )
         kernel = sizes(kernel_size, count)
         strides = kernel if stride is None else sizes(stride, count, "stride")
         pads = sizes(padding, count, "padding")

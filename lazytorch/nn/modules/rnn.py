@@ -228,6 +228,12 @@ class RNNBase(Module):
         return out, last if self.mode == "LSTM" else last[0]
 
     def _check_size(self, x: Tensor) -> None:
+        want = next(self.parameters()).dtype
+        if x.dtype is not want:
+            raise ValueError(
+                f"RNN input dtype ({x.dtype}) does not match weight dtype ({want}). Convert input: input.to({want}), or "
+                f"convert model: model.to({x.dtype})"
+            )
         if x.shape[-1] != self.input_size:
             raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}")
 
