@@ -352,7 +352,7 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
     at = element_index(shape, d, cast(value(index), dtypes.int64))
     if isinstance(source, Tensor):
         if source.dtype is not self.dtype:
-            raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
+            raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
         new = value(source)
         if new.type.shape != index.shape:
             starts = (0,) * len(shape)

@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from lazytorch import dtypes
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import nn_loss
 from lazytorch.nn.functions.activations import logsigmoid
 from lazytorch.nn.functions.distance import pairwise_distance
 from lazytorch.nn.functions.reduction import reduced, reduction_of
 from lazytorch.ops.promotion import promote_types
-from lazytorch.ops.recording import FUNCTIONS, apply
+from lazytorch.ops.recording import FUNCTIONS, apply, require_floating
 from lazytorch.ops.unary import in_common_type, where
 from lazytorch.tensor import Tensor, value
 
@@ -142,6 +143,9 @@ def binary_cross_entropy_with_logits(
     kind = reduction_of(size_average, reduce, reduction)
     if input.shape != target.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    require_floating("log_sigmoid_cpu", input)
+    if target.dtype is dtypes.bool_:
+        raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported.")
     given = [input, target, *[x for x in (weight, pos_weight) if x is not None]]
     operands = [value(x) for x in in_common_type(*given)]
     return apply(nn_loss.bce_with_logits_loss.operator(reduction=kind, weighted=weight is not None), *operands)

@@ -89,7 +89,7 @@ def _wrapped(x: Tensor, d: int, low: int, high: int) -> Tensor:
     return cat(parts, d)
 
 
-_MODES = {"reflect": _reflected, "replicate": None, "circular": _wrapped}
+_MODES = {"reflect": _reflected, "circular": _wrapped}
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
@@ -113,7 +113,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         return _constant(input, pairs, 0.0 if value is None else value)
     if value is not None and value != 0:
         raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
-    if mode not in _MODES:
+    if mode not in (*_MODES, "replicate"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if rank not in (len(pairs) + 1, len(pairs) + 2) or len(pairs) > 3:
         raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
