@@ -299,6 +299,16 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     return result(emit(tensor.permute, picked, label=label, order=tensor.inverse_order(order)) if d else picked)
 
 
+@torch_function("nonzero_static", out="same")
+def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
+    """The first `size` positions of elements that are not 0, one a row; missing rows hold the fill value."""
+    if size < 0:
+        raise RuntimeError("nonzero_static: 'size' must be an non-negative integer")
+    found = nonzero(input)[:size]
+    missing = found.new_full((size - found.shape[0], len(input.shape)), fill_value)
+    return FUNCTIONS["cat"]([found, missing], 0)
+
+
 @torch_function("masked_select", out="same")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, in one dimension."""

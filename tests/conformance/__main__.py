@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--weight", type=float, default=0.0, help="only names that are used at least this much")
     parser.add_argument("--samples", type=int, default=12, help="samples of each name and element type (default 12)")
     parser.add_argument("--failures", type=int, default=0, help="print so many failures of each name")
-    parser.add_argument("--json", type=Path, help="write all results to this file")
+    parser.add_argument("--json", type=Path, help="append all results to this file, one a line")
     parser.add_argument("--quiet", action="store_true", help="no line for each name")
     options = parser.parse_args()
 
@@ -39,8 +39,6 @@ def main() -> int:
     if options.family:
         table = [x for x in table if any(part in x.family for part in options.family)]
     results = run(table, options)
-    if options.json:
-        options.json.write_text(json.dumps([vars(result) for result in results], indent=0))
     print(score.report(score.Scores(results), table))
     return 0
 
@@ -66,6 +64,9 @@ def run(table, options):
         start = time.monotonic()
         mine = check_name(row.name, options.samples, tuple(options.check) or CHECKS)
         results += mine
+        if options.json:
+            with options.json.open("a") as file:
+                file.writelines(json.dumps(vars(result)) + "\n" for result in mine)
         failed = [result for result in mine if result.failure is not None]
         if not options.quiet:
             print(f"{row.name}: {len(mine) - len(failed)} of {len(mine)}, {time.monotonic() - start:.1f} s", flush=True)
