@@ -359,6 +359,9 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
     if not shape:
         wide = reshape(source, (1,)) if isinstance(source, Tensor) else source
         return reshape(_scattered(name, reshape(self, (1,)), 0, reshape(index, (1,)), wide), ())
+    for name_of, rank in (("self", len(shape)), ("src", len(source.shape) if isinstance(source, Tensor) else len(shape))):
+        if index._node.type.numel and (len(index.shape) or 1) != (rank or 1):
+            raise RuntimeError(f"Index tensor must have the same number of dimensions as {name_of} tensor")
     at = element_index(shape, d, cast(value(index), dtypes.int64))
     if isinstance(source, Tensor):
         if source.dtype is not self.dtype:

@@ -147,6 +147,9 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
 
 
 def _added(input: Tensor, a: Tensor, b: Tensor, beta: Any, alpha: Any, label: str) -> Tensor:
+    if input.dtype is not b.dtype:
+        kinds = input.dtype.title, b.dtype.title
+        raise RuntimeError(f"self and mat2 must have the same dtype, but got {kinds[0]} and {kinds[1]}")
     place()
     return combined(input, result(product(value(a), value(b))), beta, alpha, label)
 

@@ -11,7 +11,7 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir import mersenne_twister, random_reference
 from lazytorch.ops.creation import finish
-from lazytorch.ops.recording import attach, element_type, torch_function, without_slope
+from lazytorch.ops.recording import attach, element_type, require_floating, torch_function, without_slope
 from lazytorch.ops.shaping import sizes_of
 from lazytorch.tensor import Tensor, assign, default_dtype, from_array
 
@@ -172,11 +172,13 @@ def normal(
         device = options.pop("device", None)
         return finish(out, options, device)
     like = mean if isinstance(mean, Tensor) else std
+    if like.dtype.kind != "f":
+        require_floating("normal_kernel_cpu", like)
     shape = np.broadcast_shapes(*[tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)])
     out = from_array(np.zeros(shape, like.dtype.numpy), like.dtype)
     out.normal_(generator=generator)
     parts = [x.detach() if isinstance(x, Tensor) else x for x in (std, mean)]
-    return without_slope(out * parts[0] + parts[1], mean, std)
+    return without_slope((out * parts[0] + parts[1]).to(like.dtype), mean, std)
 
 
 def _check_parameters(name: str, given: dict[str, Any]) -> None:
