@@ -10,7 +10,7 @@ from lazytorch import dtypes
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, integers, math, tensor
 from lazytorch.ir.trace import Node
-from lazytorch.ops.elementwise import ADD, DIV, MUL, pow
+from lazytorch.ops.elementwise import ADD, DIV, MUL, pow, require_first
 from lazytorch.ops.recording import (
     FUNCTIONS,
     attach,
@@ -99,10 +99,12 @@ def frac(input: Tensor) -> Tensor:
 @torch_function("copysign", inplace=True)
 def copysign(input: Tensor, other: Any) -> Tensor:
     """The magnitude of input with the sign of other."""
+    require_first("copysign", input, other)
     place()
     a, b = DIV.operands(input, other)
     size = arith.abs_(a)
-    return result(emit(arith.select, _is_negative(b), arith.neg(size), size, label="Copysign0"))
+    signed = result(emit(arith.select, _is_negative(b), arith.neg(size), size, label="Copysign0"))
+    return without_slope(signed, other)
 
 
 def _ignoring_nan(name: str, predicate: str) -> None:

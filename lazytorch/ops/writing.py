@@ -214,6 +214,8 @@ def _identity(name: str, dtype: DType) -> Any:
     number = _REDUCTIONS[name].identity
     if dtype.kind == "f" or math.isfinite(number):
         return number
+    if dtype.kind == "b":
+        return number > 0
     bounds = np.iinfo(dtype.numpy)
     return int(bounds.min if number < 0 else bounds.max)
 

@@ -156,7 +156,8 @@ def instance_norm(
 ) -> Tensor:
     """Normalise each channel of each sample of [N, C, ...] by itself, or by running statistics."""
     shape = tuple(input.shape)
-    _require_type_of(input, running_mean, running_var)
+    require_floating("batch_norm", input)
+    _require_type_of(input, weight, bias)
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     if int(np.prod(shape[2:])) == 1:

@@ -37,6 +37,8 @@ def _max_pool(count: int) -> Callable[..., Any]:
         return_indices: bool = False,
     ) -> Any:
         options = _windows(count, kernel_size, stride, padding, dilation, ceil_mode)
+        if any(n < 1 for n in options["dilations"]):
+            raise RuntimeError(f"max_pool{count}d() dilation must be greater than zero, but got {min(options['dilations'])}")
         out = apply(nn_pooling.max_pool.operator(**options), value(input))
         if return_indices:
             return out, apply(nn_pooling.max_pool_index.operator(**options), value(input))
