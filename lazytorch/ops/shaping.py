@@ -407,6 +407,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None, *
         dtype = promote_types(dtype, node.type.dtype)
     if not kept[0].type.shape:
         raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
+    if not isinstance(dim, int):
+        raise wrong_argument("dim", "int", dim, at=2)
     d = dimension(dim, len(kept[0].type.shape))
     # A vector of no elements fits everywhere; one with a history gets its gradient.
     none = tuple([0 if i == d else size for i, size in enumerate(kept[0].type.shape)])

@@ -239,7 +239,7 @@ def composite(
 
 
 def _of_one_type(infer: Infer, positions: Sequence[int]) -> Infer:
-    """The inference, and torch's error where differentiable operands have different element types."""
+    """The inference, and torch's error where differentiable operands have different element types (a mask may be bool)."""
     if len(positions) == 1:
         return infer
 
@@ -247,7 +247,7 @@ def _of_one_type(infer: Infer, positions: Sequence[int]) -> Infer:
         found = infer(attributes, *operands)
         present = [operands[position].dtype for position in positions if position < len(operands)]
         for dtype in present[1:]:
-            if dtype is not present[0]:
+            if dtype is not present[0] and dtype is not dtypes.bool_:
                 raise RuntimeError(f"expected scalar type {present[0].title} but found {dtype.title}")
         return found
 
