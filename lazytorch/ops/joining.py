@@ -12,7 +12,7 @@ from lazytorch import dtypes
 from lazytorch.codegen.views import contiguous
 from lazytorch.ir.dialects import arith, tensor, tensor_strided
 from lazytorch.ops.matrices import diagonal
-from lazytorch.ops.recording import FUNCTIONS, attach, dimension, place, result, torch_function, view
+from lazytorch.ops.recording import FUNCTIONS, attach, cast, dimension, place, result, torch_function, view
 from lazytorch.ops.shaping import cat, permute, reshape, sizes_of, sliced, split, unsqueeze
 from lazytorch.ops.tensor_types import construct
 from lazytorch.tensor import Size, Tensor, from_array, root_of, value
@@ -314,7 +314,10 @@ def sum_to_size(input: Tensor, *size: Any) -> Tensor:
     shape = sizes_of(size)
     if arith.broadcast_shapes(shape, tuple(input.shape)) != tuple(input.shape):
         raise RuntimeError(f"size {{{list(shape)}}} is not expandable to size {{{list(input.shape)}}}.")
-    return result(tensor.sum_to(value(input), shape))
+    x = value(input)
+    if x.type.dtype.kind in "uib" and (shape != x.type.shape or not shape):
+        x = cast(x, dtypes.int64)
+    return result(tensor.sum_to(x, shape))
 
 
 @torch_function("unravel_index", method=False, out=False)

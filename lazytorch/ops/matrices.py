@@ -12,7 +12,7 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import tensor, tensor_strided
 from lazytorch.ir.trace import Node
-from lazytorch.ops.products import combined, matmul
+from lazytorch.ops.products import combined, matmul, require_one_type
 from lazytorch.ops.recording import (
     FUNCTIONS,
     dimension,
@@ -226,6 +226,7 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alph
     """beta * input + alpha * the sum of the batch's products"""
     if len(batch1.shape) != 3 or len(batch2.shape) != 3:
         raise RuntimeError(f"batch{1 if len(batch1.shape) != 3 else 2} must be a 3D tensor")
+    require_one_type(input, batch2)
     return combined(input, tensordot(batch1, batch2, ([0, 2], [0, 1])), beta, alpha, "Addbmm")
 
 

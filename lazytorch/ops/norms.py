@@ -82,7 +82,10 @@ def matrix_norm(
     if ord in ("nuc", 2, -2):
         rest = [d for d in range(rank) if d not in (rows, columns)]
         values = singular_values(FUNCTIONS["permute"](result(node), [*rest, rows, columns]))
-        out = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
+        if ord == 2 and not values.shape[-1]:
+            out = values.sum(-1)  # of no singular values: 0
+        else:
+            out = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
         shape = [1 if d in (rows, columns) else n for d, n in enumerate(A.shape)]
         return out.reshape(shape) if keepdim else out
     if ord not in (1, -1, INF, -INF):

@@ -147,11 +147,16 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
 
 
 def _added(input: Tensor, a: Tensor, b: Tensor, beta: Any, alpha: Any, label: str) -> Tensor:
-    if input.dtype is not b.dtype:
-        kinds = input.dtype.title, b.dtype.title
-        raise RuntimeError(f"self and mat2 must have the same dtype, but got {kinds[0]} and {kinds[1]}")
+    require_one_type(input, b)
     place()
     return combined(input, result(product(value(a), value(b))), beta, alpha, label)
+
+
+def require_one_type(input: Tensor, other: Tensor) -> None:
+    """Raise torch's RuntimeError for what is to be added to a product of another element type."""
+    if input.dtype is not other.dtype:
+        kinds = input.dtype.title, other.dtype.title
+        raise RuntimeError(f"self and mat2 must have the same dtype, but got {kinds[0]} and {kinds[1]}")
 
 
 def combined(input: Tensor, found: Tensor, beta: Any, alpha: Any, label: str) -> Tensor:

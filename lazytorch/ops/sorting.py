@@ -170,6 +170,8 @@ def _quantile(input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolati
         )
     if input.dtype not in (dtypes.float32, dtypes.float64):
         raise RuntimeError("quantile() input tensor must be either float or double dtype")
+    if isinstance(q, Tensor) and q.dtype is not input.dtype:
+        raise RuntimeError("quantile() q tensor must be same dtype as the input tensor")
     q = q if isinstance(q, Tensor) else FUNCTIONS["tensor"](q, dtype=input.dtype)
     flat = input.reshape(-1) if dim is None else input
     d = 0 if dim is None else dimension(dim, len(input.shape))

@@ -343,6 +343,7 @@ def _triplet(
     anchor: Tensor, positive: Tensor, negative: Tensor, distance: Any, margin: float, swap: bool, kind: str
 ) -> Tensor:
     near, far = distance(anchor, positive), distance(anchor, negative)
+    reduction_of(None, None, kind)
     if swap:
         far = FUNCTIONS["minimum"](far, distance(positive, negative))
     return reduced((margin + near - far).clamp_min(0), kind)
