@@ -221,8 +221,10 @@ def _check_parameters(name: str, given: dict[str, Any]) -> None:
         raise RuntimeError(
             f"uniform_ expects to return a [from, to) range, but found from={given['from']} > to={given['to']}"
         )
-    if name in ("normal", "log_normal") and given["std"] < 0:
-        raise RuntimeError(f"{name} expects std >= 0.0, but found std {given['std']}")
+    if name == "normal" and given["std"] < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {given['std']}")
+    if name == "log_normal" and given["std"] <= 0:
+        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={given['std']}")
     if name == "exponential" and given["lambd"] <= 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={given['lambd']}")
     if name == "cauchy" and given["sigma"] <= 0:
