@@ -283,7 +283,7 @@ class CumulativeDistributionTransform(Transform):
 
     bijective = True
     codomain = constraints.unit_interval
-    sign = 1  # type: ignore[assignment]
+    sign = 1
     _settings = ("distribution",)
 
     def __init__(self, distribution: Distribution, cache_size: int = 0) -> None:

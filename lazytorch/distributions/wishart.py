@@ -136,7 +136,9 @@ class Wishart(ExponentialFamily):
                 break
             fresh = self._bartlett_sampling((int(again.sum()),))
             rows[again] = fresh
-            again[again.clone()] = self._any_of_batch(~self.support.check(fresh))
+            left = torch.zeros_like(again)
+            left[again] = self._any_of_batch(~self.support.check(fresh))
+            again = left
         return rows.reshape(sample.shape)
 
     def _any_of_batch(self, conditions: Tensor) -> Tensor:

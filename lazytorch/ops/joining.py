@@ -150,10 +150,10 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 
 @torch_function("broadcast_tensors", method=False, out=False)
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
-    """All in their common shape, as views."""
+    """All in their common shape: views of those that have another one."""
     several = _several(tensors)
     shape = broadcast_shapes(*[tuple(x.shape) for x in several])
-    return tuple([x.expand(shape) for x in several])
+    return tuple([x if x.shape == shape else x.expand(shape) for x in several])
 
 
 @torch_function("broadcast_shapes", method=False, out=False)
