@@ -22,7 +22,7 @@ _WEIGHTS = _SPACING * np.pi / 2 * np.cosh(_STEPS) * _DISTANCES
 Array = np.ndarray
 
 
-_lgamma = np.vectorize(math.lgamma, otypes=[np.float64])
+_lgamma = np.vectorize(lambda a: math.lgamma(a) if a > 0 else math.inf, otypes=[np.float64])
 
 
 def digamma(x: Array) -> Array:

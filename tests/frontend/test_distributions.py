@@ -166,11 +166,13 @@ def test_gradients_are_torchs(name: str, number: int) -> None:
         total.backward()
         return [leaf.grad for leaf in leaves]
 
-    # Gradients of gamma and Dirichlet variables are exact here; torch approximates them to about 1e-3.
+    # Gradients of gamma and Dirichlet variables are exact here; torch approximates them to about 1e-3. Those of matrices are
+    # compared in the lower triangle: torch gives the other one, which it does not read, a gradient too.
     for got, want in zip(gradients(lt), gradients(torch), strict=True):
         assert (got is None) == (want is None)
         if want is not None:
-            np.testing.assert_allclose(got.numpy(), want.numpy(), 3e-3, 3e-3)
+            pair = [np.tril(x.numpy()) if x.shape[-2:] == (3, 3) else x.numpy() for x in (got, want)]
+            np.testing.assert_allclose(*pair, 3e-3, 3e-3)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
