@@ -69,7 +69,12 @@ _LAZY = frozenset(
         "amp",
         "version",
         "compiler",
+        "distributed",
         "distributions",
+        "functional",
+        "hub",
+        "multiprocessing",
+        "onnx",
         "special",
         "jit",
         "random",
@@ -87,6 +92,10 @@ _ELSEWHERE = {
     "save": "serialization",
     "load": "serialization",
 }
+_ELSEWHERE |= dict.fromkeys(
+    ("gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell"),
+    "nn.modules.recurrence",
+)
 """Names of this namespace that live in a module which is loaded when one of them is first used."""
 
 
@@ -107,6 +116,10 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"lazytorch.{_ELSEWHERE[name]}"), name)
     if name in _FUNCTIONAL:
         return getattr(importlib.import_module("lazytorch.nn.functional"), name)
+    if name.startswith("_foreach_"):
+        lists = importlib.import_module("lazytorch.ops.foreach").LISTS
+        if name in lists:
+            return lists[name]
     raise AttributeError(f"lazytorch has no attribute {name!r} (yet)")
 
 
