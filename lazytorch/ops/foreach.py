@@ -45,9 +45,10 @@ def _declare(name: str, one: Callable[..., Tensor], scaled: str = "") -> None:
             return tuple([one(x, *rest, value=scale) for x, *rest, scale in rows])
         return tuple([one(x, *rest, **keywords) for x, *rest in zip(tensors, *columns, strict=True)])
 
-    def write(self: Sequence[Tensor], *arguments: Any, **keywords: Any) -> None:
+    def write(self: Sequence[Tensor], *arguments: Any, **keywords: Any) -> Sequence[Tensor]:
         for target, outcome in zip(self, function(self, *arguments, **keywords), strict=True):
             target.copy_(outcome)
+        return self
 
     for spelled, form, meaning in ((name, function, "of"), (f"{name}_", write, "of, in place,")):
         form.__name__, form.__doc__ = f"_foreach_{spelled}", f"`{name}` {meaning} every tensor of a list."
@@ -82,16 +83,18 @@ def _max(self: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple([x.max() for x in self])
 
 
-def _zero(self: Sequence[Tensor]) -> None:
+def _zero(self: Sequence[Tensor]) -> Sequence[Tensor]:
     """Zeros in every tensor of a list."""
     for x in self:
         x.zero_()
+    return self
 
 
-def _copy(self: Sequence[Tensor], src: Sequence[Tensor], non_blocking: bool = False) -> None:
+def _copy(self: Sequence[Tensor], src: Sequence[Tensor], non_blocking: bool = False) -> Sequence[Tensor]:
     """The tensors of another list into those of a list."""
     for target, source in zip(self, src, strict=True):
         target.copy_(source)
+    return self
 
 
 LISTS.update(_foreach_norm=_norm, _foreach_max=_max, _foreach_zero_=_zero, _foreach_copy_=_copy)

@@ -7,7 +7,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.autograd.modes import no_grad
 from lazytorch.ir.dialects import nn as ops
-from lazytorch.ops.recording import apply
+from lazytorch.ops.recording import FUNCTIONS, apply
 from lazytorch.ops.unary import where
 from lazytorch.tensor import Tensor, from_array, value
 
@@ -32,19 +32,23 @@ def embedding(
 ) -> Tensor:
     """Rows of the weight. No gradient reaches row `padding_idx`; rows above `max_norm` are shrunk first, in place.
 
-    Raises NotImplementedError for `sparse` and `scale_grad_by_freq`.
+    scale_grad_by_freq: divide the gradient of a row by how often it occurs. Raises NotImplementedError for `sparse`.
     """
     rows = weight.shape[0]
     if padding_idx is not None and not -rows <= padding_idx < rows:
         raise AssertionError("Padding_idx must be within num_embeddings")
-    if sparse or scale_grad_by_freq:
-        option = "sparse" if sparse else "scale_grad_by_freq"
-        raise NotImplementedError(f"embedding with {option}=True is not supported; gradients are dense and unscaled")
+    if sparse:
+        raise NotImplementedError("embedding with sparse=True is not supported: gradients are dense; leave it out")
     if max_norm is not None:
         _renormalise(weight, input, max_norm, norm_type)
     padding = -1 if padding_idx is None else padding_idx % rows
     index = input if input.dtype is not dtypes.int32 else input.long()
-    return apply(ops.embedding.operator(padding=padding), value(weight), value(index))
+    found = apply(ops.embedding.operator(padding=padding), value(weight), value(index))
+    if scale_grad_by_freq:
+        each = FUNCTIONS["zeros"](rows, dtype=weight.dtype).index_add(0, index.reshape(-1), found.new_ones(index.numel()))
+        share = (1.0 / each[index]).unsqueeze(-1)
+        return apply(ops.scaled_gradient.operator(), value(found), value(share))
+    return found
 
 
 def embedding_bag(
