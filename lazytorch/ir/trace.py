@@ -72,14 +72,29 @@ class Trace:
     limit: so many operations are recorded at most before the trace is run (0: eagerly, every one by itself).
     call: where the user called the library's module (an nn.Sequential, say) that is at work; None outside of such calls.
     mixed: some value with a history older than this trace is in it, so tape order is no topological order of histories.
+    watch: called before what was recorded is run, and so before the trace forgets it (autograd/graph.py).
     """
 
-    __slots__ = ("call", "epoch", "grad_enabled", "key", "leaves", "limit", "live", "mixed", "nodes", "place", "updates")
+    __slots__ = (
+        "call",
+        "epoch",
+        "grad_enabled",
+        "key",
+        "leaves",
+        "limit",
+        "live",
+        "mixed",
+        "nodes",
+        "place",
+        "updates",
+        "watch",
+    )
 
     def __init__(self) -> None:
         self.grad_enabled = True
         self.call: Place | None = None
         self.place: Place | None = None
+        self.watch: Callable[[Trace], None] | None = None
         self.reset()
 
     def reset(self) -> None:

@@ -60,6 +60,10 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
     Afterwards each of them has a buffer, and the trace is empty. Errors found while running (an index out of range)
     are raised here, with the place that recorded the operation.
     """
+    if trace.watch is not None:
+        watch, trace.watch = trace.watch, None  # which may ask for values itself
+        watch(trace)
+        trace.watch = watch
     STATISTICS.syncs += 1
     updates = trace.updates
     pending = dict.fromkeys([*wanted, *[tensor._node for tensor in updates], *held_outputs(trace)])

@@ -199,3 +199,51 @@ def test_names_that_a_script_needs_and_lazytorch_lacks_are_found_without_running
         (11, "torch.quantize_everything"),
         (13, "torch.distributed.barrier"),
     ]
+
+
+def test_hooks_on_saved_values_are_called_and_what_they_give_back_is_read_as_in_torch() -> None:
+    def run(library: Any) -> list[Any]:
+        packed: list[Any] = []
+
+        def pack(x: Any) -> Any:
+            packed.append(tuple(x.shape))
+            return x * 2
+
+        x, w = (library.linspace(-1.0, 1.0, n).reshape(shape).requires_grad_() for n, shape in ((12, (3, 4)), (20, (4, 5))))
+        with library.autograd.graph.saved_tensors_hooks(pack, lambda x: x / 2):
+            y = (x @ w).tanh()
+            z = (y * y).sum()
+            before = z.item()  # a sync within the block
+            z = z + (x.exp() * 3.0).sum()
+        z.backward()
+        v = library.ones(3, requires_grad=True)
+        with library.autograd.graph.saved_tensors_hooks(lambda x: "kept", lambda name: library.full((3,), 7.0)):
+            squares = v * v
+        squares.sum().backward()
+        return [sorted(packed), before, x.grad.numpy(), w.grad.numpy(), v.grad.numpy()]
+
+    for got, want in zip(run(lt), run(torch), strict=True):
+        if isinstance(want, list):
+            assert got == want
+        else:
+            np.testing.assert_allclose(got, want, 1e-4, 1e-5)
+
+
+def test_hooks_on_saved_values_can_be_forbidden() -> None:
+    with pytest.raises(RuntimeError, match="not here"), lt.autograd.graph.disable_saved_tensors_hooks("not here"):
+        with lt.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x):
+            pass
+
+
+@pytest.mark.parametrize("mode", ["all", "any"])
+def test_a_hook_on_several_gradients_is_called_as_torchs(mode: str) -> None:
+    found = []
+    for library in (lt, torch):
+        a, b = library.ones(2, requires_grad=True), library.ones(2, requires_grad=True)
+        calls: list[Any] = []
+        handle = library.autograd.graph.register_multi_grad_hook([a, b], calls.append, mode=mode)
+        ((a * 2).sum() + (b * 3).sum()).backward()
+        handle.remove()
+        (a.sum() + b.sum()).backward()
+        found.append([[x.tolist() for x in call] if mode == "all" else len(calls) for call in calls])
+    assert found[0] == found[1]
