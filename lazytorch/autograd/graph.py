@@ -144,7 +144,7 @@ class _Handles:
 
 
 def register_multi_grad_hook(tensors: Sequence[Tensor], fn: Callable[..., None], *, mode: str = "all") -> _Handles:
-    """Call `fn(gradients)` once a backward computed the gradients of all tensors; with mode "any", `fn(gradient)` of the first.
+    """Call `fn(gradients)` once a backward has the gradients of all tensors; with mode "any", `fn(gradient)` of the first.
 
     Raises ValueError for another mode.
     """

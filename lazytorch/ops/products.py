@@ -6,7 +6,8 @@ from typing import Any
 
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import arith, tensor
-from lazytorch.ir.trace import Node
+from lazytorch.ir.trace import STATE, Node
+from lazytorch.ops.autocasting import narrowing
 from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, number_leaf, place, result, torch_function
 from lazytorch.tensor import Tensor, value
 
@@ -91,6 +92,7 @@ def _batched(a: Node, b: Node, label: str) -> Node:
 
 
 @torch_function("matmul")
+@narrowing
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The matrix product, with torch's rules for every rank."""
     place()
@@ -100,6 +102,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 def _operator(self: Tensor, other: Any) -> Any:
     if not isinstance(other, Tensor):
         return NotImplemented
+    if STATE.trace.autocast is not None:
+        return matmul(self, other)
     place()
     return result(product(value(self), value(other)))
 
@@ -115,7 +119,7 @@ def _ranked(name: str, ranks: tuple[int, int], message: str) -> None:
         return result(product(value(input), value(other), name.title()))
 
     function.__name__, function.__doc__ = name, f"The product of operands of ranks {ranks[0]} and {ranks[1]}."
-    torch_function(name)(function)
+    torch_function(name)(narrowing(function) if name in ("mm", "bmm") else function)
 
 
 _ranked("mm", (2, 2), "self must be a matrix")
@@ -125,6 +129,7 @@ _ranked("dot", (1, 1), "1D tensors expected, but got 2D and 2D tensors")
 
 
 @torch_function("addmm", inplace=True)
+@narrowing
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * mat1 @ mat2"""
     return _added(input, mat1, mat2, beta, alpha, "Addmm")
@@ -142,6 +147,7 @@ def _added(input: Tensor, a: Tensor, b: Tensor, beta: Any, alpha: Any, label: st
 
 
 @torch_function("baddbmm", inplace=True)
+@narrowing
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * batch1 @ batch2"""
     return _added(input, batch1, batch2, beta, alpha, "Baddbmm")

@@ -385,6 +385,11 @@ def _convert(self: Tensor, dtype: Any, copy: bool = False) -> Tensor:
     return apply(arith.cast.operator("ToCopy", dtype=dtype), value(self))
 
 
+def cast_to(x: Tensor, dtype: Any) -> Tensor:
+    """The tensor in an element type."""
+    return _convert(x, dtype)
+
+
 def _to(self: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
     """Conversion to an element type or device (there is only the CPU): `to(dtype)`, `to(device, dtype)`, `to(other)`."""
     dtype = keywords.get("dtype")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lazytorch.ir.trace import STATE
 from lazytorch.nn import functional as F
+from lazytorch.ops.autocasting import narrowed
 from lazytorch.ops.shaping import cat, stack
 from lazytorch.tensor import Tensor
 
@@ -96,6 +98,9 @@ def run_layers(
 
     weights: those of every layer and direction. Returns the last layer's outputs, and the last states.
     """
+    narrow = STATE.trace.autocast
+    if narrow is not None:
+        x, states = narrowed(x, narrow), tuple([narrowed(state, narrow) for state in states])
     is_packed = len(x.shape) == 2
     _, step = STEPS[mode]
     directions = 1 + bidirectional
