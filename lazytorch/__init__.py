@@ -11,6 +11,7 @@ from lazytorch.autograd.modes import enable_grad, inference_mode, is_grad_enable
 from lazytorch.dtypes import DType as dtype
 from lazytorch.ops import (
     activations,
+    complex_numbers,
     compositions,
     creation,
     einstein,
@@ -134,6 +135,7 @@ __all__ = [
     "Tensor",
     "activations",
     "autograd",
+    "complex_numbers",
     "compositions",
     "creation",
     "default_generator",

@@ -11,7 +11,7 @@ from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, integers, math, tensor
 from lazytorch.ir.trace import Node
 from lazytorch.ops.elementwise import ADD, DIV, MUL, pow
-from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, floating, node_of, place, result, torch_function
+from lazytorch.ops.recording import FUNCTIONS, cast, emit, floating, node_of, place, result, torch_function
 from lazytorch.tensor import Tensor, value
 
 _BITS = {2: dtypes.int16, 4: dtypes.int32, 8: dtypes.int64}
@@ -68,12 +68,6 @@ def isneginf(input: Tensor) -> Tensor:
     """Whether each element is negative infinity."""
     place()
     return result(arith.compare(cast(value(input), floating(input)), -python_math.inf, predicate="eq"))
-
-
-@torch_function("isreal", out=False)
-def isreal(input: Tensor) -> Tensor:
-    """Whether each element is a real number: all are, if the element type is not complex."""
-    return FUNCTIONS["ones_like"](input, dtype=dtypes.bool_)
 
 
 @torch_function("frac", inplace=True)
@@ -236,26 +230,3 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
     out = arith.select(arith.compare(a, b, predicate="eq"), b, arith.bitcast(moved, dtype=a.type.dtype))
     unknown = arith.bit_or(_is_nan(a), _is_nan(b))
     return result(arith.select(unknown, arith.add(a, b), out))
-
-
-# -- complex forms of real numbers
-
-
-@torch_function("conj", "conj_physical", "resolve_conj", "resolve_neg", out=False)
-def conj(input: Tensor) -> Tensor:
-    """The tensor itself: its numbers are real."""
-    return input
-
-
-FUNCTIONS["real"] = FUNCTIONS["conj"]
-attach("real", property(FUNCTIONS["conj"]))
-
-
-@torch_function("angle")
-def angle(input: Tensor) -> Tensor:
-    """pi for negative numbers, 0 for others; nan stays."""
-    place()
-    x = cast(value(input), floating(input))
-    x = emit(tensor.detach, x)
-    turned = arith.select(arith.compare(x, _number(0.0, x), predicate="lt"), _number(python_math.pi, x), _number(0.0, x))
-    return result(arith.select(_is_nan(x), x, turned))
