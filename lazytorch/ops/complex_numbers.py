@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math as python_math
-from typing import Any
 
 from lazytorch.ir.dialects import arith, complex_numbers, math, tensor
 from lazytorch.ir.trace import Node
@@ -59,10 +58,16 @@ def polar(abs: Tensor, angle: Tensor) -> Tensor:
     return result(_combined(arith.mul(size, math.cos(turn)), arith.mul(size, math.sin(turn)), "Polar"))
 
 
-@torch_function("conj", "conj_physical", "resolve_conj", "resolve_neg", out=False)
+@torch_function("conj", "conj_physical", out=False)
 def conj(input: Tensor) -> Tensor:
     """The complex conjugate; real numbers as they are."""
     return apply(complex_numbers.conj.operator(), value(input)) if input.dtype.is_complex else input
+
+
+@torch_function("resolve_conj", "resolve_neg", out=False)
+def resolve_conj(input: Tensor) -> Tensor:
+    """The tensor itself: no conjugation (or negation) waits to be carried out."""
+    return input
 
 
 def _part(input: Tensor, index: int, label: str) -> Tensor:
@@ -87,12 +92,27 @@ def imag(input: Tensor) -> Tensor:
 
 attach("real", property(real))
 attach("imag", property(imag))
-attach("H", property(lambda self: conj(self.transpose(0, 1)) if len(self.shape) == 2 else _no_adjoint(self)))
-attach("mH", property(lambda self: conj(self.mT)))
 
 
-def _no_adjoint(x: Tensor) -> Any:
-    raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {len(x.shape)}-D tensor.")
+@torch_function("adjoint", out=False)
+def adjoint(input: Tensor) -> Tensor:
+    """The conjugate of the matrices turned over."""
+    if not len(input.shape):
+        return conj(input)
+    return conj(input.transpose(-2, -1))
+
+
+attach("mH", property(adjoint))
+
+
+def _of_matrix(input: Tensor) -> Tensor:
+    """The adjoint of one matrix. Raises RuntimeError for other ranks."""
+    if len(input.shape) not in (0, 2):
+        raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {len(input.shape)}-D tensor.")
+    return adjoint(input)
+
+
+attach("H", property(_of_matrix))
 
 
 @torch_function("isreal", out=False)

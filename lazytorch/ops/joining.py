@@ -216,16 +216,6 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     return FUNCTIONS["clone"](turned.transpose(first, second))
 
 
-@torch_function("adjoint", out=False)
-def adjoint(input: Tensor) -> Tensor:
-    """The matrices of real numbers transposed."""
-    return input.transpose(-2, -1)
-
-
-attach("H", property(lambda self: self.transpose(-2, -1) if self.ndim else self))
-attach("mH", property(adjoint))
-
-
 def _unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """Slices of `size` elements, `step` apart, along a dimension, as a view; the slices' elements are the last dimension."""
     rank = len(self.shape)
