@@ -70,6 +70,7 @@ class saved_tensors_hooks:
             packed[position] = x, self.pack_hook(saved)
         if packed:
             node.signature = _with_hooks(signature, packed, self.unpack_hook)
+            trace.mixed = True  # a walk over this graph is no walk over one that looks like it
 
 
 def _pack_pending(trace: Trace) -> None:

@@ -247,3 +247,18 @@ def test_a_hook_on_several_gradients_is_called_as_torchs(mode: str) -> None:
         (a.sum() + b.sum()).backward()
         found.append([[x.tolist() for x in call] if mode == "all" else len(calls) for call in calls])
     assert found[0] == found[1]
+
+
+def test_hooks_on_saved_values_count_although_the_same_graph_was_walked_before() -> None:
+    def gradient(value: float | None) -> list[float]:
+        x = lt.ones(3, requires_grad=True)
+        if value is None:
+            y = x * x
+        else:
+            with lt.autograd.graph.saved_tensors_hooks(lambda x: None, lambda _: lt.full((3,), value)):
+                y = x * x
+        y.sum().backward()
+        found: list[float] = x.grad.tolist()
+        return found
+
+    assert [gradient(v)[0] for v in (None, None, None, 7.0, None, 5.0)] == [2.0, 2.0, 2.0, 14.0, 2.0, 10.0]
