@@ -72,6 +72,7 @@ _LAZY = frozenset(
         "compiler",
         "distributed",
         "distributions",
+        "fft",
         "functional",
         "hub",
         "multiprocessing",
