@@ -14,7 +14,7 @@ from lazytorch.ir.replay import hidden_uses, materialise
 from lazytorch.ir.saved import Shared
 from lazytorch.ir.trace import Node, Trace, enter
 from lazytorch.runtime.interpreted import interpret
-from lazytorch.runtime.statistics import STATISTICS
+from lazytorch.runtime.statistics import OBSERVERS, STATISTICS
 
 
 class Live(Protocol):
@@ -67,6 +67,7 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
         watch(trace)
         trace.watch = watch
     STATISTICS.syncs += 1
+    finish = OBSERVERS[-1](cause, len(trace.nodes)) if OBSERVERS else None
     updates = trace.updates
     pending = dict.fromkeys([*wanted, *[tensor._node for tensor in updates], *held_outputs(trace)])
     outputs = [node for node in pending if node.buffer is None]
@@ -82,6 +83,8 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
                 materialise(trace)
     finally:
         trace.reset()
+        if finish is not None:
+            finish()
 
 
 def _write_back(old: Node, new: Node) -> None:

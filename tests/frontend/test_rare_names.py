@@ -262,3 +262,43 @@ def test_hooks_on_saved_values_count_although_the_same_graph_was_walked_before()
         return found
 
     assert [gradient(v)[0] for v in (None, None, None, 7.0, None, 5.0)] == [2.0, 2.0, 2.0, 14.0, 2.0, 10.0]
+
+
+def test_a_profiler_times_named_blocks_and_programs(tmp_path: Path) -> None:
+    with lt.profiler.profile(activities=[lt.profiler.ProfilerActivity.CPU], record_shapes=True) as profiler:
+        for _ in range(3):
+            with lt.profiler.record_function("step"):
+                lt.ones(4).sum().item()
+    averages = {average.key: average for average in profiler.key_averages()}
+    assert {key: average.count for key, average in averages.items()} == {"step": 3, "program: item()": 3}
+    step = averages["step"]
+    assert 0 < step.self_cpu_time_total < step.cpu_time_total
+    assert step.cpu_time_total >= averages["program: item()"].cpu_time_total
+    table = profiler.key_averages().table(sort_by="cpu_time_total", row_limit=1)
+    assert "# of Calls" in table and "step" in table and "program" not in table
+    profiler.export_chrome_trace(str(tmp_path / "trace.json"))
+    assert (tmp_path / "trace.json").read_text().count('"ph": "X"') == 6
+    lt.ones(2).sum().item()
+    assert len(profiler.events()) == 6
+
+
+def test_a_profiler_follows_its_schedule_as_torchs() -> None:
+    steps = []
+    for library in (lt, torch):
+        action = library.profiler.schedule(wait=1, warmup=1, active=2, repeat=2, skip_first=1)
+        steps.append([action(step).name for step in range(11)])
+    assert steps[0] == steps[1]
+    handed: list[int] = []
+    action = lt.profiler.schedule(wait=1, warmup=0, active=2)
+    with lt.profiler.profile(schedule=action, on_trace_ready=lambda p: handed.append(len(p.events()))) as profiler:
+        for _ in range(7):
+            lt.ones(2).sum().item()
+            profiler.step()
+    assert handed == [2, 2]
+    assert lt.autograd.profiler.profile is lt.profiler.profile
+
+
+def test_names_of_the_implementation_that_programs_use() -> None:
+    assert lt._C._LinAlgError is lt.linalg.LinAlgError
+    with pytest.raises(NotImplementedError, match="use the module itself"):
+        lt.nn.parallel.DistributedDataParallel(lt.nn.Linear(2, 2))
