@@ -89,6 +89,12 @@ def complex_of_pairs(operation: Any, rewriter: Any) -> bool:
     return True
 
 
+def _infer_conj(attributes: Attributes, z: TensorType) -> TensorType:
+    if z.dtype not in REAL_OF:
+        raise RuntimeError(f"expected a complex tensor, but got a {z.dtype.title} tensor")
+    return z
+
+
 def _decompose_conj(op: Any) -> Any:
     p = to_pairs(op.operands[0])
     return of_pairs(joined(p, arith.neg(p)))
@@ -96,7 +102,7 @@ def _decompose_conj(op: Any) -> Any:
 
 conj: Declaration = Declaration(
     "complex.conj",
-    lambda attributes, z: z,
+    _infer_conj,
     traits=(*_TRAITS, Trait.COMPOSITE, Trait.LINEAR),
     vjp=(lambda op, g: conj(g),),
     reference=lambda attributes, z: np.conj(z),
@@ -138,7 +144,7 @@ def _abs_rule(op: Any, g: Any) -> Any:
 
 
 def _infer_abs(attributes: Attributes, z: TensorType) -> TensorType:
-    return TensorType(REAL_OF[z.dtype], z.shape)
+    return TensorType(REAL_OF[_infer_conj(attributes, z).dtype], z.shape)
 
 
 abs_: Declaration = Declaration(
