@@ -64,8 +64,10 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
     """
     if trace.watch is not None:
         watch, trace.watch = trace.watch, None  # which may ask for values itself
-        watch(trace)
-        trace.watch = watch
+        try:
+            watch(trace)
+        finally:
+            trace.watch = watch
     STATISTICS.syncs += 1
     finish = OBSERVERS[-1](cause, len(trace.nodes)) if OBSERVERS else None
     updates = trace.updates
