@@ -10,6 +10,7 @@ from lazytorch.tensor import Tensor
 
 _SAME = "digamma erf erfc erfinv exp2 expm1 log1p log_softmax logit logsumexp polygamma round sinc softmax xlogy"
 _OTHERWISE = {"expit": "sigmoid", "gammaln": "lgamma", "multigammaln": "mvlgamma", "psi": "digamma"}
+_OTHERWISE |= {"gammainc": "igamma", "gammaincc": "igammac"}
 _NAMES = {**{name: name for name in _SAME.split(" ")}, **_OTHERWISE}
 
 globals().update({name: FUNCTIONS[source] for name, source in _NAMES.items()})

@@ -8,6 +8,7 @@ from typing import Any
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects import nn_loss
+from lazytorch.ir.trace import STATE
 from lazytorch.nn.functions.activations import (
     celu,
     celu_,
@@ -146,6 +147,7 @@ from lazytorch.nn.functions.resampling import (
     upsample_nearest,
 )
 from lazytorch.ops.activations import log_softmax, softmax
+from lazytorch.ops.autocasting import narrowed, widening
 from lazytorch.ops.creation import one_hot
 from lazytorch.ops.promotion import promote_types
 from lazytorch.ops.recording import FUNCTIONS, apply, cast, require_floating, same_type, written
@@ -279,6 +281,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Te
     """input @ weight.T + bias over the last dimension."""
     if out is not None:
         return written(linear(input, weight, bias), out, "linear", same=True)
+    dtype = STATE.trace.autocast
+    if dtype is not None:
+        input, weight, bias = (narrowed(x, dtype) for x in (input, weight, bias))
     x = input._node if input._base is None else value(input)
     w = weight._node if weight._base is None else value(weight)
     rank = len(x.type.shape)
@@ -341,3 +346,11 @@ def nll_loss(
     same_type(input, weight)
     operands = [value(input), value(target)] + ([value(weight)] if weight is not None else [])
     return apply(nn_loss.nll_loss.operator(reduction=kind, ignore_index=ignore_index), *operands)
+
+
+_IN_FLOAT32 = """
+adaptive_avg_pool3d avg_pool3d binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cross_entropy
+ctc_loss grid_sample hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss max_pool3d mse_loss multi_margin_loss
+multilabel_margin_loss nll_loss poisson_nll_loss smooth_l1_loss soft_margin_loss triplet_margin_loss
+"""
+globals().update({name: widening(globals()[name]) for name in _IN_FLOAT32.split()})

@@ -13,7 +13,6 @@ from lazytorch.ir.trace import Node
 from lazytorch.ops.elementwise import ADD, DIV, MUL, pow, require_first
 from lazytorch.ops.recording import (
     FUNCTIONS,
-    attach,
     cast,
     emit,
     floating,
@@ -80,12 +79,6 @@ def isneginf(input: Tensor) -> Tensor:
     """Whether each element is negative infinity."""
     place()
     return result(arith.compare(cast(value(input), floating(input)), -python_math.inf, predicate="eq"))
-
-
-@torch_function("isreal", out=False)
-def isreal(input: Tensor) -> Tensor:
-    """Whether each element is a real number: all are, if the element type is not complex."""
-    return FUNCTIONS["ones_like"](input, dtype=dtypes.bool_)
 
 
 @torch_function("frac", inplace=True, out="same")
@@ -275,25 +268,3 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
     out = arith.select(arith.compare(a, b, predicate="eq"), b, arith.bitcast(moved, dtype=a.type.dtype))
     unknown = arith.bit_or(_is_nan(a), _is_nan(b))
     return result(arith.select(unknown, arith.add(a, b), out))
-
-
-# -- complex forms of real numbers
-
-
-@torch_function("conj", "conj_physical", "resolve_conj", "resolve_neg", out=False)
-def conj(input: Tensor) -> Tensor:
-    """The tensor itself: its numbers are real."""
-    return input
-
-
-FUNCTIONS["real"] = FUNCTIONS["conj"]
-attach("real", property(FUNCTIONS["conj"]))
-
-
-@torch_function("angle")
-def angle(input: Tensor) -> Tensor:
-    """pi for negative numbers, 0 for others; nan stays."""
-    place()
-    x = emit(tensor.detach, cast(value(input), floating(input)))
-    turned = arith.select(arith.compare(x, _number(0.0, x), predicate="lt"), _number(python_math.pi, x), _number(0.0, x))
-    return without_slope(result(arith.select(_is_nan(x), x, turned)), input)

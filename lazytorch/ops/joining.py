@@ -161,10 +161,10 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 
 @torch_function("broadcast_tensors", method=False, out=False)
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
-    """All in their common shape, as views."""
+    """All in their common shape: views of those that have another one."""
     several = _several(tensors)
     shape = broadcast_shapes(*[tuple(x.shape) for x in several])
-    return tuple([x.expand(shape) for x in several])
+    return tuple([x if x.shape == shape else x.expand(shape) for x in several])
 
 
 @torch_function("broadcast_shapes", method=False, out=False)
@@ -239,16 +239,6 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
         return FUNCTIONS["flip"](input, (first, second))
     turned = FUNCTIONS["flip"](input, (second if k % 4 == 1 else first,))
     return FUNCTIONS["clone"](turned.transpose(first, second))
-
-
-@torch_function("adjoint", out=False)
-def adjoint(input: Tensor) -> Tensor:
-    """The matrices of real numbers transposed."""
-    return input.transpose(-2, -1)
-
-
-attach("H", property(lambda self: self.transpose(-2, -1) if self.ndim else self))
-attach("mH", property(adjoint))
 
 
 def _unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Any
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import arith, tensor
-from lazytorch.ir.trace import Node
+from lazytorch.ir.trace import STATE, Node
+from lazytorch.ops.autocasting import narrowing
 from lazytorch.ops.elementwise import ADD
 from lazytorch.ops.recording import (
     FUNCTIONS,
@@ -104,6 +105,7 @@ def _batched(a: Node, b: Node, label: str) -> Node:
 
 
 @torch_function("matmul", out="same")
+@narrowing
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The matrix product, with torch's rules for every rank."""
     place()
@@ -113,6 +115,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 def _operator(self: Tensor, other: Any) -> Any:
     if not isinstance(other, Tensor):
         return NotImplemented
+    if STATE.trace.autocast is not None:
+        return matmul(self, other)
     place()
     return result(product(value(self), value(other)))
 
@@ -131,7 +135,7 @@ def _ranked(name: str, ranks: tuple[int, int], message: str) -> None:
         return result(product(value(input), value(other), name.title()))
 
     function.__name__, function.__doc__ = name, f"The product of operands of ranks {ranks[0]} and {ranks[1]}."
-    torch_function(name, out="same")(function)
+    torch_function(name, out="same")(narrowing(function) if name in ("mm", "bmm") else function)
 
 
 _ranked("mm", (2, 2), "self must be a matrix")
@@ -141,6 +145,7 @@ _ranked("dot", (1, 1), "1D tensors expected, but got 2D and 2D tensors")
 
 
 @torch_function("addmm", inplace=True, out="same")
+@narrowing
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * mat1 @ mat2"""
     return _added(input, mat1, mat2, beta, alpha, "Addmm")
@@ -174,6 +179,7 @@ def combined(input: Tensor, found: Tensor, beta: Any, alpha: Any, label: str) ->
 
 
 @torch_function("baddbmm", inplace=True, out="same")
+@narrowing
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * batch1 @ batch2"""
     return _added(input, batch1, batch2, beta, alpha, "Baddbmm")

@@ -9,6 +9,8 @@ from functools import cache, partial
 from sys import _getframe
 from typing import Any
 
+import numpy as np
+
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration, Operator, Trait
@@ -16,7 +18,7 @@ from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import STATE, Node, leaf, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import python_dtype
-from lazytorch.tensor import Tensor, arranged, assign, caller, default_dtype, make_view, value, wrap
+from lazytorch.tensor import Tensor, arranged, assign, caller, default_dtype, from_array, make_view, value, wrap
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """The torch namespace: every function by name."""
@@ -44,6 +46,8 @@ def number_leaf(number: Any, dtype: DType) -> Node:
         raise RuntimeError("value cannot be converted to type int64_t without overflow")
     if isinstance(number, complex) and kind != "c":
         raise RuntimeError(f"value cannot be converted to type {c_name(dtype)} without overflow")
+    if kind == "c":  # numbers of two parts are no run-time arguments
+        return value(from_array(np.asarray(number, dtype.numpy), dtype))
     number = _PYTHON_TYPES[kind](number)
     if kind == "f" and dtype.itemsize < 8:
         if dtype is not dtypes.bfloat16 and abs(number) > _LARGEST[dtype.itemsize]:

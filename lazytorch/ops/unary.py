@@ -8,7 +8,7 @@ from typing import Any
 
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Declaration, Trait
-from lazytorch.ir.dialects import arith, math, nn, tensor
+from lazytorch.ir.dialects import arith, complex_numbers, math, nn, tensor
 from lazytorch.ir.trace import STATE, record_node
 from lazytorch.ops.elementwise import ADD, MUL
 from lazytorch.ops.promotion import common_type
@@ -129,6 +129,8 @@ def _whole_function(declaration: Declaration, *names: str) -> None:
 
     def function(input: Tensor) -> Tensor:
         _refuse_bool(input, declaration, names[0])
+        if declaration is arith.abs_ and input.dtype.is_complex:
+            return apply(complex_numbers.abs_.operator(), value(input))
         if input.dtype.kind in "uib" and declaration not in (arith.neg, arith.abs_, arith.sign):
             return FUNCTIONS["clone"](input)
         return apply(operator, value(input))
@@ -421,6 +423,11 @@ def _convert(self: Tensor, dtype: Any, copy: bool = False) -> Tensor:
     if self.dtype is dtype:
         return clone(self) if copy else self
     return apply(arith.cast.operator("ToCopy", dtype=dtype), value(self))
+
+
+def cast_to(x: Tensor, dtype: Any) -> Tensor:
+    """The tensor in an element type."""
+    return _convert(x, dtype)
 
 
 def _to(self: Tensor, *arguments: Any, **keywords: Any) -> Tensor:

@@ -9,6 +9,7 @@ from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.conv import conv as convolution
 from lazytorch.ir.dialects.conv import spread
 from lazytorch.ir.trace import STATE, Node, record_node
+from lazytorch.ops.autocasting import narrowing
 from lazytorch.ops.recording import apply, emit, place, require_floating, result
 from lazytorch.tensor import Tensor, value
 
@@ -91,7 +92,7 @@ def _convolution(count: int) -> Callable[..., Tensor]:
 
     convolve.__name__ = f"conv{count}d"
     convolve.__doc__ = f"Convolution of [N, C, ...] or [C, ...] over {count} dimensions, with weights [O, C / groups, ...]."
-    return convolve
+    return narrowing(convolve)
 
 
 conv1d, conv2d, conv3d = _convolution(1), _convolution(2), _convolution(3)
@@ -158,7 +159,7 @@ def _transposed(count: int) -> Callable[..., Tensor]:
 
     convolve.__name__ = f"conv_transpose{count}d"
     convolve.__doc__ = f"The adjoint of `conv{count}d` with the same weights, [C, O / groups, ...]."
-    return convolve
+    return narrowing(convolve)
 
 
 conv_transpose1d, conv_transpose2d, conv_transpose3d = _transposed(1), _transposed(2), _transposed(3)

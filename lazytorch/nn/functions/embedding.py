@@ -7,7 +7,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.autograd.modes import no_grad
 from lazytorch.ir.dialects import nn as ops
-from lazytorch.ops.recording import apply
+from lazytorch.ops.recording import FUNCTIONS, apply
 from lazytorch.ops.unary import where
 from lazytorch.tensor import Tensor, from_array, value
 
@@ -41,21 +41,17 @@ def embedding(
     if padding_idx is not None and not -rows <= padding_idx < rows:
         raise AssertionError("Padding_idx must be within num_embeddings")
     if sparse:
-        raise NotImplementedError("embedding with sparse=True is not supported; gradients are dense")
+        raise NotImplementedError("embedding with sparse=True is not supported: gradients are dense; leave it out")
     if max_norm is not None:
         _renormalise(weight, input, max_norm, norm_type)
     padding = -1 if padding_idx is None else padding_idx % rows
     index = input if input.dtype is not dtypes.int32 else input.long()
-    out = apply(ops.embedding.operator(padding=padding), value(weight), value(index))
-    return _scaled_by_frequency(out, index, rows) if scale_grad_by_freq and out.requires_grad else out
-
-
-def _scaled_by_frequency(out: Tensor, index: Tensor, rows: int) -> Tensor:
-    """The same rows, with the gradient of each divided by how often it was taken."""
-    flat = index.reshape(-1).long()
-    counts = out.new_zeros((rows,)).index_add(0, flat, out.new_ones(flat.shape))
-    scaled = out / counts[flat].reshape((*index.shape, 1))
-    return out.detach() + (scaled - scaled.detach())
+    found = apply(ops.embedding.operator(padding=padding), value(weight), value(index))
+    if scale_grad_by_freq:
+        each = FUNCTIONS["zeros"](rows, dtype=weight.dtype).index_add(0, index.reshape(-1), found.new_ones(index.numel()))
+        share = (1.0 / each[index]).unsqueeze(-1)
+        return apply(ops.scaled_gradient.operator(), value(found), value(share))
+    return found
 
 
 def embedding_bag(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,27 @@ from lazytorch.ir.trace import STATE, record_node
 from lazytorch.nn.functions.padding import pad
 from lazytorch.nn.functions.pooling import avg_pool2d, avg_pool3d
 from lazytorch.ops.recording import FUNCTIONS, apply, require_floating
+from lazytorch.ops.unary import cast_to
 from lazytorch.tensor import Tensor, value, wrap
 
 
+def _mixed(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Decorator: a 16-bit input with float32 parameters computes in float32, and the result is of the input's type."""
+
+    @functools.wraps(function)
+    def call(input: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
+        dtype = input.dtype
+        if dtype.kind != "f" or dtype.itemsize != 2:
+            return function(input, *arguments, **keywords)
+        others = [x for x in (*arguments, *keywords.values()) if isinstance(x, Tensor)]
+        if all(x.dtype is dtype for x in others):
+            return function(input, *arguments, **keywords)
+        return cast_to(function(cast_to(input, others[0].dtype), *arguments, **keywords), dtype)
+
+    return call
+
+
+@_mixed
 def layer_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
@@ -61,6 +80,7 @@ def _size(shape: Sequence[int]) -> str:
     return f"torch.Size({list(shape)})"
 
 
+@_mixed
 def batch_norm(
     input: Tensor,
     running_mean: Tensor | None,
@@ -124,6 +144,7 @@ def _affine(out: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     return out if bias is None else out + _per_channel(bias, rank)
 
 
+@_mixed
 def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
@@ -144,6 +165,7 @@ def group_norm(
     return _affine(out, weight, bias)
 
 
+@_mixed
 def instance_norm(
     input: Tensor,
     running_mean: Tensor | None = None,
