@@ -101,7 +101,8 @@ class _Kernel:
         row_blocks = k.ceil_div(self.m, self.block_rows)
         column_blocks = k.ceil_div(self.columns, self.block_columns)
         self.packed_left = k.offset(self.scratch, k.mul(k.chunk_id(), self.packed_size))
-        self.packed_right = k.local(shape.accumulator, (KC + shape.lanes) * shape.width)
+        never = shape.reading == "direct" and shape.reads_edges
+        self.packed_right = k.local(shape.accumulator, 1 if never else (KC + shape.lanes) * shape.width)
         self.tile = k.local(shape.accumulator, shape.rows * shape.width)
         with k.parallel(0, k.product([row_blocks, column_blocks, *self.batch_sizes, self.slices])) as item:
             column_block = k.rem(item, column_blocks)
