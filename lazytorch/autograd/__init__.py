@@ -20,10 +20,10 @@ from lazytorch.autograd.variable import Variable
 
 
 def __getattr__(name: str) -> Any:
-    """Load `forward_ad` when it is first used."""
-    if name == "forward_ad":
-        return importlib.import_module("lazytorch.autograd.forward_ad")
-    raise AttributeError(f"lazytorch.autograd has no attribute {name!r} (yet)")
+    """What is loaded when it is first used."""
+    if name in ("forward_ad", "profiler"):
+        return importlib.import_module(f"lazytorch.autograd.{name}")
+    raise AttributeError(f"module 'lazytorch.autograd' has no attribute {name!r}")
 
 
 __all__ = [

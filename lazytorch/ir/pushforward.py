@@ -36,6 +36,8 @@ def push_forward(
     rules = declaration.vjp if rules is None else rules
     if rules is None:
         raise NotImplementedError(f"derivative for {declaration.name} is not implemented")
+    if declaration.has(Trait.WIRTINGER) and any(value.type.dtype.kind == "c" for value in (*operands, *results)):
+        raise NotImplementedError(f"the forward derivative of {declaration.name} for complex numbers is not implemented")
     if declaration.has(Trait.ADDITIVE):
         return [_itself(operator, operands, tangents)]
     if not callable(rules):

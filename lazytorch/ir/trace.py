@@ -13,6 +13,7 @@ from types import CodeType
 from typing import Any
 
 from lazytorch.config import config
+from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Attributes, Declaration, Operator, Signature, Trait
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.types import TensorType, TupleType, Type
@@ -84,9 +85,12 @@ class Trace:
     levels: the function transformations at work, outermost first (ir/transformations.py).
     mixed: some value with a history older than this trace is in it, so tape order is no topological order of histories.
     replays: the backward walks whose operations are mostly no nodes yet (see ir/replay.py), and the numbers of their first.
+    autocast: the narrow element type of products (ops/autocasting.py), None outside of `torch.autocast`.
+    watch: called before what was recorded is run, and so before the trace forgets it (autograd/graph.py).
     """
 
     __slots__ = (
+        "autocast",
         "call",
         "epoch",
         "grad_enabled",
@@ -100,6 +104,7 @@ class Trace:
         "place",
         "replays",
         "updates",
+        "watch",
     )
 
     def __init__(self) -> None:
@@ -107,6 +112,8 @@ class Trace:
         self.call: Place | None = None
         self.place: Place | None = None
         self.levels: list[Any] = []
+        self.autocast: DType | None = None
+        self.watch: Callable[[Trace], None] | None = None
         self.reset()
 
     def reset(self) -> None:
