@@ -73,6 +73,7 @@ _LAZY = frozenset(
         "serialization",
         "signal",
         "sparse",
+        "xpu",
     )
 )
 _ELSEWHERE = {
