@@ -436,8 +436,10 @@ def wrap(trace: Trace, node: Node) -> Tensor:
     self._version_count = 0
     self.grad = None
     trace.live.append(self)
-    if node.number >= trace.limit:
+    if node.number >= trace.limit and trace.comes_round():
+        anchor = trace.anchor
         synchronize(trace, (), "the pending graph is long")
+        trace.anchor = anchor
     return self
 
 

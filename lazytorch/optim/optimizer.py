@@ -19,7 +19,11 @@ from lazytorch.ir.dialects import optim
 from lazytorch.ir.trace import STATE, Node, record_node, results_of
 from lazytorch.ops.creation import tensor_
 from lazytorch.ops.recording import number_leaf, place
+from lazytorch.runtime.session import synchronize
 from lazytorch.tensor import Tensor, assign_fresh, value, wrap
+
+_LONG_STEP = 192
+"""Pending operations from which on the end of a step runs them: enough that a program's overhead does not count."""
 
 
 class Optimizer:
@@ -106,6 +110,9 @@ class Optimizer:
                     self._update(group, members, dtype, started)
         finally:
             trace.grad_enabled = before
+        if len(trace.nodes) > _LONG_STEP:
+            # Here every step of a loop is cut alike, whatever the loop asks for and when: each is the same program.
+            synchronize(trace, (), "a step of the optimizer has ended")
         return loss
 
     def _update(self, group: dict[str, Any], members: list[Tensor], dtype: DType, started: bool) -> None:
