@@ -70,7 +70,7 @@ def main():
     def figure():
         way = sample(model, 1000)
         picture, places = pyplot.subplots(1, 5, figsize=(15, 3), sharex=True, sharey=True)
-        for place, level in zip(places, (0, 20, 30, 35, LEVELS)):
+        for place, level in zip(places, (0, 20, 30, 35, LEVELS), strict=True):
             place.scatter(*way[level].t().numpy(), s=2)
             place.set_title(f"after {level} of {LEVELS} steps")
         return picture

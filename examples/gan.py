@@ -4,6 +4,7 @@ python -m lazytorch run examples/gan.py       (or: python examples/gan.py, with 
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from matplotlib import pyplot
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 def network(*sizes):
     layers = []
-    for inputs, outputs in zip(sizes, sizes[1:]):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers[:-1])
 

@@ -24,7 +24,7 @@ class Carts:
 
     def step(self, action):
         """Push with action 0 or 1 for 0.02 s; returns the state and which poles still stand."""
-        place, speed, angle, turning = self.state
+        _, speed, angle, turning = self.state
         push = np.where(action == 1, 10.0, -10.0)
         force = (push + 0.05 * turning**2 * np.sin(angle)) / 1.1
         swing = (9.8 * np.sin(angle) - np.cos(angle) * force) / (0.5 * (4 / 3 - 0.1 * np.cos(angle) ** 2 / 1.1))

@@ -86,7 +86,7 @@ def main():
 
     def figure():
         picture, places = pyplot.subplots(2, HEADS, figsize=(10, 5))
-        for block, row in zip(model.blocks, places):
+        for block, row in zip(model.blocks, places, strict=True):
             for head, place in enumerate(row):
                 place.imshow(block.attention[0, head].detach().numpy(), cmap="magma")
                 place.axis("off")

@@ -109,7 +109,7 @@ class Trace:
         self.anchor: Place | None = None
 
     def comes_round(self) -> bool:
-        """Whether a trace that has become long is to be run now: where the user's outermost loop comes round, if there is one.
+        """Whether a trace that has become long is to be run now: where the user's outermost loop comes round, if any.
 
         A loop that asks for nothing would otherwise be cut at another place every time, and each cut is another program.
         """
