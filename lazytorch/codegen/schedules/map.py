@@ -61,6 +61,7 @@ def map_launch(
     nest = Nest(expression, sizes, groups)
     inner = nest.sizes[-1]
     lanes = 1 if inner == 1 else nest.lanes(context.target, written)
+    nest.find_windows(lanes)
     flat = len(groups) == 1
     parallel = _parallel_groups(nest.sizes)
     out_strides = [nest.group_strides(output.access.strides) for output in outputs]
@@ -95,10 +96,10 @@ def _flattened(
 
     What has no common stride then is read through a table of offsets; results must have one.
     """
-    flattened = list(groups)
+    flattened = [list(group) for group in groups]
     while len(flattened) > 1:
         inner = math.prod([sizes[d] for d in flattened[-1]])
-        merged = flattened[-2] + flattened[-1]
+        merged = flattened[-2][-1:] + flattened[-1]
         extent = math.prod([sizes[d] for d in merged])
         if inner >= SHORT * lanes or extent > LONGEST_TABLE:
             break
@@ -107,7 +108,8 @@ def _flattened(
         reach = [sum((sizes[d] - 1) * abs(leaf.access.strides[d]) for d in kept) for leaf in expression.leaves]
         if len(collapse([sizes[d] for d in kept], steps)) > 1 or max(reach, default=0) >= 1 << 31:
             break
-        flattened[-2:] = [merged]
+        del flattened[-2][-1]
+        flattened[-2:] = [*filter(None, flattened[-2:-1]), merged]
     return flattened
 
 
