@@ -22,7 +22,7 @@ from lazytorch.ops.recording import number_leaf, place
 from lazytorch.runtime.session import synchronize
 from lazytorch.tensor import Tensor, assign_fresh, value, wrap
 
-_LONG_STEP = 192
+_LONG_STEP = 32
 """Pending operations from which on the end of a step runs them: enough that a program's overhead does not count."""
 
 

@@ -1,8 +1,9 @@
-"""torch.utils._pytree and what else libraries import from torch.utils, against torch."""
+"""torch.utils._pytree and what else libraries look for before they use torch, against torch."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
+from types import ModuleType
 
 import pytest
 import torch
@@ -52,3 +53,37 @@ def test_there_are_no_other_devices_and_no_downloads() -> None:
     assert checkpoint.get_device_states(lazytorch.ones(2)) == torch.utils.checkpoint.get_device_states(torch.ones(2))
     with pytest.raises(NotImplementedError, match="fetch http://x/y"):
         model_zoo.load_url("http://x/y")
+
+
+def test_programs_find_a_new_enough_version() -> None:
+    """Libraries refuse old versions of PyTorch by comparing numbers."""
+    major, minor = lazytorch.__version__.split(".")[:2]
+    assert (int(major), int(minor)) >= (2, 13)
+    assert lazytorch.version.__version__ == lazytorch.__version__
+
+
+def test_handles_and_script_modules_have_their_torch_names() -> None:
+    handle = lazytorch.nn.Linear(1, 1).register_forward_hook(lambda *_: None)
+    assert isinstance(handle, lazytorch.utils.hooks.RemovableHandle)
+    assert not isinstance(lazytorch.jit.script(lazytorch.nn.Linear(1, 1)), lazytorch.jit.ScriptModule)
+
+
+@pytest.mark.parametrize("t", [torch, lazytorch], ids=lambda t: t.__name__)
+def test_attributes_are_found_in_registries_that_a_program_replaced(t: ModuleType) -> None:
+    class Wrapper(t.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self._parameters = OrderedDict(fast=t.ones(2))
+            self.inner = t.nn.Linear(1, 3)
+
+        def __getattr__(self, name: str) -> object:
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                return getattr(super().__getattr__("inner"), name)
+
+    wrapper = Wrapper()
+    assert wrapper.fast.tolist() == [1, 1]
+    assert wrapper.out_features == 3
+    with pytest.raises(AttributeError, match="'Linear' object has no attribute 'missing'"):
+        _ = wrapper.missing
