@@ -214,8 +214,8 @@ class Tensor:
     # -- values ------------------------------------------------------------
 
     def realize(self) -> Tensor:
-        """Compute the value now, with everything pending."""
-        realize(self, "realize()")
+        """Compute the value now, with everything pending; of a view, the storage, which it is read through."""
+        realize(root_of(self), "realize()")
         return self
 
     def _array(self, cause: str) -> np.ndarray:

@@ -10,9 +10,10 @@ from lazytorch.history import HOOKED, Accumulator
 from lazytorch.ir.backward import backward as walk
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import arith, tensor
-from lazytorch.ir.trace import RECORDER, STATE, Node
+from lazytorch.ir.trace import LONG_STEP, RECORDER, STATE, Node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.recording import attach, emit
+from lazytorch.runtime.session import synchronize
 from lazytorch.tensor import Tensor, assign, caller, value, wrap
 
 
@@ -141,6 +142,10 @@ def backward(
                 owner.grad = wrap(trace, gradient)
             else:
                 _deposit(owner, gradient, create_graph)
+    if trace.backwards and len(trace.nodes) > LONG_STEP:
+        # A loop that steps by hand and asks for nothing: programs end alike here, as they do where an optimizer steps.
+        synchronize(trace, (), "another backward() has ended")
+    trace.backwards += 1
 
 
 def _method(

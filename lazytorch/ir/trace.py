@@ -74,6 +74,10 @@ class Node:
         return f"<{what}: {self.type}>"
 
 
+LONG_STEP = 32
+"""Pending operations from which on the end of a training step runs them: enough that a program's overhead does not count."""
+
+
 class Trace:
     """What one thread has recorded since its last sync.
 
@@ -81,6 +85,7 @@ class Trace:
     updates: storages that already hold data and have a new value pending.
     limit: operations after which the trace is run where the user's loop comes round (0: eagerly, every one by itself).
     anchor: the place in the loop at which such runs end; None after a sync that the user asked for.
+    backwards: backward() calls in it, or at the end of the program before it.
     call: where the user called the library's module (an nn.Sequential, say) that is at work; None outside of such calls.
     mixed: some value with a history older than this trace is in it, so tape order is no topological order of histories.
     replays: the backward walks whose operations are mostly no nodes yet (see ir/replay.py), and the numbers of their first.
@@ -88,6 +93,7 @@ class Trace:
 
     __slots__ = (
         "anchor",
+        "backwards",
         "call",
         "epoch",
         "grad_enabled",
@@ -120,6 +126,7 @@ class Trace:
         self.replays: list[tuple[int, Any]] = []
         self.limit = 0 if config.eager else config.flush_nodes
         self.anchor: Place | None = None
+        self.backwards = 0
 
     def comes_round(self) -> bool:
         """Whether a trace that has become long is to be run now: where the user's outermost loop comes round, if any.

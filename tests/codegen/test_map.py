@@ -27,6 +27,13 @@ JOINED = {
     "repeated": (lambda x: x[:, :, None].expand(10, 8, 2) + 1, (10, 8)),
     "bytes": (lambda x: (x > 0).to(torch.uint8)[..., ::2] + 1, (40, 2, 8)),
     "doubles": (lambda x: x.double()[..., ::2, ::2] + 1, (40, 4, 4)),
+    "a matrix across its memory": (lambda x: x.t() * 2, (70, 50)),
+    "of whole tiles": (lambda x: x.t() * 2, (64, 64)),
+    "the last dimension first": (lambda x: x.permute(2, 0, 1) + 1, (37, 3, 65)),
+    "one of two across": (lambda x: x.t() - x, (67, 67)),
+    "both across, a row of numbers": (lambda x: x.t().abs() * 2 + x.t() + x[:, 0], (40, 40)),
+    "doubles across": (lambda x: x.double().t() / 3, (33, 49)),
+    "bytes across": (lambda x: (x > 0).t().logical_not(), (200, 150)),
     "pooled": (lambda x: F.max_pool2d(x, 2), (3, 5, 8, 8)),
     "pooled with odd sizes": (lambda x: F.max_pool2d(x, 2), (3, 5, 7, 9)),
 }
@@ -49,6 +56,12 @@ def test_short_patterns_are_shuffled_and_long_ones_gathered():
             text = torch.dump(x[..., ::2, ::2] + 1, stage="loop")
             assert "loop.shuffle" in text
             assert torch.dump(data(8, 64, 64)[:, :4, :4] + 1, stage="loop").count("loop.shuffle") == 0
+
+
+def test_an_operand_across_its_memory_is_transposed_in_registers():
+    x = data(64, 64)
+    loops = torch.dump((x.t() * 2).contiguous(), stage="loop")
+    assert "loop.shuffle" in loops
 
 
 def test_a_reshape_that_joins_dimensions_needs_no_kernel_of_its_own():

@@ -122,6 +122,25 @@ def test_training_that_never_asks_plans_one_program_for_all_its_steps() -> None:
     assert counted(lambda: steps(12))["programs_planned"] == 0
 
 
+def test_steps_by_hand_that_never_ask_plan_one_program_for_all() -> None:
+    w, x = torch.ones(8, requires_grad=True), torch.ones(8)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            y = x
+            for _ in range(10):
+                y = torch.tanh(y * w)
+            y.sum().backward()
+            with torch.no_grad():
+                w.sub_(w.grad, alpha=0.1)
+                w.grad = None
+
+    steps(5)
+    counts = counted(lambda: steps(20))
+    assert counts["programs_planned"] == 0
+    assert counts["syncs"] == 20
+
+
 def test_a_loop_that_never_asks_is_cut_where_it_comes_round(monkeypatch: pytest.MonkeyPatch) -> None:
     def loop(count: int) -> torch.Tensor:
         x = torch.ones(8)

@@ -240,6 +240,11 @@ class NestEmitter:
                 values[number] = operands[0].builder.emit(entry[1], operands)
         return [values[number] for number in wanted]
 
+    def along(self, number: int, outer: tuple[Index, ...], inner: Index, lanes: int) -> Value:
+        """`lanes` consecutive elements of a leaf's memory from an index on, whichever loop they lie along."""
+        (buffer,) = self.arguments[number]
+        return self.k.load(loop.flatten(self.k.offset(buffer, *outer, inner)), 0, lanes=lanes)
+
     def _read(self, number: int, inner: Index, lanes: int, mask: Value | None) -> Value:
         leaf = self.nest.expression.leaves[number]
         if leaf.value is None:
