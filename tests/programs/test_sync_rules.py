@@ -141,6 +141,30 @@ def test_steps_by_hand_that_never_ask_plan_one_program_for_all() -> None:
     assert counts["syncs"] == 20
 
 
+def test_functions_with_a_derivative_of_their_own_plan_once() -> None:
+    class Scaled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor, factor: float) -> torch.Tensor:
+            ctx.factor = factor
+            return x * factor
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+            return gradient * ctx.factor, None
+
+    w = torch.ones(8, requires_grad=True)
+
+    def step(factor: float) -> float:
+        w.grad = None
+        Scaled.apply(torch.tanh(w), factor).sum().backward()
+        return float(w.grad[0] / (1 - w[0].tanh() ** 2))
+
+    assert step(2.0) == step(2.0) == 2.0
+    counts = counted(lambda: step(2.0))
+    assert counts["programs_planned"] == 0
+    assert step(3.0) == pytest.approx(3.0)
+
+
 def test_a_loop_that_never_asks_is_cut_where_it_comes_round(monkeypatch: pytest.MonkeyPatch) -> None:
     def loop(count: int) -> torch.Tensor:
         x = torch.ones(8)
