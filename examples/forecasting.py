@@ -9,7 +9,7 @@ from running import finish, start
 from torch import nn
 from torch.nn import functional as F
 
-WINDOW = 40
+WINDOW = 24
 
 
 def series(length=600):

@@ -29,7 +29,7 @@ def spiral(x):
     return x**3 @ torch.tensor([[-0.1, 2.0], [-2.0, -0.1]])
 
 
-def train(flow, path, steps, batch=32, ahead=8):
+def train(flow, path, steps, batch=32, ahead=5):
     optimizer = torch.optim.Adam(flow.parameters(), lr=1e-2)
     losses = []
     for _ in range(steps):

@@ -8,12 +8,12 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SHORT = {
-    "digits": ("--model", "cnn", "--steps", "50"),
+    "digits": ("--model", "cnn", "--steps", "20"),
     "diffusion": ("--steps", "20"),
     "forecasting": ("--steps", "3"),
     "gan": ("--steps", "20"),
     "graph_convolution": ("--steps", "20"),
-    "neural_ode": ("--steps", "5"),
+    "neural_ode": ("--steps", "3"),
     "policy_gradient": ("--steps", "2"),
     "regression": ("--steps", "4"),
     "transformer": ("--steps", "5"),
