@@ -16,6 +16,7 @@ import networkx as nx
 from lazytorch.codegen.expression import NotStrided, pull, tensor_type
 from lazytorch.codegen.group import Group
 from lazytorch.codegen.row_fusion import RowFusion
+from lazytorch.codegen.schedules.contract import joined
 from lazytorch.codegen.schedules.reduce import Reduction
 from lazytorch.codegen.views import common_refinement
 from lazytorch.errors import CompileError
@@ -365,19 +366,21 @@ def _home(
 def _attach_epilogues(
     operations: Sequence[Operation], buffers: _Buffers, group_of: dict[Value, Group], graph: nx.DiGraph
 ) -> None:
-    """A contraction whose only reader is one map kernel at the same index becomes part of it."""
+    """A contraction whose only reader is one map kernel at the same index becomes part of it, also through a reshape that
+    joins dimensions (the groups and channels of a convolution)."""
     for operation in operations:
         if not operation.has(Trait.CONTRACTION):
             continue
         value = operation.result
         own = group_of[value]
         readers = list(graph.successors(own))
-        if len(readers) != 1 or readers[0].schedule != "map" or readers[0].shape != tensor_type(value).shape:
+        seen = joined(value)
+        if len(readers) != 1 or readers[0].schedule != "map" or readers[0].shape != tensor_type(seen).shape:
             continue
         if any(user.name == "builtin.return" for user in value.users):
             continue
         reader = readers[0]
-        if not _only_at_same_index(value, buffers, set(reader.values)):
+        if not _only_at_same_index(seen, buffers, set(reader.values)):
             continue
         reader.schedule = "contract"
         reader.values.insert(0, value)

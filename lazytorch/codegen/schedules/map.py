@@ -65,7 +65,7 @@ def map_launch(
     nest.find_windows(lanes)
     flat = len(groups) == 1
     tiled = tiled_group(nest, lanes)
-    parallel = _parallel_groups(nest.sizes) if tiled is None else len(nest.sizes) - 1
+    parallel = parallel_groups(nest.sizes) if tiled is None else len(nest.sizes) - 1
     out_strides = [nest.group_strides(output.access.strides) for output in outputs]
     patterns = [nest.pattern(strides) for strides in out_strides]
     key = f"map|{lanes}|{parallel}|{tiled}|{nest.key()}|{patterns}"
@@ -117,7 +117,7 @@ def _flattened(
     return flattened
 
 
-def _parallel_groups(sizes: Sequence[int]) -> int:
+def parallel_groups(sizes: Sequence[int]) -> int:
     """How many outer groups are divided among threads; the others are loops of each thread."""
     for count in range(1, len(sizes)):
         if math.prod(sizes[:count]) >= ENOUGH_ROWS:

@@ -79,8 +79,9 @@ def build_tiles(
 
         with k.loop(0, whole, lanes) as column:
             for leaf, square in squares.items():
+                itemsize = nest.expression.leaves[leaf].dtype.itemsize
                 vectors = [emitter.along(leaf, rows_at(first), k.add(column, i), lanes) for i in range(lanes)]
-                for row_number, vector in enumerate(transposed(vectors, lanes)):
+                for row_number, vector in enumerate(transposed(vectors, 16 // itemsize)):
                     k.store(vector, square, row_number * lanes)
             with k.loop(0, lanes) as i:
                 position = k.add(first, i)
