@@ -111,6 +111,8 @@ def _ranked(name: str, ranks: tuple[int, int], message: str) -> None:
     def function(input: Tensor, other: Tensor) -> Tensor:
         if (len(input.shape), len(other.shape)) != ranks:
             raise RuntimeError(message)
+        if not isinstance(input, Tensor) and input.is_sparse:
+            return input @ other
         place()
         return result(product(value(input), value(other), name.title()))
 

@@ -94,6 +94,7 @@ def _sparse(t):
         a.t().to_dense(),
         t.eye(3).to_sparse().values(),
         t.rand(4, 2) @ a,
+        t.mm(a, dense),
         t.ones(2, 3, dtype=t.float64) + a,
         (a + a).to_dense(),
         (2 * a).to_dense(),
