@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, namedtuple
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from torch.utils import _pytree as theirs
@@ -87,3 +88,14 @@ def test_attributes_are_found_in_registries_that_a_program_replaced(t: ModuleTyp
     assert wrapper.out_features == 3
     with pytest.raises(AttributeError, match="'Linear' object has no attribute 'missing'"):
         _ = wrapper.missing
+
+
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), np.int64(3), np.int32(3)], ids=repr)
+def test_numbers_of_numpy_are_numbers(number: np.generic) -> None:
+    """Rewards of environments and constants of NumPy's functions are such numbers."""
+    answers = []
+    for t in (torch, lazytorch):
+        x, i = t.tensor([1.0, 2.0]), t.tensor([1, 2])
+        made = [x * number, number * x, 1 - x / number, i * number, x.clamp(number), x.fill_(number)]
+        answers.append([(str(y.dtype), y.tolist()) for y in made])
+    assert answers[0] == answers[1]
