@@ -11,6 +11,7 @@ from lazytorch.autograd.modes import enable_grad, inference_mode, is_grad_enable
 from lazytorch.dtypes import DType as dtype
 from lazytorch.ops import (
     activations,
+    complex_numbers,
     compositions,
     creation,
     einstein,
@@ -21,6 +22,7 @@ from lazytorch.ops import (
     matrices,
     norms,
     products,
+    random_variables,
     reductions,
     sampling,
     scans,
@@ -67,11 +69,22 @@ _LAZY = frozenset(
         "accelerator",
         "amp",
         "version",
+        "_C",
         "compiler",
+        "distributed",
+        "distributions",
+        "fft",
+        "functional",
+        "hub",
+        "multiprocessing",
+        "onnx",
+        "profiler",
+        "special",
         "jit",
         "random",
         "serialization",
         "signal",
+        "special",
         "sparse",
         "xpu",
     )
@@ -85,6 +98,10 @@ _ELSEWHERE = {
     "save": "serialization",
     "load": "serialization",
 }
+_ELSEWHERE |= dict.fromkeys(
+    ("gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell"),
+    "nn.modules.recurrence",
+)
 """Names of this namespace that live in a module which is loaded when one of them is first used."""
 
 
@@ -105,6 +122,10 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"lazytorch.{_ELSEWHERE[name]}"), name)
     if name in _FUNCTIONAL:
         return getattr(importlib.import_module("lazytorch.nn.functional"), name)
+    if name.startswith("_foreach_"):
+        lists = importlib.import_module("lazytorch.ops.foreach").LISTS
+        if name in lists:
+            return lists[name]
     raise AttributeError(f"lazytorch has no attribute {name!r} (yet)")
 
 
@@ -120,6 +141,7 @@ __all__ = [
     "__version__",
     "activations",
     "autograd",
+    "complex_numbers",
     "compositions",
     "creation",
     "default_generator",
@@ -140,6 +162,7 @@ __all__ = [
     "norms",
     "products",
     "promote_types",
+    "random_variables",
     "reductions",
     "sampling",
     "scans",

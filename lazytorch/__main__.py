@@ -77,12 +77,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lazytorch", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run", help="run a PyTorch script with torch resolved to lazytorch")
+    running.add_argument("--check", action="store_true", help="run nothing: list the torch names that lazytorch lacks")
     running.add_argument("script")
     running.add_argument("arguments", nargs=argparse.REMAINDER)
     commands.add_parser("info", help="what the compiler found on this machine")
     for name, (_, meaning) in TOOLS.items():
         commands.add_parser(name, help=f"{meaning} (see python -m lazytorch {name} --help)")
     options = parser.parse_args(arguments)
+    if options.command == "run" and options.check:
+        return int(importlib.import_module("lazytorch.tools.check").check(options.script))
     if options.command == "run":
         run(options.script, options.arguments)
     else:

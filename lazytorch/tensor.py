@@ -417,10 +417,12 @@ def reread(self: Tensor) -> Node:
     assert base is not None
     node = base._node
     grad_enabled, trace.grad_enabled = trace.grad_enabled, True
-    for operator in self._view:
-        node = record_node(trace, operator, (node,))
-        node.storage = SHARED
-    trace.grad_enabled = grad_enabled
+    try:
+        for operator in self._view:
+            node = record_node(trace, operator, (node,))
+            node.storage = SHARED
+    finally:  # recording may run a program, and that may fail
+        trace.grad_enabled = grad_enabled
     node.storage = layout.shared(base._node.type, self._view)
     if isinstance(self._node.history, Accumulator):  # a view that was made a leaf stays one
         node.history = self._node.history

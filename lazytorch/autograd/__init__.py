@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from lazytorch.autograd import functional, graph
 from lazytorch.autograd.engine import backward, grad
 from lazytorch.autograd.function import Function
@@ -14,6 +17,14 @@ from lazytorch.autograd.modes import (
     set_grad_enabled,
 )
 from lazytorch.autograd.variable import Variable
+
+
+def __getattr__(name: str) -> Any:
+    """The profiler is loaded when it is first used."""
+    if name == "profiler":
+        return importlib.import_module("lazytorch.autograd.profiler")
+    raise AttributeError(f"module 'lazytorch.autograd' has no attribute {name!r}")
+
 
 __all__ = [
     "Function",

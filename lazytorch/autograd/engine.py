@@ -95,8 +95,10 @@ def _deposit(owner: Tensor, gradient: Node, create_graph: bool = False) -> None:
         owner.grad = wrap(trace, gradient)
         return
     before, trace.grad_enabled = trace.grad_enabled, create_graph
-    total = emit(arith.add, value(owner.grad), gradient)
-    trace.grad_enabled = before
+    try:
+        total = emit(arith.add, value(owner.grad), gradient)
+    finally:
+        trace.grad_enabled = before
     if create_graph:
         owner.grad = wrap(trace, total)
     else:
@@ -225,10 +227,12 @@ def _arrived_at(node: Node, arrived: dict[Node, Node], create_graph: bool) -> No
     trace = STATE.trace
     before, trace.grad_enabled = trace.grad_enabled, create_graph
     total = None
-    for leaf, gradient in arrived.items():
-        if leaf.history is node.history:
-            total = gradient if total is None else emit(arith.add, total, gradient)
-    trace.grad_enabled = before
+    try:
+        for leaf, gradient in arrived.items():
+            if leaf.history is node.history:
+                total = gradient if total is None else emit(arith.add, total, gradient)
+    finally:
+        trace.grad_enabled = before
     return total
 
 

@@ -66,15 +66,15 @@ def fuse(func: Operation, enabled: bool = True) -> None:
 
 def _pulled(operation: Operation) -> bool:
     """Whether readers may compute the operation themselves."""
-    return (
-        operation.has(Trait.ELEMENTWISE)
-        or operation.has(Trait.VIEW)
-        or operation.declaration
-        in (
-            arith.constant,
-            tensor.iota,
-        )
-    )
+    if on_host(operation):
+        return False
+    is_generator = operation.declaration in (arith.constant, tensor.iota)
+    return operation.has(Trait.ELEMENTWISE) or operation.has(Trait.VIEW) or is_generator
+
+
+def on_host(operation: Operation) -> bool:
+    """Whether the operation is a step of the host: declared so, or of complex numbers, which kernels do not know."""
+    return operation.has(Trait.HOST) or any(x.type.dtype.is_complex for x in (*operation.operands, *operation.results))
 
 
 def _repeated(operation: Operation, operand: Value) -> bool:
@@ -174,7 +174,7 @@ class _Buffers:
         self.chosen.update(value for value in values if value not in self.arguments)
 
     def _require_operands(self, operation: Operation) -> None:
-        if operation.declaration in WHOLE or operation.has(Trait.HOST):
+        if operation.declaration in WHOLE or on_host(operation):
             self._require(operation.operands)
         elif operation.has(Trait.CONTRACTION):
             for operand in operation.operands:
@@ -182,6 +182,8 @@ class _Buffers:
 
     def _make_strided(self, operation: Operation) -> None:
         """Give a buffer to whatever keeps the operation's operands from being read through strides."""
+        if on_host(operation):
+            return
         while True:
             try:
                 if operation.has(Trait.REDUCTION):
@@ -314,12 +316,12 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, returned: set[V
 def _schedule_name(operation: Operation) -> str:
     if _pulled(operation):
         return "map"
+    if on_host(operation):
+        return "host"
     if operation.has(Trait.REDUCTION):
         return "reduce"
     if operation.has(Trait.CONTRACTION):
         return "contract"
-    if operation.has(Trait.HOST):
-        return "host"
     name = WHOLE.get(operation.declaration)
     if name is None:
         raise CompileError(f"no schedule takes {operation.name}", stage="fusion", location=operation.location)

@@ -38,6 +38,7 @@ class Trait(enum.Enum):
     TERMINATOR = "terminator"
     LINEAR = "linear"  # derivatives read no values: they can be taken again after a backward that freed its graph
     EXPENSIVE = "expensive"  # never worth computing twice
+    WIRTINGER = "wirtinger"  # its derivative rules are those for complex numbers
     HOST = "host"  # no schedule: the program calls the NumPy meaning as a step of its own
 
 
@@ -284,7 +285,8 @@ class Signature:
         self.operator = operator
         self.operand_types = operand_types
         self.result_type = result_type
-        self.vjp = vjp = operator.declaration.vjp
+        vjp = operator.declaration.vjp
+        self.vjp = vjp if _is_real(self) or vjp is None else _conjugated(vjp)
         flows = vjp is None or callable(vjp) or any(rule is not None for rule in vjp)
         self.differentiable = flows and is_differentiable(result_type)
         self.linear = operator.declaration.has(Trait.LINEAR)
@@ -294,6 +296,30 @@ class Signature:
     def __repr__(self) -> str:
         operands = ", ".join(map(repr, self.operand_types))
         return f"<{self.operator.declaration.name}({operands}) -> {self.result_type}>"
+
+
+def _is_real(signature: Signature) -> bool:
+    """Whether rules for real numbers do: no type is complex, or the operation's rules are those for complex numbers."""
+    if signature.operator.declaration.has(Trait.WIRTINGER):
+        return True
+    types = [*signature.operand_types, signature.result_type]
+    return not any(getattr(getattr(x, "dtype", None), "kind", "") == "c" for x in types)
+
+
+def _conjugate(x: Any) -> Any:
+    return _REGISTRY["complex.conj"](x) if x is not None and x.type.dtype.kind == "c" else x
+
+
+def _conjugated(rules: Sequence[Rule | None] | Rule) -> Any:
+    """Rules of a holomorphic function, g times its derivative, as g times the conjugate of it: conj(rule(conj(g)))."""
+    if callable(rules):
+        joint = rules
+        return lambda op, g: tuple([_conjugate(x) for x in joint(op, _conjugate(g))])
+
+    def one(rule: Rule | None) -> Rule | None:
+        return None if rule is None else lambda op, g: _conjugate(rule(op, _conjugate(g)))
+
+    return tuple([one(rule) for rule in rules])
 
 
 _SIGNATURES: list[Signature] = []

@@ -13,6 +13,7 @@ from types import CodeType
 from typing import Any
 
 from lazytorch.config import config
+from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Attributes, Declaration, Operator, Signature, Trait
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.types import TensorType, TupleType, Type
@@ -89,11 +90,14 @@ class Trace:
     call: where the user called the library's module (an nn.Sequential, say) that is at work; None outside of such calls.
     mixed: some value with a history older than this trace is in it, so tape order is no topological order of histories.
     replays: the backward walks whose operations are mostly no nodes yet (see ir/replay.py), and the numbers of their first.
+    autocast: the narrow element type of products (ops/autocasting.py), None outside of `torch.autocast`.
+    watch: called before what was recorded is run, and so before the trace forgets it (autograd/graph.py).
     """
 
     __slots__ = (
         "anchor",
         "backwards",
+        "autocast",
         "call",
         "epoch",
         "grad_enabled",
@@ -106,12 +110,15 @@ class Trace:
         "place",
         "replays",
         "updates",
+        "watch",
     )
 
     def __init__(self) -> None:
         self.grad_enabled = True
         self.call: Place | None = None
         self.place: Place | None = None
+        self.autocast: DType | None = None
+        self.watch: Callable[[Trace], None] | None = None
         self.reset()
 
     def reset(self) -> None:

@@ -14,7 +14,14 @@ from lazytorch.ir import mersenne_twister, random_reference
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.trace import Trace, record_node
 from lazytorch.ops.creation import finish
-from lazytorch.ops.recording import attach, element_type, number_leaf, torch_function
+from lazytorch.ops.recording import (
+    attach,
+    element_type,
+    number_leaf,
+    require_floating,
+    torch_function,
+    without_slope,
+)
 from lazytorch.ops.shaping import sizes_of
 from lazytorch.runtime.session import synchronize
 from lazytorch.tensor import Tensor, assign, default_dtype, from_array
@@ -140,7 +147,7 @@ def _sized(name: str, draw: Callable[[Generator, int, DType], np.ndarray]) -> No
         return _drawn(draw(_generator(generator), _count(shape), kind), shape, kind, options)
 
     function.__name__, function.__doc__ = name, f"`torch.{name}`: torch CPU's numbers."
-    torch_function(name, method=False)(function)
+    torch_function(name, method=False, out="made")(function)
 
     def like(input: Tensor, *, dtype: DType | None = None, **options: Any) -> Tensor:
         return function(tuple(input.shape), dtype=dtype or input.dtype, **options)
@@ -152,7 +159,7 @@ _sized("rand", Generator.uniform)
 _sized("randn", Generator.normal)
 
 
-@torch_function("randint", method=False)
+@torch_function("randint", method=False, out="made")
 def randint(
     low: Any,
     high: Any = None,
@@ -180,7 +187,7 @@ def randint_like(input: Tensor, low: Any, high: Any = None, *, dtype: DType | No
     return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, **options)
 
 
-@torch_function("randperm", method=False)
+@torch_function("randperm", method=False, out="made")
 def randperm(n: int, *, generator: Generator | None = None, dtype: DType | None = None, **options: Any) -> Tensor:
     """The numbers 0 to n - 1 in random order."""
     kind = dtype or dtypes.int64
@@ -199,10 +206,31 @@ def normal(
         device = options.pop("device", None)
         return finish(out, options, device)
     like = mean if isinstance(mean, Tensor) else std
+    if like.dtype.kind != "f":
+        require_floating("normal_kernel_cpu", like)
     shape = np.broadcast_shapes(*[tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)])
     out = from_array(np.zeros(shape, like.dtype.numpy), like.dtype)
     out.normal_(generator=generator)
-    return out * std + mean
+    parts = [x.detach() if isinstance(x, Tensor) else x for x in (std, mean)]
+    return without_slope((out * parts[0] + parts[1]).to(like.dtype), mean, std)
+
+
+def _check_parameters(name: str, given: dict[str, Any]) -> None:
+    """Raise torch's RuntimeError for parameters of a distribution that is none."""
+    if name == "uniform" and given["from"] > given["to"]:
+        raise RuntimeError(
+            f"uniform_ expects to return a [from, to) range, but found from={given['from']} > to={given['to']}"
+        )
+    if name == "normal" and given["std"] < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {given['std']}")
+    if name == "log_normal" and given["std"] <= 0:
+        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={given['std']}")
+    if name == "exponential" and given["lambd"] <= 0:
+        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={given['lambd']}")
+    if name == "cauchy" and given["sigma"] <= 0:
+        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={given['sigma']}")
+    if name == "geometric" and not 0 < given["p"] < 1:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={given['p']}")
 
 
 def _writer(name: str, draw: Callable[..., np.ndarray], **defaults: float | None) -> None:
@@ -212,6 +240,7 @@ def _writer(name: str, draw: Callable[..., np.ndarray], **defaults: float | None
         given = {**defaults, **dict(zip(defaults, arguments, strict=False)), **keywords}
         if len(arguments) > len(defaults) or len(given) > len(defaults) or None in given.values():
             raise TypeError(f"{name}_() takes the arguments {', '.join(defaults)}, not {arguments} {keywords}")
+        _check_parameters(name, given)
         values = draw(_generator(generator), self._node.type.numel, self.dtype, *given.values())
         fresh = from_array(values.reshape(tuple(self.shape)), self.dtype)
         return assign(self, fresh._node)
@@ -260,7 +289,7 @@ attach("bernoulli_", _bernoulli)
 def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None) -> Tensor:
     """Ones with the probabilities in the tensor, else zeros."""
     out = from_array(np.zeros(tuple(input.shape), input.dtype.numpy), input.dtype)
-    return _bernoulli(out, input if p is None else p, generator=generator)
+    return without_slope(_bernoulli(out, input if p is None else p, generator=generator), input)
 
 
 def dropout_mask(count: int, p: float) -> np.ndarray:
@@ -268,9 +297,28 @@ def dropout_mask(count: int, p: float) -> np.ndarray:
     return default_generator.draw(random_reference.dropout_mask, count, p)
 
 
-@torch_function("multinomial")
+def _checked_weights(input: Tensor, num_samples: int, replacement: bool) -> np.ndarray:
+    """The weights of `multinomial`, finite, not negative and not all 0 in a row; else a RuntimeError."""
+    if len(input.shape) not in (1, 2):
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if input.dtype.kind != "f":
+        raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {input.dtype.title}")
+    if num_samples <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if not replacement and num_samples > input.shape[-1]:
+        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+    weights = np.asarray(input.detach().numpy())
+    numbers = weights if input.dtype.itemsize > 2 else np.asarray(input.detach().float().numpy())
+    if not (np.isfinite(numbers) & (numbers >= 0)).all():
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if numbers.size and not (numbers.sum(-1) > 0).all():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    return weights
+
+
+@torch_function("multinomial", out="same")
 def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
     """Category numbers drawn with the given weights, per row."""
-    weights = input.detach().numpy()
+    weights = _checked_weights(input, num_samples, replacement)
     values = _generator(generator).draw(random_reference.multinomial, weights, num_samples, replacement)
     return from_array(np.asarray(values).astype(np.int64), dtypes.int64)

@@ -14,7 +14,7 @@ from lazytorch.ir.replay import hidden_uses, materialise
 from lazytorch.ir.saved import Shared
 from lazytorch.ir.trace import Node, Trace, enter
 from lazytorch.runtime.interpreted import interpret
-from lazytorch.runtime.statistics import STATISTICS
+from lazytorch.runtime.statistics import OBSERVERS, STATISTICS
 
 
 class Live(Protocol):
@@ -62,7 +62,14 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
     Afterwards each of them has a buffer, and the trace is empty. Errors found while running (an index out of range)
     are raised here, with the place that recorded the operation.
     """
+    if trace.watch is not None:
+        watch, trace.watch = trace.watch, None  # which may ask for values itself
+        try:
+            watch(trace)
+        finally:
+            trace.watch = watch
     STATISTICS.syncs += 1
+    finish = OBSERVERS[-1](cause, len(trace.nodes)) if OBSERVERS else None
     updates = trace.updates
     pending = dict.fromkeys([*wanted, *[tensor._node for tensor in updates], *held_outputs(trace)])
     outputs = [node for node in pending if node.buffer is None]
@@ -78,6 +85,8 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
                 materialise(trace)
     finally:
         trace.reset()
+        if finish is not None:
+            finish()
 
 
 def _write_back(old: Node, new: Node) -> None:

@@ -168,7 +168,7 @@ div: Declaration = elementwise(
 remainder: Declaration = elementwise(
     "arith.remainder",
     np.fmod,
-    vjp=(lambda op, g: g, None),
+    vjp=(lambda op, g: g, lambda op, g: neg(mul(g, trunc(div(*op.operands))))),
     gradient_name="Fmod",
     kinds=NUMBERS,
     doc="a - b * trunc(a / b), as C's fmod and %",

@@ -203,6 +203,7 @@ def composite(
     elementwise: result element i reads operand elements i only.
     """
     extra = (Trait.ELEMENTWISE,) if elementwise else ()
+    infer = _of_one_type(infer, differentiable)
     backward = _declare_backward(name, infer, decompose, gradient, attributes, defaults, extra)
     operators: dict[Attributes, tuple[tuple[int, Operator], ...]] = {}
 
@@ -235,6 +236,22 @@ def composite(
         example=example,
         doc=doc,
     )
+
+
+def _of_one_type(infer: Infer, positions: Sequence[int]) -> Infer:
+    """The inference, and torch's error where differentiable operands have different element types (a mask may be bool)."""
+    if len(positions) == 1:
+        return infer
+
+    def checked(attributes: Attributes, *operands: Any) -> Any:
+        found = infer(attributes, *operands)
+        present = [operands[position].dtype for position in positions if position < len(operands)]
+        for dtype in present[1:]:
+            if dtype is not present[0] and dtype is not dtypes.bool_:
+                raise RuntimeError(f"expected scalar type {present[0].title} but found {dtype.title}")
+        return found
+
+    return checked
 
 
 def _declare_backward(

@@ -167,7 +167,7 @@ forget: Declaration = Declaration(
     "tensor.forget",
     lambda attributes, old, new: new,
     traits=(Trait.PURE, Trait.COMPOSITE),
-    vjp=(lambda op, g: arith.constant.build(g.builder, value=0.0, type=op.operands[0].type), None),
+    vjp=(lambda op, g: arith.constant.build(g.builder, value=0.0, type=op.operands[0].type), lambda op, g: g),
     reference=lambda attributes, old, new: new,
     decompose=lambda op: op.operands[1],
     gradient_name="Fill2",
