@@ -96,8 +96,8 @@ class Trace:
 
     __slots__ = (
         "anchor",
-        "backwards",
         "autocast",
+        "backwards",
         "call",
         "epoch",
         "grad_enabled",
