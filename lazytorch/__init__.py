@@ -45,8 +45,8 @@ from lazytorch.runtime.statistics import STATISTICS
 from lazytorch.runtime.thread_count import get_num_threads, set_num_threads
 from lazytorch.tensor import Size, Tensor, set_default_dtype
 from lazytorch.tensor import default_dtype as get_default_dtype
+from lazytorch.version import __version__
 
-__version__ = "0.1.0"
 inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 
 globals().update(FUNCTIONS)
@@ -87,6 +87,7 @@ _LAZY = frozenset(
         "special",
         "sparse",
         "func",
+        "xpu",
     )
 )
 _ELSEWHERE = {
@@ -139,6 +140,7 @@ __all__ = [
     "Generator",
     "Size",
     "Tensor",
+    "__version__",
     "activations",
     "autograd",
     "complex_numbers",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+from lazytorch import version
 from lazytorch.codegen.target import host_target
 from lazytorch.config import config
 from lazytorch.runtime.thread_count import get_num_threads
@@ -60,7 +61,7 @@ def info() -> str:
     target = host_target()
     return "\n".join(
         [
-            f"lazytorch {importlib.import_module('lazytorch').__version__} on Python {platform.python_version()}",
+            f"lazytorch {version.package} on Python {platform.python_version()}",
             f"target    {target.cpu} ({target.triple}), {target.vector_bits}-bit vectors",
             f"threads   {get_num_threads()}",
             f"cache     {config.cache_folder() if config.cache else 'off'}",

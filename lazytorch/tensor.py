@@ -444,8 +444,10 @@ def wrap(trace: Trace, node: Node) -> Tensor:
     self._version_count = 0
     self.grad = None
     trace.live.append(self)
-    if node.number >= trace.limit:
+    if node.number >= trace.limit and trace.comes_round():
+        anchor = trace.anchor
         synchronize(trace, (), "the pending graph is long" if trace.limit else AT_ONCE)
+        trace.anchor = anchor
     return self
 
 

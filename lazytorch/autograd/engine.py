@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,10 @@ from lazytorch.history import HOOKED, Accumulator
 from lazytorch.ir.backward import backward as walk
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import arith, tensor
-from lazytorch.ir.trace import RECORDER, STATE, Node
+from lazytorch.ir.trace import LONG_STEP, RECORDER, STATE, Node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.recording import attach, emit
+from lazytorch.runtime.session import synchronize
 from lazytorch.tensor import Tensor, assign, caller, value, wrap
 
 
@@ -143,6 +145,10 @@ def backward(
                 owner.grad = wrap(trace, gradient)
             else:
                 _deposit(owner, gradient, create_graph)
+    if trace.backwards and len(trace.nodes) > LONG_STEP:
+        # A loop that steps by hand and asks for nothing: programs end alike here, as they do where an optimizer steps.
+        synchronize(trace, (), "another backward() has ended")
+    trace.backwards += 1
 
 
 def _method(
@@ -165,6 +171,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
@@ -174,6 +181,13 @@ def grad(
     is_grads_batched: grad_outputs have one more leading dimension, and so have the gradients: a walk for each of its slices,
     all at once.
     """
+    if not only_inputs:
+        warnings.warn(
+            "only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate gradient for other "
+            "parts of the graph, please use torch.autograd.backward.",
+            FutureWarning,
+            stacklevel=2,
+        )
     if is_grads_batched:
         return _batched(outputs, inputs, grad_outputs, (create_graph, allow_unused, materialize_grads))
     results = [outputs] if isinstance(outputs, Tensor) else list(outputs)

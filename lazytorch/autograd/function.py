@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from lazytorch.autograd.engine import as_tensors
-from lazytorch.ir.declaration import Declaration, Operator, Signature, Trait
+from lazytorch.ir.declaration import Declaration, Operator, Trait
 from lazytorch.ir.levels import Level
 from lazytorch.ir.saved import check_saved
 from lazytorch.ir.trace import STATE, Node, record, results_of
-from lazytorch.ir.types import TupleType
 from lazytorch.tensor import Tensor, caller, value, wrap
 
 
@@ -139,7 +139,8 @@ def _attach(cls: type[Function], ctx: Context, arguments: tuple[Any, ...], outpu
     operands = tuple([value(x) for x in inputs] + nodes)
     count = len(inputs)
     types = tuple([node.type for node in nodes])
-    signature = Signature(_operator(cls, count, len(types)), tuple([x.type for x in operands]), TupleType(types))
+    # A signature of its own, as the rule is, but with the number that all of its kind have: their programs are one.
+    signature = copy(_operator(cls, count, len(types)).signature(*[x.type for x in operands]))
 
     def rule(op: Node, gradients: Any) -> tuple[Any, ...]:
         given = [

@@ -337,6 +337,7 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """int64 ones at the classes along a new last dimension (nn.functional.one_hot)."""
     if input.dtype is not dtypes.int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
+    num_classes = int(num_classes)
     count = num_classes if num_classes >= 0 else int(FUNCTIONS["max"](input)) + 1
     place()
     classes = RECORDER.emit(tensor.iota.operator(size=count, dtype=dtypes.int64), ())

@@ -131,6 +131,8 @@ def _ranked(name: str, ranks: tuple[int, int], message: str) -> None:
             require_floating(name, input)
         if (len(input.shape), len(other.shape)) != ranks:
             raise RuntimeError(message)
+        if not isinstance(input, Tensor) and input.is_sparse:
+            return input @ other
         place()
         return result(product(value(input), value(other), name.title()))
 

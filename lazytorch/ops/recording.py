@@ -69,6 +69,8 @@ def node_of(x: Any, dtype: DType | None = None) -> Node:
         return cast(value(x), dtype)
     if isinstance(x, NUMBERS):
         return number_leaf(x, dtype or python_dtype(x))
+    if isinstance(x, np.generic) and isinstance(x.item(), NUMBERS):
+        return node_of(x.item(), dtype)
     raise TypeError(f"expected a Tensor or a number but got {type(x).__name__}")
 
 
