@@ -9,31 +9,20 @@ from typing import Any
 from lazytorch import autograd, dtypes
 from lazytorch.autograd.modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from lazytorch.dtypes import DType as dtype
+from lazytorch.loading import load_rest
 from lazytorch.ops import (
     activations,
-    complex_numbers,
-    compositions,
     creation,
-    einstein,
     elementwise,
     indexing,
     joining,
-    linear_algebra,
-    matrices,
-    norms,
     products,
-    random_variables,
     reductions,
     sampling,
-    scans,
     settings,
     shaping,
-    sorting,
-    sparse_tensors,
-    statistics,
     tensor_types,
     unary,
-    windows,
     writing,
 )
 from lazytorch.ops.promotion import promote_types
@@ -128,7 +117,16 @@ def __getattr__(name: str) -> Any:
         lists = importlib.import_module("lazytorch.ops.foreach").LISTS
         if name in lists:
             return lists[name]
+    if not name.startswith("__"):
+        load_rest()
+        if name in FUNCTIONS:
+            return globals().setdefault(name, FUNCTIONS[name])
     raise AttributeError(f"lazytorch has no attribute {name!r} (yet)")
+
+
+def __dir__() -> list[str]:
+    load_rest()
+    return sorted({*globals(), *FUNCTIONS, *_LAZY, *_ELSEWHERE, *_FUNCTIONAL})
 
 
 def stats() -> dict[str, int]:
@@ -143,13 +141,10 @@ __all__ = [
     "__version__",
     "activations",
     "autograd",
-    "complex_numbers",
-    "compositions",
     "creation",
     "default_generator",
     "device",
     "dtype",
-    "einstein",
     "elementwise",
     "enable_grad",
     "get_default_dtype",
@@ -158,28 +153,19 @@ __all__ = [
     "inference_mode",
     "is_grad_enabled",
     "joining",
-    "linear_algebra",
-    "matrices",
     "no_grad",
-    "norms",
     "products",
     "promote_types",
-    "random_variables",
     "reductions",
     "sampling",
-    "scans",
     "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
     "set_printoptions",
     "settings",
     "shaping",
-    "sorting",
-    "sparse_tensors",
-    "statistics",
     "stats",
     "tensor_types",
     "unary",
-    "windows",
     "writing",
 ]

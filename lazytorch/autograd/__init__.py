@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from lazytorch.autograd import functional, graph
 from lazytorch.autograd.engine import backward, grad
 from lazytorch.autograd.function import Function
-from lazytorch.autograd.gradcheck import gradcheck, gradgradcheck
 from lazytorch.autograd.modes import (
     enable_grad,
     inference_mode,
@@ -16,26 +14,25 @@ from lazytorch.autograd.modes import (
     no_grad,
     set_grad_enabled,
 )
-from lazytorch.autograd.variable import Variable
+
+_MODULES = ("forward_ad", "functional", "graph", "profiler")
+_ELSEWHERE = {"gradcheck": "gradcheck", "gradgradcheck": "gradcheck", "Variable": "variable"}
 
 
 def __getattr__(name: str) -> Any:
     """What is loaded when it is first used."""
-    if name in ("forward_ad", "profiler"):
+    if name in _MODULES:
         return importlib.import_module(f"lazytorch.autograd.{name}")
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(f"lazytorch.autograd.{_ELSEWHERE[name]}"), name)
     raise AttributeError(f"module 'lazytorch.autograd' has no attribute {name!r}")
 
 
 __all__ = [
     "Function",
-    "Variable",
     "backward",
     "enable_grad",
-    "functional",
     "grad",
-    "gradcheck",
-    "gradgradcheck",
-    "graph",
     "inference_mode",
     "is_grad_enabled",
     "no_grad",

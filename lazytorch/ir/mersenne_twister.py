@@ -9,6 +9,8 @@ import ctypes
 import struct
 import threading
 from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -89,20 +91,26 @@ def draw64(state: Mt19937State, count: int) -> tuple[np.ndarray, Mt19937State]:
 
 def _draw(state: Mt19937State, count: int) -> tuple[np.ndarray, Mt19937State]:
     """32-bit numbers in uint64 from NumPy's engine, which twists as torch's does."""
+    engine, memory = _engine()
     with _lock:
-        _engine_state[:WORDS] = state.words
+        memory[:WORDS] = state.words
         # A fresh state has nothing to give out although its position is 0.
-        _engine_state[WORDS] = state.position or WORDS
-        numbers = _engine.random_raw(count)
-        words, position = _engine_state[:WORDS].copy(), int(_engine_state[WORDS])
+        memory[WORDS] = state.position or WORDS
+        numbers = engine.random_raw(count)
+        words, position = memory[:WORDS].copy(), int(memory[WORDS])
     return numbers, replace(state, words=words, position=position)
 
 
-_engine = np.random.MT19937(0)
-"""Holds a state for the time of one draw only."""
-_engine_state = np.ctypeslib.as_array((ctypes.c_uint32 * (WORDS + 1)).from_address(_engine.ctypes.state_address))
-"""The engine's memory: its words, then its position. Its `state` property converts word by word, which takes 100 us."""
 _lock = threading.Lock()
+
+
+@cache
+def _engine() -> tuple[Any, np.ndarray]:
+    """NumPy's engine, which holds a state for the time of one draw only, and its memory: the words, then the position (its
+    `state` property converts word by word, which takes 100 us). numpy.random is loaded when it is needed."""
+    engine = np.random.MT19937(0)
+    memory = (ctypes.c_uint32 * (WORDS + 1)).from_address(engine.ctypes.state_address)
+    return engine, np.ctypeslib.as_array(memory)
 
 
 def to_bytes(state: Mt19937State) -> np.ndarray:

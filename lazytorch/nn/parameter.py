@@ -6,6 +6,7 @@ from typing import Any
 
 from lazytorch.history import Accumulator
 from lazytorch.ir.trace import STATE
+from lazytorch.loading import TensorMeta
 from lazytorch.ops.creation import empty
 from lazytorch.printing import format_parameter
 from lazytorch.tensor import Tensor, default_dtype, own_node, realize
@@ -40,7 +41,7 @@ class Parameter(Tensor):
         )
 
 
-class _BufferType(type):
+class _BufferType(TensorMeta):
     """A buffer is any tensor marked as one."""
 
     def __instancecheck__(cls, instance: Any) -> bool:

@@ -17,10 +17,11 @@ from lazytorch.ir.declaration import Declaration, Operator, Trait
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import STATE, Node, leaf, record_node
 from lazytorch.ir.types import TensorType
+from lazytorch.loading import Functions
 from lazytorch.ops.promotion import python_dtype
 from lazytorch.tensor import Tensor, arranged, assign, caller, default_dtype, from_array, make_view, value, wrap
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {}
+FUNCTIONS = Functions()
 """The torch namespace: every function by name."""
 NUMBERS = (int, float, bool, complex)
 _LARGEST = {2: 65519.99999, 4: 3.4028235677973364e38}  # what rounds to a finite number
