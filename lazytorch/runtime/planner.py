@@ -74,7 +74,8 @@ def plan_function(
     simplified = print_ir(func, locations=True) if config.dump else ""
     layout = _Layout(func, nodes, leaves)
     PassManager([Fuse(single=not config.fuse)]).run_on_func(func, None, _validation(func, leaves))
-    context = ScheduleContext(current_target(), get_num_threads())
+    target = current_target()
+    context = ScheduleContext(target, get_num_threads())
     launches: list[Launch] = []
     for operation in func.region.block:
         if operation.declaration is fused.kernel:
@@ -89,8 +90,8 @@ def plan_function(
             )
     layout.finish(launches)
     if config.dump:
-        _write_stages(func, launches, context.target, recorded, simplified)
-    return layout.program(launches, context.target, saved)
+        _write_stages(func, launches, target, recorded, simplified)
+    return layout.program(launches, target, saved)
 
 
 def _validation(func: Operation, leaves: Sequence[Leaf], expected: Sequence[np.ndarray] | None = None) -> Validation | None:

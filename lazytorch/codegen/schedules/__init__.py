@@ -10,7 +10,8 @@ from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot
 from lazytorch.codegen.schedules.contract import contract_launches
 from lazytorch.codegen.schedules.host import host_launches
 from lazytorch.codegen.schedules.indirect import gather_launches, scatter_launches
-from lazytorch.codegen.schedules.map import Output, map_launch
+from lazytorch.codegen.schedules.map import map_launch
+from lazytorch.codegen.schedules.nest import Output
 from lazytorch.codegen.schedules.placement import concat_launches, copy_launch, insert_launches, pad_launches
 from lazytorch.codegen.schedules.reduce import reduce_launches
 from lazytorch.codegen.schedules.row import row_launches

@@ -19,11 +19,12 @@ import numpy as np
 
 from lazytorch.codegen.expression import Expression, Leaf, collapse, pull, tensor_type
 from lazytorch.codegen.kernel_builder import KernelBuilder
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Table
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Table, symbol_of
 from lazytorch.codegen.schedules.contract_kernel import build_contract
 from lazytorch.codegen.schedules.contract_packing import ContractShape, OperandShape, segment_tables
-from lazytorch.codegen.schedules.map import chunks_for, symbol_of
+from lazytorch.codegen.schedules.map import chunks_for
 from lazytorch.codegen.schedules.nest import Nest
+from lazytorch.codegen.target import Target
 from lazytorch.codegen.views import contiguous, offsets
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Operation, Value
@@ -210,6 +211,7 @@ class _Plan:
         return -(-n // self.lanes) * self.lanes * math.prod([self._size(group) for group in self.outer_groups])
 
     def _shape(self, yielded: Sequence[Value], m: int, columns: int) -> ContractShape:
+        assert isinstance(self.context.target, Target)
         tile = self.context.target.contract_tile()
         given = [i for i, entry in enumerate(self.expression.entries) if entry[0] == "given"]
         return ContractShape(

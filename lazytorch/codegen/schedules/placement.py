@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lazytorch.codegen.expression import Expression, Leaf, tensor_type
 from lazytorch.codegen.launch import Launch, ScheduleContext
-from lazytorch.codegen.schedules.map import Output, map_launch
+from lazytorch.codegen.schedules.map import map_launch
+from lazytorch.codegen.schedules.nest import Output
 from lazytorch.codegen.views import Access, contiguous
 from lazytorch.ir.core import Operation, Value
 

@@ -15,9 +15,9 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.codegen.expression import Expression, Leaf, NotStrided, collapse, pull, tensor_type
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot
-from lazytorch.codegen.schedules.map import Output, chunks_for, map_launch, symbol_of
-from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, symbol_of
+from lazytorch.codegen.schedules.map import chunks_for, map_launch
+from lazytorch.codegen.schedules.nest import Nest, NestEmitter, Output, split_rows
 from lazytorch.codegen.views import contiguous
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Block, Operation, Value

@@ -9,8 +9,8 @@ from __future__ import annotations
 from lazytorch import dtypes
 from lazytorch.codegen.expression import tensor_type
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot
-from lazytorch.codegen.schedules.map import chunks_for, symbol_of
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, symbol_of
+from lazytorch.codegen.schedules.map import chunks_for
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
