@@ -15,18 +15,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from lazytorch.codegen.expression import Expression, Leaf, collapse, pull, tensor_type
+from lazytorch.codegen.expression import Expression, pull, tensor_type
 from lazytorch.codegen.kernel_builder import KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Table, symbol_of
 from lazytorch.codegen.schedules.contract_kernel import build_contract
+from lazytorch.codegen.schedules.contract_letters import Letters
 from lazytorch.codegen.schedules.contract_packing import ContractShape, OperandShape, segment_tables
 from lazytorch.codegen.schedules.map import chunks_for
 from lazytorch.codegen.schedules.nest import Nest
 from lazytorch.codegen.target import Target
-from lazytorch.codegen.views import contiguous, offsets
-from lazytorch.errors import CompileError
+from lazytorch.codegen.views import contiguous
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Trait
 
@@ -56,78 +54,32 @@ class Side:
         return [address, *self.slots, *self.batch, *self.outer]
 
 
-def contract_launches(kernel: Operation, context: ScheduleContext) -> list[Launch]:
-    """One launch for a contraction and its epilogue. Raises CompileError for what no schedule takes."""
+def contraction_of(kernel: Operation) -> tuple[Operation, list[Value], Expression]:
+    """The contraction of a fused.kernel, the values that it yields, and how they are computed from the contraction."""
     block = kernel.region.block
     contraction = next(operation for operation in block if operation.has(Trait.CONTRACTION))
     yielded = list(dict.fromkeys(block.terminator.operands))
-    out_shape = tensor_type(contraction.result).shape
-    if 0 in out_shape:
+    return contraction, yielded, pull(yielded, tensor_type(contraction.result).shape, given=[contraction.result])
+
+
+def contract_launches(kernel: Operation, context: ScheduleContext) -> list[Launch]:
+    """One launch for a contraction and its epilogue. Raises CompileError for what no schedule takes."""
+    contraction, yielded, expression = contraction_of(kernel)
+    if 0 in tensor_type(contraction.result).shape:
         return []
-    expression = pull(yielded, out_shape, given=[contraction.result])
     plan = _Plan(contraction, expression, context)
     return [plan.launch(yielded, kernel)]
 
 
-class _Plan:
-    """How the letters of one contraction are divided into batch, rows (M), columns (N) and depth (K).
-
-    Columns are the trailing letters of the result. Letters of the right operand that have no common stride with them are
-    `outer`: loops over whole vectors of columns that share the packed left operand.
-    """
+class _Plan(Letters):
+    """One contraction on a CPU. Outer letters begin with whole vectors of columns."""
 
     def __init__(self, contraction: Operation, expression: Expression, context: ScheduleContext) -> None:
-        self.contraction = contraction
-        self.expression = expression
+        super().__init__(contraction, expression)
         self.lanes = context.target.lanes(contraction.result.type.dtype.itemsize)
         self.context = context
-        a = contraction.attributes
-        self.out = a.out
-        lhs, rhs = contraction.operands
-        self.sizes: dict[str, int] = {}
-        for letters, value in ((a.lhs, lhs), (a.rhs, rhs)):
-            self.sizes.update(zip(letters, tensor_type(value).shape, strict=True))
-            lonely = set(letters) - set(a.out) - (set(a.lhs) & set(a.rhs))
-            if lonely:
-                raise CompileError(f"contract: letters {sorted(lonely)} are in one operand only", stage="schedule")
-        last = a.out[-1:] or ""
-        swap = last in a.lhs and last not in a.rhs
-        left, right = ((a.rhs, rhs), (a.lhs, lhs)) if swap else ((a.lhs, lhs), (a.rhs, rhs))
-        # In the order of lhs, whichever side it is: it decides the order of accumulation (ir/accumulation.py).
-        self.k_letters = "".join(x for x in a.lhs if x in a.rhs and x not in a.out)
-        self.leaves = [_leaf(value) for value in (left[1], right[1])]
-        self.strides = [
-            dict(zip(letters, leaf.access.strides, strict=True))
-            for letters, leaf in zip((left[0], right[0]), self.leaves, strict=True)
-        ]
-        self._divide({x for x in left[0] if x not in right[0]}, {x for x in right[0] if x not in left[0]})
         self.left = self._side(0, self.m_letters)
         self.right = self._side(1, self.n_letters)
-
-    def _divide(self, own_m: set[str], own_n: set[str]) -> None:
-        """Runs of letters that have one stride in the result and everywhere in the epilogue, as M, N, batch and outer."""
-        shape = [self.sizes[x] for x in self.out]
-        strides = [contiguous(tuple(shape)).strides, *[leaf.access.strides for leaf in self.expression.leaves]]
-        groups = collapse(shape, strides, frozenset(self._borders(own_m, own_n)))
-        names = ["".join(self.out[d] for d in group) for group in groups]
-        self.n_letters = names.pop() if names and names[-1][0] in own_n else ""
-        runs = [name for name in names if name[0] in own_m]
-        self.m_letters = max(runs, key=self._size, default="")
-        # Letters that an operand holds in another order have no common stride: each is a loop of its own.
-        rest = [part for name in names if name != self.m_letters for part in ([name] if self._together(name) else name)]
-        self.outer_groups = [name for name in rest if name[0] in own_n]
-        self.batch_groups = [name for name in rest if name[0] not in own_n]
-
-    def _borders(self, own_m: set[str], own_n: set[str]) -> list[int]:
-        kinds = [0 if x in own_m else 1 if x in own_n else 2 for x in self.out]
-        return [d for d in range(1, len(kinds)) if kinds[d] != kinds[d - 1]]
-
-    def _together(self, letters: str) -> bool:
-        """Whether consecutive letters have one stride in both operands."""
-        return all(self._single(letters, stride) is not None for stride in self.strides)
-
-    def _size(self, letters: str) -> int:
-        return math.prod([self.sizes[letter] for letter in letters])
 
     def _side(self, number: int, rows: str) -> Side:
         leaf, stride = self.leaves[number], self.strides[number]
@@ -139,13 +91,13 @@ class _Plan:
 
     def _addressing(self, number: int, rows: str, stride: dict[str, int]) -> tuple[OperandShape, list[Slot]]:
         """The kind of an operand, and the slots that go with it."""
-        row, k = self._single(rows, stride), self._single(self.k_letters, stride)
+        row, k = self.single(rows, stride), self.single(self.k_letters, stride)
         if row is not None and k is not None and min(row, k) >= 0:
-            if k == 1 or self._size(self.k_letters) == 1:
+            if k == 1 or self.size(self.k_letters) == 1:
                 return OperandShape("k"), [row]
-            if row == 1 or self._size(rows) == 1:
+            if row == 1 or self.size(rows) == 1:
                 return OperandShape("row"), [k]
-        row_table, k_table = self._table(rows, stride), self._table(self.k_letters, stride)
+        row_table, k_table = self.table(rows, stride), self.table(self.k_letters, stride)
         if number == 0 and row is not None and row >= 0:
             parts = segment_tables(k_table, self.lanes)
             if parts[0].shape[1] <= MOST_SEGMENTS:
@@ -156,22 +108,11 @@ class _Plan:
                 return OperandShape("row", parts[0].shape[1]), [Table(k_table), *[Table(part) for part in parts]]
         return OperandShape("table"), [Table(row_table), Table(k_table)]
 
-    def _single(self, letters: str, stride: dict[str, int]) -> int | None:
-        """The one stride of consecutive letters, or None."""
-        groups = collapse([self.sizes[x] for x in letters], [[stride.get(x, 0) for x in letters]])
-        if len(groups) > 1:
-            return None
-        return stride.get(letters[groups[0][-1]], 0) if groups else 0
-
-    def _table(self, letters: str, stride: dict[str, int]) -> np.ndarray:
-        """The offset of every index of consecutive letters, in row-major order."""
-        return offsets([(self.sizes[letter], stride.get(letter, 0)) for letter in letters])
-
     # -- the launch ------------------------------------------------------------
 
     def launch(self, yielded: Sequence[Value], kernel: Operation) -> Launch:
         """Sizes, strides and tables as slots; everything else as the key."""
-        m, n, k = self._size(self.m_letters), self._size(self.n_letters), self._size(self.k_letters)
+        m, n, k = self.size(self.m_letters), self.size(self.n_letters), self.size(self.k_letters)
         dims = {letter: d for d, letter in enumerate(self.out)}
         loops = [*self.batch_groups, *self.outer_groups]
         groups = [[dims[x] for x in group] for group in [*loops, self.m_letters, self.n_letters]]
@@ -185,8 +126,8 @@ class _Plan:
         same = [value for value in yielded if value.type.dtype is dtype]
         partial: Slot = Address(same[0]) if same else Scratch(0, tensor_type(self.contraction.result).nbytes)
         block_rows, block_columns = self._split(shape, m, columns)
-        batch = [self._size(group) for group in self.batch_groups]
-        outer = [self._size(group) for group in self.outer_groups]
+        batch = [self.size(group) for group in self.batch_groups]
+        outer = [self.size(group) for group in self.outer_groups]
         items = -(-m // block_rows) * -(-columns // block_columns) * math.prod(batch)
         total = tensor_type(self.contraction.result).numel
         slots: list[Slot] = [*nest.slots(), *self.left.all_slots(), *self.right.all_slots(), partial]
@@ -208,7 +149,7 @@ class _Plan:
         """Columns over all outer indices; each outer index begins with a new vector."""
         if not self.outer_groups:
             return n
-        return -(-n // self.lanes) * self.lanes * math.prod([self._size(group) for group in self.outer_groups])
+        return -(-n // self.lanes) * self.lanes * math.prod([self.size(group) for group in self.outer_groups])
 
     def _shape(self, yielded: Sequence[Value], m: int, columns: int) -> ContractShape:
         assert isinstance(self.context.target, Target)
@@ -232,20 +173,12 @@ class _Plan:
         """Rows and columns of the result that one parallel iteration computes."""
         rows = min(shape.rows * PANELS, -(-m // shape.rows) * shape.rows)
         panels = -(-n // shape.width)
-        blocks = -(-m // rows) * math.prod([self._size(group) for group in self.batch_groups])
+        blocks = -(-m // rows) * math.prod([self.size(group) for group in self.batch_groups])
         pieces = min(panels, max(1, -(-self.context.threads // blocks)))
         if blocks > 1 and blocks % self.context.threads:
             pieces = min(panels, self.context.threads)
         columns = -(-panels // pieces) * shape.width
         return max(rows, 1), max(columns, 1)
-
-
-def _leaf(value: Value) -> Leaf:
-    """The strided read that an operand is."""
-    one = pull([value], tensor_type(value).shape)
-    if len(one.entries) != 1 or one.entries[0][0] != "leaf" or one.leaves[0].value is None:
-        raise CompileError("contract: an operand is no view of a buffer", stage="schedule")
-    return one.leaves[0]
 
 
 def _tile_rows(m: int, most: int) -> int:

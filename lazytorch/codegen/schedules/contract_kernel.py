@@ -164,13 +164,14 @@ def _microkernel(k: KernelBuilder, shape: ContractShape, left: Value, right: Val
         for i in range(shape.rows):
             a = k.broadcast(k.load(base, i * row_stride), lanes)
             for v in range(vectors):
-                following.append(_multiply_add(shape.dtype, a, columns[v], state.carried[i * vectors + v]))
+                following.append(multiply_add(shape.dtype, a, columns[v], state.carried[i * vectors + v]))
         state.next(*following)
     for position, value in enumerate(state.results):
         k.store(value, tile, position * lanes, aligned=True)
 
 
-def _multiply_add(dtype: DType, a: Value, b: Value, c: Value) -> Value:
+def multiply_add(dtype: DType, a: Value, b: Value, c: Value) -> Value:
+    """a * b + c, rounded once where it is rounded."""
     value: Value = arith.fma(a, b, c) if dtype.kind == "f" else arith.add(arith.mul(a, b), c)
     return value
 

@@ -46,7 +46,7 @@ broadcast: Declaration = Declaration(
     attributes=("width",),
     traits=(),
     example=example("f32", width=16),
-    doc="the value that the first of each `width` (a power of two) threads of the warp has; all threads of the warp take part",
+    doc="the value that the first of each `width` (a power of two) threads has; all threads of the warp take part",
 )
 barrier: Declaration = Declaration(
     "gpu.barrier",
