@@ -1,0 +1,96 @@
+"""atom and red: read-modify-write. Threads go in the order of their numbers, which a device leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from lazytorch.runtime.ptx_emulator.decoding import Decoder, Execute, instruction
+from lazytorch.runtime.ptx_emulator.instructions.floating import lanewise, maximum, minimum
+from lazytorch.runtime.ptx_emulator.instructions.integer import BITWISE
+from lazytorch.runtime.ptx_emulator.instructions.memory_access import note_size, take_space
+from lazytorch.runtime.ptx_emulator.spaces import Access, check_read, generic_space, resolve
+from lazytorch.runtime.ptx_emulator.threads import Threads
+from lazytorch.runtime.ptx_emulator.types import Array, Type
+
+Update = Callable[[Array, Array, Array], Array]
+
+
+def _update(operation: str, kind: Type) -> Update:
+    """From the old contents and the operands to the new contents."""
+    if operation in BITWISE:
+        bitwise = BITWISE[operation]
+        return lambda old, value, _: bitwise(old, value)
+    if operation == "exch":
+        return lambda old, value, _: value
+    if operation == "cas":
+        return lambda old, expected, value: np.where(old == expected, value, old)
+    if operation == "inc":
+        return lambda old, limit, _: np.where(old >= limit, old.dtype.type(0), old + old.dtype.type(1))
+    if operation == "dec":
+        return lambda old, limit, _: np.where((old == 0) | (old > limit), limit, old - old.dtype.type(1))
+    plain = {"add": np.add, "min": minimum, "max": maximum} if kind.is_float else {"add": np.add, "min": np.minimum, "max": np.maximum}
+    function = lanewise(kind, plain[operation]) if kind.is_float else plain[operation]
+    return lambda old, value, _: function(old, value)
+
+
+@instruction("atom", "red")
+def atomic(decoder: Decoder) -> Execute:
+    has_result = decoder.opcode == "atom"
+    ordered = decoder.take("relaxed", "acquire", "release", "acq_rel")
+    decoder.take("cta", "cluster", "gpu", "sys")
+    space = take_space(decoder)
+    operation = decoder.choose("add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec")
+    decoder.flag("noftz")
+    kind = decoder.take_type()
+    operands = list(decoder.operands)
+    write = decoder.write(operands.pop(0), kind) if has_result else None
+    if len(operands) != (3 if operation == "cas" else 2):
+        raise decoder.error("the wrong number of operands")
+    address = decoder.address(operands[0])
+    values = [decoder.read(operand, kind) for operand in operands[1:]]
+    note_size(decoder, space, kind.bytes)
+    update = _update(operation, kind)
+    access = Access(decoder.location, kind.bytes, 1, is_store=True, strong=True, atomic=True)
+    view = kind.view
+    is_fence = ordered in ("acquire", "release", "acq_rel")
+
+    def execute(threads: Threads) -> None:
+        registers = threads.registers
+        place = threads.full(address(registers))
+        where = space
+        if where is None:
+            where, place = generic_space(threads, place, access.location)
+        region, index, races = resolve(threads, where, place, access)
+        check_read(threads, where, region, index, None, access)
+        if is_fence:
+            threads.launch.fence(threads)
+        if races is not None:
+            races.note_write(index, kind.bytes, threads, access.location, atomic=True)
+        first = threads.full(values[0](registers))
+        second = threads.full(values[1](registers)) if len(values) > 1 else first
+        old = in_turn(region.words[kind.bytes].view(view), index // kind.bytes, first, second, update)
+        if is_fence:
+            threads.launch.fence(threads)
+        if write:
+            write(registers, old)
+
+    return execute
+
+
+def in_turn(memory: Array, index: Array, first: Array, second: Array, update: Update) -> Array:
+    """Apply the update for one thread after the other, many at a time where their places differ; returns the old contents."""
+    order = np.argsort(index, kind="stable")
+    places = index[order]
+    starts = np.flatnonzero(np.concatenate([[True], places[1:] != places[:-1]]))
+    lengths = np.diff(np.append(starts, len(places)))
+    old = np.empty(len(index), memory.dtype)
+    for turn in range(int(lengths.max())):  # the turn-th thread of each place
+        chosen = order[starts[lengths > turn] + turn]
+        place = index[chosen]
+        old[chosen] = memory[place]
+        memory[place] = update(memory[place], first[chosen], second[chosen])
+    return old
+
+
