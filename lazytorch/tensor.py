@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable
+from functools import cache
 from sys import getrefcount
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from lazytorch.dtypes import DType
 from lazytorch.history import Accumulator, GradFunction, add_hook
 from lazytorch.ir.backward import FREED
 from lazytorch.ir.declaration import Operator
-from lazytorch.ir.dialects import tensor
+from lazytorch.ir.dialects import tensor, tensor_transfer
 from lazytorch.ir.saved import SHARED
 from lazytorch.ir.trace import STATE, Node, Trace, enter, gradient_name, leaf, record, record_node
 from lazytorch.ir.types import TensorType
@@ -123,7 +124,7 @@ class Tensor:
     @property
     def device(self) -> Device:
         """Where it lives."""
-        return Device("cpu")
+        return device_called(self._node.type.device)
 
     @property
     def requires_grad(self) -> bool:
@@ -246,6 +247,11 @@ class Tensor:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if self.dtype is dtypes.bfloat16:
             raise TypeError("Got unsupported ScalarType BFloat16")
+        if self._node.type.device is not None:
+            raise TypeError(
+                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host "
+                "memory first."
+            )
         root = root_of(self)
         if STATE.trace.nodes:  # what is pending may read the memory that is handed out: it sees the values of now
             synchronize(STATE.trace, (), "numpy()")
@@ -317,6 +323,7 @@ class Tensor:
             dtype_name=self.dtype.torch_name,
             default_dtype_name=default_dtype().torch_name,
             grad_fn_name=name,
+            device=node.type.device,
             requires_grad=self.requires_grad and name is None,
         )
 
@@ -329,6 +336,8 @@ class Tensor:
             found: Tensor = memo[id(self)]
             return found
         copy = from_array(self.detach()._array("deepcopy").copy(), self.dtype)
+        if self._node.type.device is not None:
+            copy = copy.to(self.device)
         copy.__class__ = type(self)
         memo[id(self)] = copy
         if self.requires_grad:
@@ -350,6 +359,12 @@ class Tensor:
         if not self.requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         return add_hook(self, hook)
+
+
+@cache
+def device_called(name: str | None) -> Device:
+    """The device that types of tensors call so; None is the CPU."""
+    return Device(name or "cpu")
 
 
 DATA = tensor.detach.operator("Data")
@@ -520,12 +535,16 @@ def materialise_number(self: Tensor) -> None:
     self._node.history = history
 
 
-def from_array(array: np.ndarray, dtype: DType) -> Tensor:
-    """A tensor with a copy of the array's elements (bfloat16: of their bit patterns)."""
+def from_array(array: np.ndarray, dtype: DType, like: Tensor | None = None) -> Tensor:
+    """A tensor with a copy of the array's elements (bfloat16: of their bit patterns), on the device of `like`."""
     array = np.ascontiguousarray(array).reshape(array.shape)
     buffer = Buffer(max(array.nbytes, 1))
     buffer.numpy(array.dtype, array.shape)[...] = array
-    return of_leaf(leaf(TensorType(dtype, array.shape), buffer))
+    out = of_leaf(leaf(TensorType(dtype, array.shape), buffer))
+    device = None if like is None else like._node.type.device
+    if device is None:
+        return out
+    return wrap(STATE.trace, record_node(STATE.trace, tensor_transfer.transfer.operator(device=device), (out._node,)))
 
 
 def of_leaf(node: Node) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.indirect import inside, refuse, wrapped
+from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.trace import Node
 from lazytorch.ops.recording import (
     FUNCTIONS,
@@ -136,7 +137,7 @@ def _index_tensors(item: Tensor, out: Tensor, d: int) -> list[Tensor]:
                 f"The shape of the mask {list(item.shape)} at index {axis} does not match the shape of the indexed tensor "
                 f"{list(out.shape)} at index {d + axis}"
             )
-    return [from_array(where.astype(np.int64), dtypes.int64) for where in np.nonzero(item.detach()._array("a mask"))]
+    return [from_array(where.astype(np.int64), dtypes.int64, item) for where in np.nonzero(item.detach()._array("a mask"))]
 
 
 def _linear(shape: Sequence[int], advanced: Sequence[tuple[int, Tensor]]) -> tuple[Node, list[int], Bounds]:
@@ -316,7 +317,7 @@ def element_index(shape: Sequence[int], dim: int, index: Node) -> Node:
     total = arith.mul(index, strides[dim])
     for d, extent in enumerate(index.type.shape):
         if d != dim and extent > 1:
-            along = tensor.iota.build(index.builder, size=extent, dtype=dtypes.int64)
+            along = positions(index, extent, dtypes.int64)
             along = tensor.reshape(along, shape=tuple([extent if i == d else 1 for i in range(len(shape))]))
             total = arith.add(total, arith.mul(along, strides[d]))
     node: Node = refuse(good, total, index)
@@ -395,8 +396,8 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     if not array.shape:
         if as_tuple:
             return nonzero(input.unsqueeze(0), as_tuple=True)
-        return from_array(np.zeros((int(bool(array)), 0), np.int64), dtypes.int64)
+        return from_array(np.zeros((int(bool(array)), 0), np.int64), dtypes.int64, input)
     found = np.nonzero(array)
     if as_tuple:
-        return tuple([from_array(where.astype(np.int64), dtypes.int64) for where in found])
-    return from_array(np.stack(found, 1).astype(np.int64) if found else np.zeros((0, 0), np.int64), dtypes.int64)
+        return tuple([from_array(where.astype(np.int64), dtypes.int64, input) for where in found])
+    return from_array(np.stack(found, 1).astype(np.int64) if found else np.zeros((0, 0), np.int64), dtypes.int64, input)

@@ -173,7 +173,7 @@ def normal(
         return finish(out, options, device)
     like = mean if isinstance(mean, Tensor) else std
     shape = np.broadcast_shapes(*[tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)])
-    out = from_array(np.zeros(shape, like.dtype.numpy), like.dtype)
+    out = from_array(np.zeros(shape, like.dtype.numpy), like.dtype, like)
     out.normal_(generator=generator)
     return out * std + mean
 
@@ -186,7 +186,7 @@ def _writer(name: str, draw: Callable[..., np.ndarray], **defaults: float | None
         if len(arguments) > len(defaults) or len(given) > len(defaults) or None in given.values():
             raise TypeError(f"{name}_() takes the arguments {', '.join(defaults)}, not {arguments} {keywords}")
         values = draw(_generator(generator), self._node.type.numel, self.dtype, *given.values())
-        fresh = from_array(values.reshape(tuple(self.shape)), self.dtype)
+        fresh = from_array(values.reshape(tuple(self.shape)), self.dtype, self)
         return assign(self, fresh._node)
 
     write.__name__, write.__doc__ = f"{name}_", f"Fill with random numbers: `Tensor.{name}_`, torch CPU's."
@@ -210,7 +210,7 @@ def _random(self: Tensor, low: int | None = None, high: int | None = None, *, ge
         if high is None:
             low, high = 0, low
         values = source.draw(random_reference.random_integers, count, low, high, dtype=self.dtype)
-    return assign(self, from_array(values.reshape(tuple(self.shape)), self.dtype)._node)
+    return assign(self, from_array(values.reshape(tuple(self.shape)), self.dtype, self)._node)
 
 
 attach("random_", _random)
@@ -220,10 +220,10 @@ def _bernoulli(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
     """Ones with probability p, else zeros."""
     source = _generator(generator)
     if isinstance(p, Tensor):
-        values = source.draw(random_reference.bernoulli_of_tensor, p.detach().numpy().reshape(-1), p.dtype)
+        values = source.draw(random_reference.bernoulli_of_tensor, p.detach()._array("bernoulli()").reshape(-1), p.dtype)
     else:
         values = source.draw(random_reference.bernoulli, self._node.type.numel, p)
-    return assign(self, from_array(values.astype(self.dtype.numpy).reshape(tuple(self.shape)), self.dtype)._node)
+    return assign(self, from_array(values.astype(self.dtype.numpy).reshape(tuple(self.shape)), self.dtype, self)._node)
 
 
 attach("bernoulli_", _bernoulli)
@@ -232,7 +232,7 @@ attach("bernoulli_", _bernoulli)
 @torch_function("bernoulli")
 def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None) -> Tensor:
     """Ones with the probabilities in the tensor, else zeros."""
-    out = from_array(np.zeros(tuple(input.shape), input.dtype.numpy), input.dtype)
+    out = from_array(np.zeros(tuple(input.shape), input.dtype.numpy), input.dtype, input)
     return _bernoulli(out, input if p is None else p, generator=generator)
 
 
@@ -244,6 +244,6 @@ def dropout_mask(count: int, p: float) -> np.ndarray:
 @torch_function("multinomial")
 def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
     """Category numbers drawn with the given weights, per row."""
-    weights = input.detach().numpy()
+    weights = input.detach()._array("multinomial()")
     values = _generator(generator).draw(random_reference.multinomial, weights, num_samples, replacement)
-    return from_array(np.asarray(values).astype(np.int64), dtypes.int64)
+    return from_array(np.asarray(values).astype(np.int64), dtypes.int64, input)

@@ -188,7 +188,7 @@ class Layout:
                 self.new.append(root)
         self.arena_binding = base + len(self.new)
         temporaries = [value for value in self.first if value not in self.binding]
-        lifetimes = [Lifetime(nbytes(value), self.first[value], self.last[value]) for value in temporaries]
+        lifetimes = [Lifetime(bytes_of(value), self.first[value], self.last[value]) for value in temporaries]
         for step, launch in enumerate(launches):
             for slot in launch.slots:
                 if isinstance(slot, Scratch):
@@ -222,7 +222,7 @@ class Layout:
             native=native,
             donations=self._donations(),
             results=self._results(),
-            sizes=[max(nbytes(value), 1) for value in self.new],
+            sizes=[max(bytes_of(value), 1) for value in self.new],
             arena_bytes=self.arena_bytes,
             leaf_numbers=self.leaf_numbers,
             saved=saved,
@@ -367,6 +367,6 @@ def _read_in_place(kernel: Operation, operand: Value) -> bool:
     return all(leaf.access == contiguous(shape) for leaf in leaves)
 
 
-def nbytes(value: Value) -> int:
+def bytes_of(value: Value) -> int:
     assert isinstance(value.type, TensorType)
     return value.type.nbytes

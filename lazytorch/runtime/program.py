@@ -132,7 +132,7 @@ class Program:
         raise failure_of(operation, failure.first, failure.second)
 
 
-def failure_of(operation: Operation, first: int, second: int) -> IndexError:
+def failure_of(operation: Operation, first: int, second: int) -> Exception:
     """The user's error for what a step found; the numbers are those of loop.fail."""
     error = index_error(operation.attributes, first, second)
     error.args = (f"{error}      [recorded at {operation.location}]",)

@@ -131,8 +131,12 @@ def _report(trace: Trace, cause: str, planned: bool) -> None:
 
 def _plan(trace: Trace, outputs: Sequence[Node]) -> Any:
     # The compiler (and llvmlite, networkx with it) is loaded when the first program is planned.
-    from lazytorch.runtime.planner import plan
     from lazytorch.runtime.saved_values import saved_values
+
+    if any(node.type.device is not None for node in (*trace.nodes, *trace.leaves)):
+        from lazytorch.runtime.cuda.staging import plan
+    else:
+        from lazytorch.runtime.planner import plan  # type: ignore[assignment]
 
     numbers = [node.number for node in outputs]
     roots = [node.number for node in outputs if node.history is True]

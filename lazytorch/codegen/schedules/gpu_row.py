@@ -66,7 +66,7 @@ class _Kernel:
             self.base = k.mul(row, columns)
             self.columns = k.select_index(live, columns, 0)  # a team without a row reads and writes nothing
             for step in plan.passes:
-                self._pass(step)
+                self._pass(step, live)
             entries = plan.expression.outputs[len(plan.reductions) :]
             with self.member.alone(live):
                 for entry, is_full, out in zip(entries, plan.is_full, self.outputs, strict=True):
@@ -78,7 +78,7 @@ class _Kernel:
         kind, *rest = self.plan.expression.entries[entry]
         return self.k.splat(rest[0], rest[1]) if kind == "constant" else self.emitter.outer[entry]
 
-    def _pass(self, step: Pass) -> None:
+    def _pass(self, step: Pass, live: Value) -> None:
         """One loop over the row: write outputs, and reduce."""
         k, plan, member = self.k, self.plan, self.member
         wanted = plan.wanted(step)
@@ -96,6 +96,6 @@ class _Kernel:
         if plan.columns <= BLOCK:
             found = member.sums(reductions, 0, self.columns, point)
         else:
-            found = member.blocked_sums(reductions, self.columns, point)
+            found = member.blocked_sums(reductions, self.sizes[-1], live, point)
         totals = dict(zip(step.reductions, [member.shared(total) for total in found], strict=True))
         self.emitter.supply({leaf: totals[number] for leaf, number in plan.internal.items() if number in totals})

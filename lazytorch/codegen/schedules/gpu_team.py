@@ -129,15 +129,17 @@ class TeamMember:
         result: Value = gpu.broadcast(value, width=self.team.width)
         return result
 
-    def blocked_sums(self, reductions: Sequence[Operation], count: Index, at: Point) -> list[Value]:
-        """Reduce [0, count) block by block; the blocks' results go in turn to 64 second-level lanes, folded alike."""
+    def blocked_sums(self, reductions: Sequence[Operation], count: Index, live: Value, at: Point) -> list[Value]:
+        """Reduce [0, count) (nothing if not `live`) block by block; the blocks' results go in turn to 64 second-level lanes,
+        folded alike."""
         k, team = self.k, self.team
         lanes, vectors = team.lanes, team.vectors
         combines = [COMBINE[reduction.declaration] for reduction in reductions]
         start = [identities(k, reduction, lanes) for reduction in reductions for _ in range(vectors)]
         with k.carry(0, count, BLOCK, start) as state:
             low = state.index
-            totals = self.sums(reductions, low, k.min(k.add(low, BLOCK), count), at)
+            high = k.select_index(live, k.min(k.add(low, BLOCK), count), low)
+            totals = self.sums(reductions, low, high, at)
             lane = k.rem(k.div(low, BLOCK), LANES)
             following = []
             for number, (combine, total) in enumerate(zip(combines, totals, strict=True)):

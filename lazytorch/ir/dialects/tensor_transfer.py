@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
+from lazytorch.ir.dialects.tensor import iota
 from lazytorch.ir.types import TensorType
 
 
@@ -21,3 +25,10 @@ transfer: Declaration = Declaration(
     example=example("tensor<2x3xf32>", device="cuda:0"),
     doc="the same elements on a device",
 )
+
+
+def positions(like: Any, size: int, dtype: DType) -> Any:
+    """0, 1, 2, ... for use with `like`: where its builder adds, and on its device."""
+    steps = iota.build(like.builder, size=size, dtype=dtype)
+    device = like.type.device
+    return steps if device is None else transfer(steps, device=device)

@@ -41,7 +41,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     def dropped() -> Tensor:
         if p == 1.0:
             return input * 0.0
-        mask = from_array(_in_memory_order(dropout_mask(input._node.type.numel, p), input), dtypes.bool_)
+        mask = from_array(_in_memory_order(dropout_mask(input._node.type.numel, p), input), dtypes.bool_, input)
         return apply(ops.dropout.operator(p=p), value(input), value(mask))
 
     return _dropout(input, p, training, inplace, dropped)

@@ -18,7 +18,8 @@ from lazytorch.errors import OutOfMemoryError
 from lazytorch.runtime.allocator import block_size
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.cuda.compiler import kernel_ptx
-from lazytorch.runtime.cuda.driver import Driver, Kernel, NoDevice, drivers
+from lazytorch.runtime.cuda.discovery import drivers
+from lazytorch.runtime.cuda.driver import Driver, Kernel, NoDevice
 
 
 class CudaDevice:
@@ -101,7 +102,7 @@ class DeviceBuffer(Buffer):
         self.shared = False
         self.owner = None
 
-    def __del__(self, _finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+    def __del__(self, *_: object, _finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if self.owner is None and not _finalizing():
             self.device.release(self.ptr, self.nbytes)
 
@@ -159,6 +160,19 @@ def why_none() -> str:
     """Why there are no devices, and what to do."""
     found = _devices(config.cuda)
     return found if isinstance(found, str) else ""
+
+
+_current = [0]
+
+
+def current() -> int:
+    """The number of the device that `cuda` without a number means."""
+    return _current[0]
+
+
+def set_current(number: int) -> None:
+    """Change it."""
+    _current[0] = number
 
 
 def device_named(name: str) -> CudaDevice:

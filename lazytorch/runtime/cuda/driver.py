@@ -1,4 +1,4 @@
-"""What the runtime asks of a GPU, and which implementations there are: pycuda, and the PTX emulator."""
+"""What the runtime asks of a GPU. pycuda_driver.py and emulated.py answer."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from lazytorch.config import config
-
-INSTALL = "install an NVIDIA driver and pycuda (pip install 'lazytorch[cuda]'), or set LAZYTORCH_CUDA=emulator to emulate one"
+INSTALL = (
+    "install an NVIDIA driver and pycuda (pip install 'lazytorch[cuda]'), or set LAZYTORCH_CUDA=emulator to emulate one"
+)
 
 
 class NoDevice(Exception):
@@ -52,19 +52,3 @@ class Driver(Protocol):
 
     def synchronize(self) -> None:
         """Wait until everything asked for is done. Raises RuntimeError for what went wrong meanwhile."""
-
-
-def drivers() -> list[Driver]:
-    """One driver per device. Raises NoDevice."""
-    kind, _, architecture = config.cuda.partition(":")
-    if kind == "emulator":
-        from lazytorch.runtime.cuda.emulated import EmulatedDriver  # neither is loaded unless it is asked for
-
-        return [EmulatedDriver(architecture or "sm_80")]
-    if kind == "off":
-        raise NoDevice("LAZYTORCH_CUDA=off hides all CUDA devices")
-    if kind:
-        raise ValueError(f"LAZYTORCH_CUDA={config.cuda!r}: expected emulator, emulator:sm_80 (or another architecture) or off")
-    from lazytorch.runtime.cuda.pycuda_driver import pycuda_drivers
-
-    return pycuda_drivers()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lazytorch.codegen.gpu_target import gpu_target
 from lazytorch.runtime.ptx_emulator import Emulator
 
-MEMORY = 1 << 30
+MEMORY = 1 << 29
 
 
 class EmulatedDriver:
@@ -24,7 +24,7 @@ class EmulatedDriver:
         number = int(gpu_target(architecture).name.removeprefix("sm_"))
         self.capability = divmod(number, 10)
         self.name = f"PTX emulator ({architecture})"
-        self.emulator = Emulator(memory=MEMORY)
+        self.emulator = Emulator(memory=MEMORY, capability=self.capability)
 
     def allocate(self, nbytes: int) -> int:
         """Exactly so many bytes, so that an access past them is found."""
@@ -37,16 +37,16 @@ class EmulatedDriver:
 
     def write(self, address: int, data: npt.NDArray[Any]) -> None:
         """Copy to the device."""
-        self.emulator.write(address, data.tobytes())
+        self.emulator.write(address, data)
 
     def read(self, address: int, into: npt.NDArray[Any]) -> None:
         """Copy from the device."""
         data = self.emulator.read(address, into.nbytes)
-        into.reshape(-1).view(np.uint8)[...] = np.frombuffer(bytes(data), np.uint8)
+        into.reshape(-1).view(np.uint8)[...] = data
 
     def copy(self, target: int, source: int, nbytes: int) -> None:
         """Copy within the device."""
-        self.emulator.write(target, bytes(self.emulator.read(source, nbytes)))
+        self.emulator.copy(target, source, nbytes)
 
     def load(self, ptx: str, symbol: str) -> EmulatedKernel:
         """Parse a module."""
@@ -65,4 +65,4 @@ class EmulatedKernel:
 
     def launch(self, blocks: int, threads: int, arguments: bytes) -> None:
         """Run it now; what was counted is in `report`."""
-        self.report = self.kernel.launch((blocks, 1, 1), (threads, 1, 1), arguments)
+        self.report = self.kernel.launch((blocks,), (threads,), arguments)

@@ -17,7 +17,7 @@ from lazytorch.ir.pass_manager import PassManager
 from lazytorch.runtime.cuda.device import CudaDevice, DeviceBuffer
 from lazytorch.runtime.cuda.program import STATUS_WORDS, WORD, DeviceProgram, DeviceStep
 from lazytorch.runtime.interpreted import Leaf
-from lazytorch.runtime.planner import PIPELINE, Layout, nbytes
+from lazytorch.runtime.planner import PIPELINE, Layout, bytes_of
 from lazytorch.runtime.program import Stages
 from lazytorch.runtime.statistics import STATISTICS
 
@@ -61,7 +61,7 @@ class _DeviceLayout(Layout):
             device=device,
             steps=steps,
             results=self._results(),
-            sizes=[max(nbytes(value), 1) for value in self.new],
+            sizes=[max(bytes_of(value), 1) for value in self.new],
             arena_bytes=self.arena_bytes,
             leaf_numbers=self.leaf_numbers,
             statuses=self.statuses,

@@ -26,8 +26,8 @@ WORD = 8
 class DeviceStep:
     """A launch with its argument block: `patches` are (byte offset in it, binding, byte offset from its address).
 
-    kernel None: `host` is called with arrays of the bindings that `patches` name, whose types are `types`; the last `results`
-    of them are written back.
+    kernel None: the launch's Python function is called with copies of what `patches` name, values of these `types`; the last
+    `results` of them are written back.
     """
 
     launch: Launch
@@ -44,8 +44,8 @@ class DeviceStep:
 class DeviceProgram:
     """What `runtime.program.Program` is for the CPU.
 
-    Bindings are addresses, in this order: leaves (`leaf_numbers`), new results, the arena, the status words. A leaf that is a
-    number gets its place in a block of 8-byte words that every run copies to the device.
+    Bindings are addresses, in this order: leaves (`leaf_numbers`), new results, the arena, the status words. A leaf that is
+    a number gets its place in a block of 8-byte words that every run copies to the device.
     statuses: one triple of words for each of these steps.
     """
 

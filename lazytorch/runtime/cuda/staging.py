@@ -72,7 +72,9 @@ class StagedProgram:
             for value, result in zip(stage.results, results, strict=True):
                 places[value, stage.device] = result.buffer
         for output, (value, device) in zip(outputs, self.returned, strict=True):
-            output.buffer = moved(places, value, device, keep=False)
+            buffer = moved(places, value, device, keep=False)
+            # Memory that others write to stays theirs: the output is a value of its own.
+            output.buffer = buffer.copy() if buffer.shared else buffer
 
 
 def moved(places: dict[tuple[Value, str | None], Any], value: Value, device: str | None, keep: bool = True) -> Any:
