@@ -10,18 +10,21 @@ from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from lazytorch import dtypes
 from lazytorch.codegen.gpu_target import GpuTarget
-from lazytorch.codegen.llvm.arithmetic import lower_division
+from lazytorch.codegen.llvm.arithmetic import convert, lower_division
 from lazytorch.codegen.llvm.emitter import (
     RULES,
     FunctionEmitter,
     ModuleEmitter,
     Rule,
     lanes_of,
+    literal,
     llvm_type,
     lower_with,
     lowering,
     memory_element,
+    suffix,
 )
 from lazytorch.codegen.llvm.structure import emit_loop
 from lazytorch.errors import CompileError
@@ -142,11 +145,61 @@ def _refused(f: FunctionEmitter, op: Operation) -> None:
 @lowering(arith.remainder, rules=_GPU_RULES)
 def _remainder(f: FunctionEmitter, op: Operation) -> None:
     """NVPTX's own frem is wrong for large quotients."""
-    if op.result.type.dtype.kind == "f":
-        raise NotImplementedError(
-            f"the remainder of floating numbers has no GPU kernel yet      [recorded at {op.location}]"
-        )
-    lower_division(f, op)
+    type = op.result.type
+    if type.dtype.kind != "f":
+        lower_division(f, op)
+        return
+    wide = type if type.dtype.itemsize >= 4 else type.with_dtype(dtypes.float32)
+    a, b = (convert(f, f[x], type, wide) for x in op.operands)
+    lanes, text, scalar = lanes_of(wide), llvm_type(wide), ScalarType(wide.dtype)
+    out = _float_remainder(f, scalar, a, b) if lanes == 1 else "poison"
+    for lane in range(lanes if lanes > 1 else 0):
+        x, y = (f.op(f"extractelement {text} {name}, i64 {lane}") for name in (a, b))
+        found = _float_remainder(f, scalar, x, y)
+        out = f.op(f"insertelement {text} {out}, {llvm_type(scalar)} {found}, i64 {lane}")
+    f.names[op.result] = convert(f, out, wide, type)
+
+
+def _float_remainder(f: FunctionEmitter, type: ScalarType, x: str, y: str) -> str:
+    """x - trunc(x / y) * y, exactly: y times powers of two, from the largest that is not above what is left, is taken off.
+    Every step is exact, because what is taken off is more than half of what is left."""
+    text, zero, infinity = llvm_type(type), literal(0.0, type), literal(float("inf"), type)
+    left, unit = (f.intrinsic(f"llvm.fabs.{suffix(type)}", text, [(text, name)]) for name in (x, y))
+    defined = f.op(f"and i1 {f.op(f'fcmp olt {text} {left}, {infinity}')}, {f.op(f'fcmp ogt {text} {unit}, {zero}')}")
+    enters = f.op(f"and i1 {f.op(f'fcmp oge {text} {left}, {unit}')}, {defined}")
+    f.count += 1
+    n, before = f.count, f.block
+    loops = _REMAINDER.format(n=n, before=before, text=text, left=left, unit=unit, enters=enters, **_factors(type))
+    f.lines += loops.splitlines()
+    f.block = f"done{n}"
+    signed = f.intrinsic(f"llvm.copysign.{suffix(type)}", text, [(text, f"%rest{n}"), (text, x)])
+    return f.op(f"select i1 {defined}, {text} {signed}, {text} {literal(float('nan'), type)}")
+
+
+def _factors(type: ScalarType) -> dict[str, str]:
+    return {"half": literal(0.5, type), "two": literal(2.0, type)}
+
+
+_REMAINDER = """\
+  br i1 {enters}, label %up{n}, label %done{n}
+up{n}:
+  %t{n} = phi {text} [{unit}, %{before}], [%u{n}, %up{n}]
+  %u{n} = fmul {text} %t{n}, {two}
+  %h{n} = fmul {text} {left}, {half}
+  %m{n} = fcmp ole {text} %t{n}, %h{n}
+  br i1 %m{n}, label %up{n}, label %down{n}
+down{n}:
+  %r{n} = phi {text} [{left}, %up{n}], [%s{n}, %down{n}]
+  %d{n} = phi {text} [%t{n}, %up{n}], [%e{n}, %down{n}]
+  %g{n} = fcmp oge {text} %r{n}, %d{n}
+  %q{n} = fsub {text} %r{n}, %d{n}
+  %s{n} = select i1 %g{n}, {text} %q{n}, {text} %r{n}
+  %e{n} = fmul {text} %d{n}, {half}
+  %o{n} = fcmp oge {text} %e{n}, {unit}
+  br i1 %o{n}, label %down{n}, label %done{n}
+done{n}:
+  %rest{n} = phi {text} [{left}, %{before}], [%s{n}, %down{n}]"""
+"""The loops of a remainder: twice the divisor as often as it fits, and back."""
 
 
 @lowering(gpu.thread_id, rules=_GPU_RULES)

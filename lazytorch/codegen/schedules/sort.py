@@ -157,8 +157,12 @@ def _build_select(symbol: str, dtype: DType, descending: bool) -> Operation:
         with k.loop(0, count) as i:
             new = k.load(x, k.add(base, i))
             filling = k.compare("lt", i, kept)
-            # While the list fills, its last place holds nothing yet, and what is read there does not matter.
-            enters: Value = arith.bit_or(filling, _before(new, k.load(keys, worst), descending))
+
+            def better(new: Value = new) -> list[Value]:
+                return [_before(new, k.load(keys, worst), descending)]
+
+            # While the list fills, its last place holds nothing yet.
+            (enters,) = k.choose(filling, lambda: [k.splat(True, dtypes.bool_)], better)
             with k.when(enters):
                 filled = k.min(i, k.sub(kept, 1))
                 with k.carry(0, filled, 1, [k.value(filled)]) as state:

@@ -69,7 +69,7 @@ def _feature_dropout(input: Tensor, p: float, training: bool, inplace: bool, unb
         else:
             noise = _noise(_feature_shape(x), p).astype(x.dtype.numpy)
             noise /= x.dtype.numpy.type(1.0 - p)
-            out = x * from_array(noise, x.dtype)
+            out = x * from_array(noise, x.dtype, x)
         return out.squeeze(0) if x is not input else out
 
     return _dropout(input, p, training, inplace, dropped)
@@ -107,7 +107,8 @@ def _alpha_dropout(input: Tensor, p: float, training: bool, inplace: bool, shape
         a = 1.0 / np.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
         real = input.dtype.numpy
         shift = (kept.astype(real) - real.type(1)) * real.type(_ALPHA * a) + real.type(_ALPHA * a * p)
-        return input * from_array(kept.astype(real) * real.type(a), input.dtype) + from_array(shift, input.dtype)
+        kept_part = input * from_array(kept.astype(real) * real.type(a), input.dtype, input)
+        return kept_part + from_array(shift, input.dtype, input)
 
     return _dropout(input, p, training, inplace, dropped)
 
