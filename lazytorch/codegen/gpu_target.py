@@ -45,7 +45,7 @@ class GpuTarget:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-_TARGETS = {
+GPU_TARGETS = {
     f"sm_{number}": GpuTarget(f"sm_{number}", ptx)
     for number, ptx in (
         (75, 63),
@@ -64,16 +64,16 @@ _TARGETS = {
 
 def gpu_target(name: str) -> GpuTarget:
     """The target called sm_75, sm_80, ... Raises ValueError for an architecture that there is no code for."""
-    found = _TARGETS.get(name)
+    found = GPU_TARGETS.get(name)
     if found is None:
-        raise ValueError(f"no GPU target {name!r}; there are {', '.join(_TARGETS)}")
+        raise ValueError(f"no GPU target {name!r}; there are {', '.join(GPU_TARGETS)}")
     return found
 
 
 def target_of_capability(major: int, minor: int) -> GpuTarget:
     """The newest target that a device of this compute capability runs. Raises ValueError for devices before 7.5."""
-    numbers = [int(name[3:]) for name in _TARGETS]
+    numbers = [int(name[3:]) for name in GPU_TARGETS]
     fitting = [number for number in numbers if number <= 10 * major + minor]
     if not fitting:
         raise ValueError(f"lazytorch needs a GPU of compute capability 7.5 or newer; this one has {major}.{minor}")
-    return _TARGETS[f"sm_{max(fitting)}"]
+    return GPU_TARGETS[f"sm_{max(fitting)}"]

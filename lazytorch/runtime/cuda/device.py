@@ -17,7 +17,6 @@ from lazytorch.config import config
 from lazytorch.errors import OutOfMemoryError
 from lazytorch.runtime.allocator import block_size
 from lazytorch.runtime.buffer import Buffer
-from lazytorch.runtime.cuda.compiler import kernel_ptx
 from lazytorch.runtime.cuda.discovery import drivers
 from lazytorch.runtime.cuda.driver import Driver, Kernel, NoDevice
 
@@ -33,11 +32,11 @@ class CudaDevice:
         self._idle: dict[int, list[int]] = {}
         self._kernels: dict[str, Kernel] = {}
 
-    def kernel(self, launch: Launch) -> Kernel:
-        """The launch's kernel, compiled and loaded if it is new."""
+    def kernel(self, launch: Launch, compiled: Callable[[Launch, GpuTarget], str]) -> Kernel:
+        """The launch's kernel, compiled to PTX and loaded if it is new."""
         found = self._kernels.get(launch.key)
         if found is None:
-            found = self._kernels[launch.key] = self.driver.load(kernel_ptx(launch, self.target), launch.symbol)
+            found = self._kernels[launch.key] = self.driver.load(compiled(launch, self.target), launch.symbol)
         return found
 
     def allocate(self, nbytes: int) -> int:

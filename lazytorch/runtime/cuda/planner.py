@@ -14,6 +14,7 @@ from lazytorch.errors import CompileError
 from lazytorch.ir.core import Operation
 from lazytorch.ir.dialects import fused, tensor
 from lazytorch.ir.pass_manager import PassManager
+from lazytorch.runtime.cuda.compiler import kernel_ptx
 from lazytorch.runtime.cuda.device import CudaDevice, DeviceBuffer
 from lazytorch.runtime.cuda.program import STATUS_WORDS, WORD, DeviceProgram, DeviceStep
 from lazytorch.runtime.interpreted import Leaf
@@ -87,7 +88,7 @@ class _DeviceLayout(Layout):
             return DeviceStep(launch, None, arguments, patches, types=types, results=len(operation.results))
         threads = launch.threads or min(device.target.block, -(-launch.chunks // device.target.warp) * device.target.warp)
         blocks = launch.blocks or min(-(-launch.chunks // threads), MOST_BLOCKS)
-        return DeviceStep(launch, device.kernel(launch), arguments, patches, blocks, threads)
+        return DeviceStep(launch, device.kernel(launch, kernel_ptx), arguments, patches, blocks, threads)
 
     def _place_of(self, slot: Slot, step: int) -> tuple[int, int] | None:
         """The binding and byte offset of an address that a run decides; None for what is known now."""
