@@ -11,6 +11,7 @@ from lazytorch.runtime.ptx_emulator.threads import WARP, Threads
 SECTOR = 32  # bytes
 BANKS = 32
 BANK_WIDTH = 4  # bytes
+_FAR = np.iinfo(np.int64).max
 
 
 @dataclass(slots=True)
@@ -93,6 +94,13 @@ def bank_waves(rows: NDArray[np.int64], size: int) -> tuple[int, int]:
     words = max(1, size // BANK_WIDTH)
     lanes = WARP // words
     phases = rows.reshape(-1, lanes)
+    phases = phases[(phases >= 0).any(axis=1)]
+    low = np.where(phases >= 0, phases, _FAR).min(axis=1, initial=_FAR) // BANK_WIDTH
+    wide = phases.max(axis=1, initial=-1) // BANK_WIDTH + words - low > BANKS
+    ideal = len(phases)
+    if not wide.any():  # no two words of one bank
+        return ideal, ideal
+    phases = phases[wide]
     parts = (phases[:, :, None] // BANK_WIDTH + np.arange(words)).reshape(len(phases), -1)
     active = np.repeat(phases >= 0, words, axis=1)
     parts = np.sort(np.where(active, parts, -1), axis=1)
@@ -102,5 +110,4 @@ def bank_waves(rows: NDArray[np.int64], size: int) -> tuple[int, int]:
     phase = np.nonzero(new)[0]
     banks = parts[new] % BANKS
     counts = np.bincount(phase * BANKS + banks, minlength=len(parts) * BANKS).reshape(len(parts), BANKS)
-    most = counts.max(axis=1)
-    return int(most.sum()), int(np.count_nonzero(most))
+    return ideal - len(phases) + int(counts.max(axis=1).sum()), ideal

@@ -12,6 +12,7 @@ from typing import Any
 
 from lazytorch.runtime.ptx_emulator.errors import Location, PtxError
 from lazytorch.runtime.ptx_emulator.parser import Address, Function, Instruction, Operand, Vector
+from lazytorch.runtime.ptx_emulator.special import SPECIAL
 from lazytorch.runtime.ptx_emulator.threads import Threads
 from lazytorch.runtime.ptx_emulator.types import SIGNED, UNSIGNED, Array, Type, garbage, is_type, literal, type_named
 
@@ -181,6 +182,8 @@ class Decoder:
         return self.slots.new(name, kind.bits, garbage(kind.kind, kind.bits)) if known is None else known
 
     def _special(self, name: str) -> int:
+        if name not in SPECIAL:
+            raise self.error(f"unknown operand {name}")
         bits = 64 if name in ("%clock64", "%globaltimer", "%gridid") else 32
         known = self.slots.by_name.get((name, bits))
         if known is None:

@@ -76,6 +76,7 @@ class Launch:
         self.start, self.clock = start, clock
         self.synced: NDArray[np.int64] = np.full(total, start, np.int64)
         self.warp_synced: NDArray[np.int64] = np.full(total, start, np.int64)
+        self.oldest_barrier = start  # the smallest of `synced`
         self.fenced: dict[int, int] = {}
         self.global_races = global_races
         self.shared_races = self._shared_races() if check else None
@@ -286,8 +287,10 @@ class Launch:
             if end.participants is not None:
                 self._check_participants(end, threads)
             self.synced = np.full(self.total, self.clock, np.int64)
+            self.oldest_barrier = self.clock
         else:
             self.synced[threads.slots] = self.clock
+            self.oldest_barrier = int(self.synced.min())
         if end.reduction:
             self._reduce(end, threads)
 

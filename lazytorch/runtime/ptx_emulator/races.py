@@ -45,6 +45,7 @@ class RaceShadow:
         launch = threads.launch
         launch.clock += 1
         me = threads.ids
+        since = self._since(threads)
         for place in self.granules(index, size):
             self._meet(self.writer, self.written, place, threads, location, "read", "wrote", strong)
             earlier, before = self.read[place], self.reader[place]
@@ -52,24 +53,33 @@ class RaceShadow:
             self.read[place] = launch.clock
             if len(place) < len(me):
                 continue
-            also = (earlier >= launch.start) & (before != me)
-            if also.any():
+            shared = self.reader[place] != me
+            also: Mask | None = None
+            if int(earlier.max()) >= since:
+                also = (earlier >= since) & (before != me)
                 chosen = np.flatnonzero(also)
                 also[chosen[self._ordered(before[chosen], earlier[chosen], threads, chosen)]] = False
-            shared = also | (self.reader[place] != me)
+                shared |= also
             if shared.any():
                 chosen = np.flatnonzero(shared)
-                self._several(place[chosen], before[chosen], also[chosen], threads, chosen)
+                self._several(place[chosen], before, also, threads, chosen)
+
+    def _since(self, threads: Threads) -> int:
+        """Accesses before this time are ordered before every thread's present one."""
+        return threads.launch.oldest_barrier if self.by_warp else threads.launch.start
 
     def _several(
-        self, place: NDArray[np.int64], before: Ids, also: Mask, threads: Threads, chosen: NDArray[np.intp]
+        self, place: NDArray[np.int64], before: Ids, also: Mask | None, threads: Threads, chosen: NDArray[np.intp]
     ) -> None:
         """Mark granules that several threads read by the readers' group if they share one."""
-        group = self._group(threads.ids[chosen], threads)
+        group = threads.warps[chosen] if self.by_warp else threads.ids[chosen] // threads.launch.threads_per_block
         mark = -(group + 2)
         self.reader[place] = mark
-        mixed = (self.reader[place] != mark) | (also & (self._group(before, threads) != group))
-        self.reader[place[mixed]] = SEVERAL
+        mixed = self.reader[place] != mark
+        if also is not None:
+            mixed |= also[chosen] & (self._group(before[chosen], threads) != group)
+        if mixed.any():
+            self.reader[place[mixed]] = SEVERAL
 
     def _group(self, who: Ids, threads: Threads) -> Ids:
         """The warp or block of each thread or group of threads; -1 for several."""
@@ -115,10 +125,11 @@ class RaceShadow:
         """Raise DataRace if an earlier access is not ordered before this one."""
         launch = threads.launch
         times = when[place]
-        if int(times.max()) < launch.start:
+        since = self._since(threads)
+        if int(times.max()) < since:
             return
         others, me = who[place], threads.ids
-        suspects = (times >= launch.start) & (others != me)
+        suspects = (times >= since) & (others != me)
         if with_atomics:
             suspects &= others != ATOMIC
         if not suspects.any():

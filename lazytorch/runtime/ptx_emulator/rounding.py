@@ -78,14 +78,13 @@ def float32_to_bfloat16_bits(value: Array) -> Array:
 
 def fma32(a: Array, b: Array, c: Array) -> Array:
     """float32 a·b + c rounded once. The product is exact in float64; the sum's rounding matters only if it makes a tie."""
-    product = a.astype(np.float64) * b
-    total = product + c
-    bits = total.view(np.int64)
-    doubtful = (bits & 0x1FFF_FFFF) == 0x1000_0000
-    small = np.abs(total) < 2.0**-126
-    if doubtful.any() or small.any():
-        total = to_odd(*two_sum(product, np.asarray(c, np.float64)))
-    return total.astype(np.float32)
+    product = a.astype(np.float64) * b.astype(np.float64)
+    total = product + c.astype(np.float64)
+    result = total.astype(np.float32)
+    ties = (total.view(np.int64) & 0x1FFF_FFFF) == 0x1000_0000
+    if ties.any() or float(np.fmin.reduce(np.abs(result))) < 2.0**-126:  # subnormal results tie elsewhere
+        return to_odd(*two_sum(product, c.astype(np.float64))).astype(np.float32)
+    return result
 
 
 def fma_to_odd(a: Array, b: Array, c: Array) -> Array:

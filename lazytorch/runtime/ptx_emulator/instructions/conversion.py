@@ -9,7 +9,7 @@ import numpy as np
 from lazytorch.runtime.ptx_emulator.decoding import Decoder, Execute, instruction
 from lazytorch.runtime.ptx_emulator.instructions.floating import decoded
 from lazytorch.runtime.ptx_emulator.instructions.integer import compute
-from lazytorch.runtime.ptx_emulator.rounding import flush, round_to
+from lazytorch.runtime.ptx_emulator.rounding import directed, flush, round_to, to_odd, two_sum
 from lazytorch.runtime.ptx_emulator.types import Array, Type, type_named
 
 INTEGER_ROUNDING: dict[str, Callable[[Array], Array]] = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
@@ -111,30 +111,21 @@ def _from_integer(target: Type, mode: str, saturate: bool) -> Callable[[Array], 
             return lambda value: value.astype(dtype)
 
     def function(value: Array) -> Array:
-        number = _odd_float64(value)
+        number, error = _as_sum(value)
         if saturate:
-            number = np.clip(number, 0, 1)
-        return round_to(number, target, mode)
+            number, error = np.clip(number, 0, 1), np.zeros(1)
+        return directed(number, error, mode) if target.bits == 64 else round_to(to_odd(number, error), target, mode)
 
     return function
 
 
-def _odd_float64(value: Array) -> Array:
-    """Integers as float64 values rounded to odd."""
-    number = value.astype(np.float64)
+def _as_sum(value: Array) -> tuple[Array, Array]:
+    """Integers as float64 values and what those miss."""
     if value.dtype.itemsize < 8:
-        return number
-    inside = np.where(np.abs(number) < 2.0**63, number, 0.0)
-    back = inside.astype(np.int64)
-    error = np.where(number == inside, value.astype(np.int64) - back, 0).astype(np.float64)
-    if value.dtype.kind == "u":
-        high = value >= np.uint64(2**63)
-        top = number >= 2.0**64
-        again = np.where(top, 0.0, number).astype(np.uint64)
-        error = np.where(high, np.where(top, -1.0, (value - again).view(np.int64).astype(np.float64)), error)
-    bits = number.view(np.int64)
-    adjust = (error != 0) & ((bits & 1) == 0)
-    return (bits + np.where(adjust, np.where((error > 0) == (number > 0), 1, -1), 0)).view(np.float64)
+        return value.astype(np.float64), np.zeros(1)
+    low = (value & value.dtype.type(0xFFFF_FFFF)).astype(np.float64)
+    high = (value >> value.dtype.type(32)).astype(np.float64)
+    return two_sum(high * 2.0**32, low)
 
 
 _EIGHT_BITS = {"e4m3": (4, 3, 448.0), "e5m2": (5, 2, 57344.0)}

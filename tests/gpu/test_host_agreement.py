@@ -1,0 +1,34 @@
+"""Random programs give the same bits on the host and, compiled for every architecture, on the emulator."""
+
+import numpy as np
+import pytest
+
+from lazytorch.runtime.ptx_emulator import Emulator
+from tests.gpu.nvptx import compile_ptx, run_on_host
+from tests.gpu.random_ir import RandomProgram
+
+THREADS = 128
+
+
+def same_bits(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    equal = one.view(f"u{one.itemsize}") == other.view(f"u{one.itemsize}")
+    return equal | (np.isnan(one) & np.isnan(other)) if one.dtype.kind == "f" else equal
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_programs_give_the_bits_of_the_host(seed):
+    program = RandomProgram(seed)
+    inputs = program.inputs(seed, THREADS)
+    expected = [np.zeros_like(array) for array in inputs]
+    run_on_host(program.host(), "k", [*expected, *inputs], THREADS)
+    architecture = ("sm_75", "sm_80", "sm_90", "sm_100")[seed % 4]
+    device = Emulator(1 << 20)
+    sources = [device.allocate(array.nbytes) for array in inputs]
+    results = [device.allocate(array.nbytes) for array in inputs]
+    for address, array in zip(sources, inputs, strict=True):
+        device.write(address, array)
+    device.load(compile_ptx(program.kernel(), architecture)).kernel("k").launch((1,), (THREADS,), [*results, *sources])
+    for address, array in zip(results, expected, strict=True):
+        found = device.read(address, array.nbytes).view(array.dtype)
+        wrong = np.flatnonzero(~same_bits(found, array))
+        assert not wrong.size, f"{array.dtype} [{wrong[0]}]: host {array[wrong[0]]!r}, emulator {found[wrong[0]]!r}"
