@@ -50,9 +50,10 @@ class _Module(ModuleEmitter):
     """A module for NVPTX."""
 
     def attributes(self) -> str:
-        """No kernel is launched with more threads per block."""
+        """No kernel is launched with more threads per block. One block per multiprocessor is enough to ask for: else ptxas
+        spills registers for the sake of more."""
         assert isinstance(self.target, GpuTarget)
-        return f'attributes #0 = {{ nounwind "nvvm.maxntid"="{self.target.block}" }}\n!0 = !{{}}'
+        return f'attributes #0 = {{ nounwind "nvvm.maxntid"="{self.target.block}" "nvvm.minctasm"="1" }}'
 
 
 class _Function(FunctionEmitter):
@@ -200,6 +201,20 @@ down{n}:
 done{n}:
   %rest{n} = phi {text} [{left}, %{before}], [%s{n}, %down{n}]"""
 """The loops of a remainder: twice the divisor as often as it fits, and back."""
+
+
+@lowering(arith.shift_left, arith.shift_right, rules=_GPU_RULES)
+def _shift(f: FunctionEmitter, op: Operation) -> None:
+    """A shift by any amount, as two by half of it. LLVM takes a guarded one for PTX's own shift, which looks only at the low
+    32 bits of an amount."""
+    value, by = op.operands
+    type, text = value.type, llvm_type(value.type)
+    name = "shl" if op.declaration is arith.shift_left else "ashr" if type.dtype.kind == "i" else "lshr"
+    bounds = [(text, f[by]), (text, literal(type.dtype.bits, type))]
+    amount = f.intrinsic(f"llvm.umin.{suffix(type)}", text, bounds)  # a negative amount is a large one
+    half = f.op(f"lshr {text} {amount}, {literal(1, type)}")
+    first = f.op(f"{name} {f.typed(value)}, {half}")
+    f.set(op, f"{name} {text} {first}, {f.op(f'sub {text} {amount}, {half}')}")
 
 
 @lowering(gpu.thread_id, rules=_GPU_RULES)
