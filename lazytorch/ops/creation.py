@@ -344,7 +344,7 @@ def _fill(self: Tensor, number: Any) -> Tensor:
     """Every element becomes the number."""
     place()
     node = node_of(number, self.dtype) if not isinstance(number, Tensor) else cast(value(number), self.dtype)
-    return assign(self, emit(tensor.expand, node, shape=tuple(self.shape)))
+    return assign(self, emit(tensor.expand, beside(node, self._node), shape=tuple(self.shape)))
 
 
 def _zero(self: Tensor) -> Tensor:

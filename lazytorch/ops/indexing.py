@@ -16,6 +16,7 @@ from lazytorch.ir.trace import Node
 from lazytorch.ops.recording import (
     FUNCTIONS,
     attach,
+    beside,
     cast,
     dimension,
     emit,
@@ -212,7 +213,7 @@ def _set(self: Tensor, key: Any, new: Any) -> None:
         node = node_of(new, out.dtype) if isinstance(new, int | float | bool | complex) else _source(new, out)
         shape = out._node.type.shape
         if node.type.shape != shape:
-            node = emit(tensor.expand, _without_leading_ones(node, len(shape)), shape=shape)
+            node = emit(tensor.expand, beside(_without_leading_ones(node, len(shape)), out._node), shape=shape)
         if out is self:
             node = emit(tensor.alias, node)
         assign(out, node)
@@ -227,7 +228,7 @@ def _is_scalar(new: Any) -> bool:
 def _source(new: Any, out: Tensor) -> Node:
     if not isinstance(new, Tensor):
         new = FUNCTIONS["tensor"](new, dtype=out.dtype)
-    return cast(value(new), out.dtype)
+    return cast(beside(value(new), out._node), out.dtype)
 
 
 def _without_leading_ones(node: Node, rank: int) -> Node:
@@ -249,7 +250,7 @@ def _scatter(out: Tensor, advanced: Sequence[tuple[int, Tensor]], items: Sequenc
     at = _place_of(advanced, items)
     want = (*rest[:at], *index.type.shape, *rest[at:]) if at else (*index.type.shape, *rest)
     node = _source(new, out) if not isinstance(new, int | float | bool) else node_of(new, out.dtype)
-    node = emit(tensor.expand, _without_leading_ones(node, len(want)), shape=want)
+    node = emit(tensor.expand, beside(_without_leading_ones(node, len(want)), out._node), shape=want)
     if at:
         node = emit(tensor.permute, node, order=(*range(at, at + width), *range(at), *range(at + width, len(want))))
     base = emit(tensor.reshape, emit(tensor.permute, value(out), order=tuple(order)), shape=(flat, *rest))
@@ -353,7 +354,7 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
             starts = (0,) * len(shape)
             new = emit(tensor.slice_, new, starts=starts, sizes=tuple(index.shape), steps=(1,) * len(shape))
     else:
-        new = emit(tensor.expand, node_of(source, self.dtype), shape=tuple(index.shape))
+        new = emit(tensor.expand, beside(node_of(source, self.dtype), self._node), shape=tuple(index.shape))
     flat = emit(tensor.reshape, value(self), shape=(self._node.type.numel,))
     declaration = tensor.scatter_add if name == "scatter_add" else tensor.scatter
     label = "ScatterAdd" if name == "scatter_add" else "Scatter0" if isinstance(source, Tensor) else "Scatter1"

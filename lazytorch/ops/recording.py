@@ -121,9 +121,9 @@ def on_device(x: Tensor, device: Any) -> Tensor:
 
 
 def beside(node: Node, like: Node) -> Node:
-    """What is computed from constants alone, on the device of another value."""
+    """A value on the device of another one."""
     device = like.type.device
-    return node if device is None else emit(tensor_transfer.transfer, node, device=device)
+    return node if node.type.device == device else emit(tensor_transfer.transfer, node, device=device or "cpu")
 
 
 def device_of(x: Tensor, device: Any) -> Any:

@@ -55,7 +55,14 @@ def assemble(ptx: str, architecture: str) -> dict[str, Assembled]:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "module.ptx")
         source.write_text(ptx)
-        command = [ptxas, "--verbose", f"--gpu-name={architecture}", "--output-file", str(Path(folder, "cubin")), str(source)]
+        command = [
+            ptxas,
+            "--verbose",
+            f"--gpu-name={architecture}",
+            "--output-file",
+            str(Path(folder, "cubin")),
+            str(source),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     output = done.stdout + done.stderr
     if done.returncode:
@@ -72,4 +79,6 @@ def _cost(text: str) -> Assembled:
         return int(match[1]) if match else 0
 
     spills = number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads")
-    return Assembled(number(r"Used (\d+) registers"), spills, number(r"(\d+) bytes smem"), number(r"(\d+) bytes stack frame"))
+    return Assembled(
+        number(r"Used (\d+) registers"), spills, number(r"(\d+) bytes smem"), number(r"(\d+) bytes stack frame")
+    )

@@ -27,11 +27,15 @@ class RandomProgram:
         self.declarations: set[str] = set()
         for number, kind in enumerate(WIDTHS):
             self.new(kind, f"load {kind}, ptr addrspace(1) %p{number}, align {WIDTHS[kind] // 8}")
-        families = [self.integer] * 4 + [self.floating] * 4 + [self.compare, self.select] * 2 + [self.resize, self.convert] * 2
+        families = (
+            [self.integer] * 4 + [self.floating] * 4 + [self.compare, self.select] * 2 + [self.resize, self.convert] * 2
+        )
         for _ in range(operations):
             self.choose.choice(families)()
         for number, kind in enumerate(WIDTHS):
-            self.lines.append(f"store {kind} {self.values[kind][-1]}, ptr addrspace(1) %q{number}, align {WIDTHS[kind] // 8}")
+            self.lines.append(
+                f"store {kind} {self.values[kind][-1]}, ptr addrspace(1) %q{number}, align {WIDTHS[kind] // 8}"
+            )
 
     def new(self, kind: str, text: str) -> str:
         name = f"%v{len(self.lines)}"
@@ -46,7 +50,11 @@ class RandomProgram:
 
     def pick(self, kind: str) -> str:
         if self.choose.random() < 0.15:
-            return str(self.choose.randrange(-5, 100)) if kind in INTEGERS else self.choose.choice(["0.0", "1.0", "-2.5", "0.5"])
+            return (
+                str(self.choose.randrange(-5, 100))
+                if kind in INTEGERS
+                else self.choose.choice(["0.0", "1.0", "-2.5", "0.5"])
+            )
         return self.choose.choice(self.values[kind])
 
     def number(self, kind: str) -> str:
@@ -59,7 +67,9 @@ class RandomProgram:
         kind = self.choose.choice(INTEGERS)
         width = WIDTHS[kind]
         plain = ("add", "sub", "mul", "and", "or", "xor")
-        operation = self.choose.choice((*plain, "shl", "lshr", "ashr", "udiv", "sdiv", "urem", "srem", "fshl", "smax", "umin", "abs"))
+        operation = self.choose.choice(
+            (*plain, "shl", "lshr", "ashr", "udiv", "sdiv", "urem", "srem", "fshl", "smax", "umin", "abs")
+        )
         if operation in ("shl", "lshr", "ashr"):
             amount = self.new(kind, f"and {kind} {self.pick(kind)}, {width - 1}")
             self.new(kind, f"{operation} {kind} {self.pick(kind)}, {amount}")
@@ -80,7 +90,9 @@ class RandomProgram:
     def floating(self) -> None:
         kind = self.choose.choice(FLOATS)
         unary = ("sqrt", "floor", "ceil", "trunc", "rint", "roundeven", "fabs")
-        operation = self.choose.choice(("fadd", "fsub", "fmul", "fdiv", "fneg", "fma", "copysign", "minimum", "maximum", *unary))
+        operation = self.choose.choice(
+            ("fadd", "fsub", "fmul", "fdiv", "fneg", "fma", "copysign", "minimum", "maximum", *unary)
+        )
         if operation == "fneg":
             self.new(kind, f"fneg {kind} {self.pick(kind)}")
         elif operation in ("fadd", "fsub", "fmul", "fdiv"):
@@ -94,10 +106,12 @@ class RandomProgram:
     def compare(self) -> None:
         kind = self.choose.choice((*INTEGERS, *FLOATS))
         if kind in INTEGERS:
-            relation = self.choose.choice("eq ne slt sle sgt sge ult ule ugt uge".split())
+            relation = self.choose.choice(["eq", "ne", "slt", "sle", "sgt", "sge", "ult", "ule", "ugt", "uge"])
             self.new("i1", f"icmp {relation} {kind} {self.pick(kind)}, {self.pick(kind)}")
         else:
-            relation = self.choose.choice("oeq one olt ole ogt oge ord uno ueq une ult ugt".split())
+            relation = self.choose.choice(
+                ["oeq", "one", "olt", "ole", "ogt", "oge", "ord", "uno", "ueq", "une", "ult", "ugt"]
+            )
             self.new("i1", f"fcmp {relation} {kind} {self.pick(kind)}, {self.pick(kind)}")
 
     def select(self) -> None:
@@ -112,13 +126,18 @@ class RandomProgram:
         if self.choose.random() < 0.5:
             self.new(narrow, f"trunc {wide} {self.choose.choice(self.values[wide])} to {narrow}")
         else:
-            self.new(wide, f"{self.choose.choice(['sext', 'zext'])} {narrow} {self.choose.choice(self.values[narrow])} to {wide}")
+            self.new(
+                wide, f"{self.choose.choice(['sext', 'zext'])} {narrow} {self.choose.choice(self.values[narrow])} to {wide}"
+            )
 
     def convert(self) -> None:
         kind, integer = self.choose.choice(FLOATS), self.choose.choice(("i8", "i32", "i64"))
         operation = self.choose.choice(("from", "saturate", "resize", "bits", "bfloat", "half", "count"))
         if operation == "from":
-            self.new(kind, f"{self.choose.choice(['sitofp', 'uitofp'])} {integer} {self.choose.choice(self.values[integer])} to {kind}")
+            self.new(
+                kind,
+                f"{self.choose.choice(['sitofp', 'uitofp'])} {integer} {self.choose.choice(self.values[integer])} to {kind}",
+            )
         elif operation == "saturate" and integer != "i8":
             sign = self.choose.choice("su")
             self.call(integer, f"llvm.fpto{sign}i.sat.{integer}.{SUFFIX[kind]}", [(kind, self.pick(kind))])
@@ -150,7 +169,8 @@ class RandomProgram:
     def kernel(self) -> str:
         index = "%t = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()"
         declarations = "\n".join(sorted(self.declarations))
-        return f"{declarations}{INTRINSICS}define ptx_kernel void @k({self._parameters()}) {{\n{index}\n{self._body()}\nret void\n}}"
+        header = f"{declarations}{INTRINSICS}define ptx_kernel void @k({self._parameters()})"
+        return f"{header} {{\n{index}\n{self._body()}\nret void\n}}"
 
     def host(self) -> str:
         body = re.sub(r"(%v\d+) = fptrunc float (\S+) to bfloat", _rounded_to_bfloat, self._body())
@@ -192,7 +212,9 @@ def _rounded_to_bfloat(match: re.Match[str]) -> str:
 
 def _numbers(rng: np.random.Generator, kind: str, count: int) -> np.ndarray:
     if kind in INTEGERS:
-        values = rng.integers(0, 2 ** WIDTHS[kind], count, dtype=np.uint64) if kind != "i64" else rng.integers(0, 2**63, count)
+        values = (
+            rng.integers(0, 2 ** WIDTHS[kind], count, dtype=np.uint64) if kind != "i64" else rng.integers(0, 2**63, count)
+        )
         values[::3] = rng.integers(0, 20, len(values[::3]))
         return values.astype(DTYPES[kind])
     values = (rng.standard_normal(count) * 10.0 ** rng.integers(-3, 6, count)).astype(DTYPES[kind])

@@ -27,7 +27,16 @@ OPERATIONS = [
     for d in all_declarations()
     if d.has(Trait.ELEMENTWISE) and not d.has(Trait.COMPOSITE) and not d.has(Trait.HOST) and d.name[:5] in ("arith", "math.")
 ]
-TYPES = (dtypes.float32, dtypes.float64, dtypes.bfloat16, dtypes.float16, dtypes.int64, dtypes.int32, dtypes.uint8, dtypes.bool_)
+TYPES = (
+    dtypes.float32,
+    dtypes.float64,
+    dtypes.bfloat16,
+    dtypes.float16,
+    dtypes.int64,
+    dtypes.int32,
+    dtypes.uint8,
+    dtypes.bool_,
+)
 PREDICATES = ("eq", "ne", "lt", "le", "gt", "ge")
 PER_FUNCTION = 12
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-40, -1e-3, 3.7, 1e5, 88.7, -104.0, np.inf, -np.inf, np.nan, 3.0e38, 7e9)
@@ -45,7 +54,9 @@ def _samples(dtype: DType, seed: int) -> np.ndarray:
     if dtype.kind == "b":
         return random.integers(0, 2, COUNT).astype(np.bool_)
     bounds = np.iinfo(dtype.numpy)
-    return np.concatenate([[bounds.min, bounds.max, 0, 1], random.integers(bounds.min // 3, 40, COUNT - 4)]).astype(dtype.numpy)
+    return np.concatenate([[bounds.min, bounds.max, 0, 1], random.integers(bounds.min // 3, 40, COUNT - 4)]).astype(
+        dtype.numpy
+    )
 
 
 def _results(dtype: DType) -> list[tuple[str, Any]]:
@@ -61,7 +72,11 @@ def _results(dtype: DType) -> list[tuple[str, Any]]:
         elif declaration.name == "arith.cast":
             choices = [{"dtype": other} for other in TYPES]
         elif declaration.name == "arith.bitcast":
-            choices = [{"dtype": other} for other in TYPES if other.itemsize == dtype.itemsize and "b" not in other.kind + dtype.kind]
+            choices = [
+                {"dtype": other}
+                for other in TYPES
+                if other.itemsize == dtype.itemsize and "b" not in other.kind + dtype.kind
+            ]
         elif declaration.name == "math.polygamma":
             choices = [{"n": 2}]
         for attributes in choices:
@@ -83,7 +98,9 @@ def _function(chosen: list[tuple[str, Any]], dtype: DType) -> Operation:
     func = new_func("f", types, ["a", "b", "c", "condition"])
     block = func.region.block
     builder = IRBuilder(block)
-    values: list[Value] = [builder.emit(operator, [block.arguments[n] for n in operands]) for _, (operator, operands) in chosen]
+    values: list[Value] = [
+        builder.emit(operator, [block.arguments[n] for n in operands]) for _, (operator, operands) in chosen
+    ]
     block.append(Operation(return_.operator(), values, ()))
     return func
 

@@ -110,7 +110,12 @@ INTEGER_CASES = [
     ("clz.b32 %d, %a;", "u4", ("u4",), lambda a: 32 - a.bit_length()),
     ("clz.b64 %d, %a;", "u4", ("u8",), lambda a: 64 - a.bit_length()),
     ("bfind.u32 %d, %a;", "u4", ("u4",), lambda a: a.bit_length() - 1),
-    ("bfind.shiftamt.s32 %d, %a;", "u4", ("i4",), lambda a: 32 - (a if a >= 0 else ~a).bit_length() if a not in (0, -1) else -1),
+    (
+        "bfind.shiftamt.s32 %d, %a;",
+        "u4",
+        ("i4",),
+        lambda a: 32 - (a if a >= 0 else ~a).bit_length() if a not in (0, -1) else -1,
+    ),
     ("brev.b32 %d, %a;", "u4", ("u4",), lambda a: int(f"{a:032b}"[::-1], 2)),
     ("bfe.u32 %d, %a, %b, %c;", "u4", ("u4", "u4", "u4"), lambda a, b, c: field(a, b, c, 32, False)),
     ("bfe.s64 %d, %a, %b, %c;", "i8", ("i8", "u4", "u4"), lambda a, b, c: field(a, b, c, 64, True)),
@@ -259,7 +264,11 @@ NAN = np.isnan(LEFT) | np.isnan(RIGHT)
 FLOAT_CASES = [
     ("min.f32 %d, %a, %b;", "f4", lambda a, b: np.where((a == 0) & (b == 0), np.where(np.signbit(a), a, b), np.fmin(a, b))),
     ("max.f32 %d, %a, %b;", "f4", lambda a, b: np.where((a == 0) & (b == 0), np.where(np.signbit(a), b, a), np.fmax(a, b))),
-    ("max.NaN.f32 %d, %a, %b;", "f4", lambda a, b: np.where(NAN, np.nan, np.where((a == 0) & (b == 0), a + b, np.fmax(a, b)))),
+    (
+        "max.NaN.f32 %d, %a, %b;",
+        "f4",
+        lambda a, b: np.where(NAN, np.nan, np.where((a == 0) & (b == 0), a + b, np.fmax(a, b))),
+    ),
     ("setp.eq.f32 %d, %a, %b;", "?", lambda a, b: a == b),
     ("setp.ne.f32 %d, %a, %b;", "?", lambda a, b: (a != b) & ~NAN),
     ("setp.neu.f32 %d, %a, %b;", "?", lambda a, b: a != b),
@@ -316,7 +325,9 @@ def test_what_is_unknown_is_an_error_when_the_module_is_loaded(text, message):
     assert ptx.splitlines()[caught.value.line - 1] == text
 
 
-@pytest.mark.parametrize("text, message", [(HEADER + ".entry k() { ret;", "ends inside"), (HEADER + ".global .q32 x;", "unknown type")])
+@pytest.mark.parametrize(
+    "text, message", [(HEADER + ".entry k() { ret;", "ends inside"), (HEADER + ".global .q32 x;", "unknown type")]
+)
 def test_broken_modules_are_errors(text, message):
     with pytest.raises(PtxError, match=message):
         Emulator(1 << 16).load(text)

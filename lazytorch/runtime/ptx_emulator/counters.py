@@ -1,5 +1,6 @@
 """What a launch did: instructions, memory sectors, bank conflicts."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +19,9 @@ _FAR = np.iinfo(np.int64).max
 class LaunchReport:
     """Counters of one launch, as a profiler of a real device names them.
 
-    Instructions are counted per thread and per warp. A request is one memory instruction of one warp; a sector is 32 bytes of
-    global memory that a request touches; `used_bytes` are the distinct bytes it asks for. A wave is one pass through the banks of
-    shared memory; without conflicts a request takes `ideal` waves."""
+    Instructions are counted per thread and per warp. A request is one memory instruction of one warp; a sector is 32 bytes
+    of global memory that a request touches; `used_bytes` are the distinct bytes it asks for. A wave is one pass through the
+    banks of shared memory; without conflicts a request takes `ideal` waves."""
 
     kernel: str = ""
     threads: int = 0
@@ -50,6 +51,14 @@ class LaunchReport:
         """Waves beyond those that conflict-free accesses would take."""
         return self.shared_waves - self.shared_ideal_waves
 
+    def count_instructions(self, opcodes: Counter[str], threads: int, warps: int) -> None:
+        """Instructions that so many threads, of so many warps, executed."""
+        number = opcodes.total()
+        self.thread_instructions += number * threads
+        self.warp_instructions += number * warps
+        for opcode, times in opcodes.items():
+            self.instructions_by_opcode[opcode] = self.instructions_by_opcode.get(opcode, 0) + times * threads
+
     def count_global(self, threads: Threads, address: NDArray[np.int64], size: int, is_store: bool) -> None:
         requests = threads.warp_count
         if len(address) == 1:
@@ -72,7 +81,7 @@ class LaunchReport:
         requests = threads.warp_count
         self.shared_requests += requests
         if len(address) == 1:
-            waves = ideal = requests * max(1, size * 1 // 128)
+            waves = ideal = requests * 1
         else:
             rows = threads.by_lane(address, -1)
             waves, ideal = bank_waves(rows, size)
@@ -87,10 +96,11 @@ def _distinct(rows: NDArray[Any]) -> int:
 
 
 def bank_waves(rows: NDArray[np.int64], size: int) -> tuple[int, int]:
-    """(waves, waves without conflicts) of accesses of `size` bytes at addresses[warp, lane]; -1 is a lane that takes no part.
+    """(waves, waves without conflicts) of accesses of `size` bytes at addresses[warp, lane]; -1 is a lane that takes no
+    part.
 
-    A warp moves at most 128 bytes a wave: accesses of 8 bytes go in two halves of the warp, of 16 bytes in four quarters. Within a
-    wave, lanes that ask for the same word share it; different words of one bank take a wave each."""
+    A warp moves at most 128 bytes a wave: accesses of 8 bytes go in two halves of the warp, of 16 bytes in four quarters.
+    Within a wave, lanes that ask for the same word share it; different words of one bank take a wave each."""
     words = max(1, size // BANK_WIDTH)
     lanes = WARP // words
     phases = rows.reshape(-1, lanes)

@@ -1,7 +1,7 @@
 """Decoding: one closure per instruction, made when a module is loaded.
 
-Every operand is a slot of the register list: registers, and also immediates, special registers, kernel parameters and addresses of
-variables, which the launch fills in. So a closure only indexes a list."""
+Every operand is a slot of the register list: registers, and also immediates, special registers, kernel parameters and
+addresses of variables, which the launch fills in. So a closure only indexes a list."""
 
 from __future__ import annotations
 
@@ -85,6 +85,7 @@ class Decoder:
     slots: Slots
     call_parameters: set[str]  # variables that hold arguments and results of calls
     smallest_access: dict[str, int] = field(default_factory=dict)  # bytes, per memory
+    swapped: set[Address] = field(default_factory=set)  # addresses of compare-and-swap
     instruction: Instruction = field(init=False)
     modifiers: list[str] = field(init=False)
     reads: set[int] = field(init=False)

@@ -14,11 +14,12 @@ from lazytorch.runtime.ptx_emulator import instructions
 from lazytorch.runtime.ptx_emulator.counters import LaunchReport
 from lazytorch.runtime.ptx_emulator.decoding import Parameter
 from lazytorch.runtime.ptx_emulator.errors import LaunchError, PtxError
-from lazytorch.runtime.ptx_emulator.launch import Dimensions, Launch
+from lazytorch.runtime.ptx_emulator.launch import Dimensions, Launch, Request
 from lazytorch.runtime.ptx_emulator.memory import KNOWN, DeviceMemory
 from lazytorch.runtime.ptx_emulator.parser import ParsedModule, Variable, parse
 from lazytorch.runtime.ptx_emulator.program import KernelProgram, build_kernel
 from lazytorch.runtime.ptx_emulator.races import RaceShadow
+from lazytorch.runtime.ptx_emulator.scheduler import Scheduler
 
 assert instructions  # importing it registers them
 
@@ -29,9 +30,9 @@ STATIC_SHARED_BYTES = 48 * 1024
 
 
 class Emulator:
-    """A GPU in NumPy. Launches are synchronous. `check` switches the detection of races and uninitialised reads, `count` the
-    counters of memory sectors and bank conflicts; bounds, alignment and barriers are always checked. `shared_memory` is what a
-    block may use at most, `capability` the compute capability (major, minor) up to which modules are accepted."""
+    """A GPU in NumPy. Launches are synchronous. `check` switches the detection of races and uninitialised reads, `count`
+    the counters of memory sectors and bank conflicts; bounds, alignment and barriers are always checked. `shared_memory` is
+    what a block may use at most, `capability` the compute capability (major, minor) up to which modules are accepted."""
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class Emulator:
         granules = (extent >> shift) + 32
         shadow = self._races.get(shift)
         if shadow is None or len(shadow.writer) < granules:
-            shadow = self._races[shift] = RaceShadow(2 * granules, shift, by_warp=False)
+            shadow = self._races[shift] = RaceShadow(2 * granules, shift, is_shared=False)
         return shadow
 
 
@@ -169,32 +170,38 @@ class Kernel:
         arguments: Sequence[Any] | bytes,
         shared_bytes: int = 0,
     ) -> LaunchReport:
-        """Run the kernel for a grid of blocks. Arguments are NumPy scalars of the parameters' sizes, addresses, numbers, or bytes;
-        or, as a whole, the packed argument block. `shared_bytes` is the size of dynamic shared memory.
+        """Run the kernel for a grid of blocks. Arguments are NumPy scalars of the parameters' sizes, addresses, numbers, or
+        bytes; or, as a whole, the packed argument block. `shared_bytes` is the size of dynamic shared memory.
 
         Raises LaunchError if these do not fit the kernel, and a KernelFault for what goes wrong in it."""
         device, program = self.module.device, self.program
         shape = _dimensions(grid, "grid"), _dimensions(block, "block")
         self._check(*shape, shared_bytes)
         packed = self._pack(arguments)
-        threads = shape[1][0] * shape[1][1] * shape[1][2]
-        total = shape[0][0] * shape[0][1] * shape[0][2]
-        report = LaunchReport(self.name, threads * total, total)
         grain = program.smallest_access.get("global")
         races = device.race_shadow(grain.bit_length() - 1) if device.check and grain else None
-        at_once = max(1, THREADS_AT_ONCE // threads)
-        start = device.clock + 1
+        request = Request(
+            program=program,
+            grid=shape[0],
+            block=shape[1],
+            arguments=packed,
+            dynamic_shared=shared_bytes,
+            symbols=self.module.symbols,
+            memory=device.memory,
+            global_races=races,
+            start=device.clock + 1,
+            check=device.check,
+            count=device.count,
+        )
+        report = LaunchReport(self.name, request.threads_per_block * request.blocks, request.blocks)
+        at_once = max(1, THREADS_AT_ONCE // request.threads_per_block)
         with np.errstate(all="ignore"):
-            for first in range(0, total, at_once):
-                launch = Launch(
-                    program, *shape, first, min(at_once, total - first), device.memory, report, shared_bytes, packed,
-                    self.module.symbols, start, races, device.check, device.count, device.clock + 1,
-                )  # fmt: skip
+            for first in range(0, request.blocks, at_once):
+                launch = Launch(request, first, min(at_once, request.blocks - first), report, device.clock + 1)
                 try:
-                    launch.run()
+                    Scheduler(launch).run()
                 finally:
                     device.clock = launch.clock + 1
-                launch.finish_report()
         return report
 
     def _check(self, grid: Dimensions, block: Dimensions, shared_bytes: int) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where an instruction stands: its kernel, its line in the PTX text, that text, and the user's line if the PTX names it."""
+    """Where an instruction stands: its kernel, its line in the PTX text, that text, and the user's line if the PTX names
+    it."""
 
     kernel: str
     line: int

@@ -71,7 +71,9 @@ class _Inliner:
         self, item: Item, function: Function, prefix: str, names: dict[str, str], active: tuple[str, ...], end: str
     ) -> None:
         items = self.flat.items
-        if isinstance(item, Label):
+        if not names and not (isinstance(item, Instruction) and item.opcode == "call"):
+            items.append(item)
+        elif isinstance(item, Label):
             items.append(Label(names.get(item.name, item.name)))
         elif isinstance(item, BranchTargets):
             labels = tuple(names.get(label, label) for label in item.labels)

@@ -23,7 +23,8 @@ ALL_KNOWN: dict[int, Any] = {
 
 
 class Region:
-    """Bytes that threads access, with a state for each: UNKNOWN (never written), KNOWN, or IN_FLIGHT (of a copy not waited for)."""
+    """Bytes that threads access, with a state for each: UNKNOWN (never written), KNOWN, or IN_FLIGHT (of a copy not waited
+    for)."""
 
     def __init__(self, size: int, lazy: bool = False) -> None:
         size = -(-size // 16) * 16
@@ -135,7 +136,8 @@ class DeviceMemory:
         return self.recent
 
     def host_range(self, address: int, nbytes: int) -> slice:
-        """The bytes of the arena that a host copy reads or writes. Raises DeviceMemoryError if they are not one live allocation's."""
+        """The bytes of the arena that a host copy reads or writes. Raises DeviceMemoryError if they are not one live
+        allocation's."""
         offset = address - BASE
         if nbytes == 0:
             return slice(0, 0)

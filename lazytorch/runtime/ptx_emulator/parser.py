@@ -97,6 +97,7 @@ class ParsedModule:
     functions: dict[str, Function] = field(default_factory=dict)
 
 
+_SPACE = re.compile(r"\s*")
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _USER_LINE = re.compile(r"//\s*(?:@\s*)?(\S+\.py:\d+)")
 _VARIABLE = re.compile(
@@ -109,6 +110,9 @@ _FUNCTION = re.compile(
 )
 _INSTRUCTION = re.compile(r"(?:@(!?)\s*(%?[\w$]+)\s+)?([a-z][\w]*)((?:\.[\w:]+)*)\s*(.*)", re.DOTALL)
 _OPERAND = re.compile(r"\s*(\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|[^,{\[(]+)\s*(?:,|$)")
+_DIRECTIVE = re.compile(r"\.(?:version|target|address_size|file|loc)\b")
+_FILE = re.compile(r'^\s*\.file\s+(\d+)\s+"([^"]*)"', re.MULTILINE)
+_SECTION = re.compile(r"\.section\s+[\w.]+\s*\{[^}]*\}")
 _LABEL = re.compile(r"\s*([\w$]+)\s*:(?!:)")
 
 
@@ -120,7 +124,6 @@ def parse(text: str) -> ParsedModule:
 class _Parser:
     def __init__(self, text: str) -> None:
         self.module = ParsedModule()
-        self.files: dict[str, str] = {}
         self.source: str | None = None
         self.function: Function | None = None
         self.depth = 0
@@ -129,6 +132,8 @@ class _Parser:
         ]
         # Comments become blanks of the same length, so that offsets still give lines.
         self.text = _COMMENT.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+        # LLVM puts the table of files at the end.
+        self.files = dict(_FILE.findall(self.text))
         self.starts = [0, *(match.end() for match in re.finditer("\n", self.text))]
         self.line_index = 0
         self.run()
@@ -142,7 +147,7 @@ class _Parser:
         """Cut the text at `;`, braces, labels and line directives, and read each piece."""
         text, position, end = self.text, 0, len(self.text)
         while position < end:
-            match = re.compile(r"\s*").match(text, position)
+            match = _SPACE.match(text, position)
             position = match.end() if match else position
             if position >= end:
                 break
@@ -167,8 +172,10 @@ class _Parser:
             return position + 1
         if self.depth and (label := _LABEL.match(text, position)):
             return self.label(label)
-        if text.startswith((".version", ".target", ".address_size", ".file", ".loc"), position):
+        if _DIRECTIVE.match(text, position):
             return self.directive(position)
+        if not self.depth and (section := _SECTION.match(text, position)):
+            return section.end()
         if not self.depth and (header := _FUNCTION.match(text, position)):
             return self.header(header, position)
         stop = text.find(";", position)
@@ -199,10 +206,8 @@ class _Parser:
             self.module.target = words[1].rstrip(",")
         elif words[0] == ".address_size" and words[1] != "64":
             raise PtxError("only 64-bit addresses are supported", self.line(position))
-        elif words[0] == ".file":
-            self.files[words[1]] = words[2].strip('",')
-        elif words[0] == ".loc" and words[2] != "0":
-            self.source = f"{self.files.get(words[1], 'file ' + words[1])}:{words[2]}"
+        elif words[0] == ".loc":
+            self.source = None if words[2] == "0" else f"{self.files.get(words[1], 'file ' + words[1])}:{words[2]}"
         return stop
 
     def header(self, match: re.Match[str], position: int) -> int:

@@ -20,7 +20,15 @@ from lazytorch.runtime.ptx_emulator.decoding import (
 )
 from lazytorch.runtime.ptx_emulator.errors import Location, PtxError
 from lazytorch.runtime.ptx_emulator.inlining import FlatKernel, Item, flatten
-from lazytorch.runtime.ptx_emulator.parser import BranchTargets, Function, Instruction, Label, ParsedModule, Variable
+from lazytorch.runtime.ptx_emulator.parser import (
+    Address,
+    BranchTargets,
+    Function,
+    Instruction,
+    Label,
+    ParsedModule,
+    Variable,
+)
 from lazytorch.runtime.ptx_emulator.synchronisation import BARRIERS, Barrier, decode_barrier
 from lazytorch.runtime.ptx_emulator.threads import Threads
 from lazytorch.runtime.ptx_emulator.types import type_named
@@ -154,7 +162,20 @@ class _Builder:
         self.items = list(self._without_guarded_synchronisation(items))
         self.blocks: list[Block] = [Block()]
         self.labels: dict[str, int] = {}
+        decoder.swapped = {
+            operand
+            for item in items
+            if isinstance(item, Instruction) and item.opcode == "atom" and "cas" in item.modifiers
+            for operand in item.operands
+            if isinstance(operand, Address)
+        }
         self.tables = {item.name: item for item in items if isinstance(item, BranchTargets)}
+        self.targets = {label for table in self.tables.values() for label in table.labels}
+        self.targets.update(
+            str(item.operands[0])
+            for item in self.items
+            if isinstance(item, Instruction) and item.opcode == "bra" and item.operands
+        )
         self.pending: list[tuple[Block, Instruction]] = []  # branches whose targets are looked up at the end
 
     def _without_guarded_synchronisation(self, items: list[Item]) -> Iterable[Item]:
@@ -171,6 +192,8 @@ class _Builder:
     def build(self) -> list[Block]:
         for item in self.items:
             if isinstance(item, Label):
+                if item.name not in self.targets:
+                    continue  # a mark of debugging information
                 self.start_block()
                 self.labels[item.name] = len(self.blocks) - 1
             elif isinstance(item, Instruction):

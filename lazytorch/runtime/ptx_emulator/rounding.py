@@ -1,9 +1,11 @@
-"""Exact floating-point arithmetic where NumPy's own is not what PTX asks for: fused multiply-add, directed rounding, bfloat16.
+"""Exact floating-point arithmetic where NumPy's own is not what PTX asks for: fused multiply-add, directed rounding,
+bfloat16.
 
-A result is formed in float64 *rounded to odd*: truncated, with the last bit set if anything was lost. Rounding that once more, to a
-format at least two bits shorter, gives what a single rounding of the exact value gives (Boldo and Melquiond, "Emulation of FMA and
-correctly rounded sums", 2008)."""
+A result is formed in float64 *rounded to odd*: truncated, with the last bit set if anything was lost. Rounding that once
+more, to a format at least two bits shorter, gives what a single rounding of the exact value gives (Boldo and Melquiond,
+"Emulation of FMA and correctly rounded sums", 2008)."""
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -43,7 +45,7 @@ def round_to(value: Array, kind: Type, mode: str = NEAREST) -> Array:
     mantissa, exponent = np.frexp(np.where(np.isfinite(value), value, 0.0))
     unit = np.maximum(exponent - digits, least)
     scaled = np.ldexp(value, -unit) if mode != NEAREST else np.ldexp(mantissa, exponent - unit)
-    whole = {NEAREST: np.rint, ZERO: np.trunc, DOWN: np.floor, UP: np.ceil, "rna": _ties_away}[mode](scaled)
+    whole = _TO_INTEGER[mode](scaled)
     result = np.where(np.isfinite(value), np.copysign(np.ldexp(whole, unit), value), value)
     over = np.isfinite(value) & (np.abs(result) > most)
     if over.any():
@@ -67,6 +69,15 @@ _FORMATS = {
 
 def _ties_away(value: Array) -> Array:
     return np.copysign(np.floor(np.abs(value) + 0.5), value)
+
+
+_TO_INTEGER: dict[str, Callable[[Array], Array]] = {
+    NEAREST: np.rint,
+    ZERO: np.trunc,
+    DOWN: np.floor,
+    UP: np.ceil,
+    "rna": _ties_away,
+}
 
 
 def float32_to_bfloat16_bits(value: Array) -> Array:

@@ -37,7 +37,8 @@ def in_window(address: Addresses, space: str) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What an instruction does to memory: `size` bytes as `count` words of `element` bytes; `strong` for volatile and relaxed."""
+    """What an instruction does to memory: `size` bytes as `count` words of `element` bytes; `strong` for volatile and
+    relaxed."""
 
     location: Location
     element: int
@@ -64,7 +65,8 @@ def generic_space(threads: Threads, address: Addresses, location: Location) -> t
 
 
 def resolve(threads: Threads, space: str, address: Addresses, access: Access) -> tuple[Region, Addresses, RaceShadow | None]:
-    """The bytes behind an access, with bounds, alignment and counters seen to: region, byte indices, and the region's shadow."""
+    """The bytes behind an access, with bounds, alignment and counters seen to: region, byte indices, and the region's
+    shadow."""
     launch = threads.launch
     size = access.size
     if size > 1:
@@ -146,7 +148,6 @@ def _same_values(threads: Threads, region: Region, index: Addresses, values: lis
         different = np.flatnonzero(found != value)
         if different.size:
             from_many = "several threads write different values to one place in one instruction"
-            # Writers of granules that merely share a word with others' bytes are not here: granules are as small as accesses.
             raise _fault(threads, DataRace, from_many, access.location, int(different[0]))
 
 

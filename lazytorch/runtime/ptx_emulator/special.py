@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from lazytorch.runtime.ptx_emulator.launch import Launch
 
 
-def _one(value: int, dtype: type[np.unsignedinteger] = np.uint32) -> Array:  # type: ignore[type-arg]
+def _one(value: int, dtype: type[np.uint32] | type[np.uint64] = np.uint32) -> Array:
     return np.array([value], dtype)
 
 
 def _thread(launch: Launch, axis: int) -> Array:
-    x, y, z = launch.block
+    x, y, _ = launch.block
     if launch.block[axis] == 1:
         return _one(0)
     inner = launch.thread_of
@@ -27,7 +27,7 @@ def _thread(launch: Launch, axis: int) -> Array:
 
 
 def _block(launch: Launch, axis: int) -> Array:
-    x, y, z = launch.grid
+    x, y, _ = launch.grid
     numbers = np.arange(launch.first_block, launch.first_block + launch.blocks)
     places = (numbers % x if axis == 0 else numbers // x % y if axis == 1 else numbers // (x * y)).astype(np.uint32)
     if launch.blocks == 1 or launch.grid[axis] == 1:
@@ -54,7 +54,7 @@ SPECIAL: dict[str, Callable[[Launch], Array]] = {
     "%lanemask_le": lambda launch: _lane_mask(launch, lambda bit: bit * np.uint64(2) - np.uint64(1)),
     "%lanemask_ge": lambda launch: _lane_mask(launch, lambda bit: ~(bit - np.uint64(1))),
     "%lanemask_gt": lambda launch: _lane_mask(launch, lambda bit: ~(bit * np.uint64(2) - np.uint64(1))),
-    "%dynamic_smem_size": lambda launch: _one(launch.dynamic_shared),
+    "%dynamic_smem_size": lambda launch: _one(launch.request.dynamic_shared),
     "%total_smem_size": lambda launch: _one(launch.shared_limit),
 }
 

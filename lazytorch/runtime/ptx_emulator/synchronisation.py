@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lazytorch.runtime.ptx_emulator.errors import Location
+import numpy as np
+
+from lazytorch.runtime.ptx_emulator.errors import DivergentSynchronisation, Location
+from lazytorch.runtime.ptx_emulator.threads import WARP, Threads
 from lazytorch.runtime.ptx_emulator.types import type_named
 
 if TYPE_CHECKING:
@@ -56,3 +59,26 @@ def decode_barrier(decoder: Decoder) -> Barrier:
         decoder.write(operands[0], kind),
         frozenset(decoder.writes),
     )
+
+
+def check_participants(barrier: Barrier, threads: Threads) -> None:
+    """A barrier that names a number of threads, reached by all threads of their blocks."""
+    if barrier.participants is None:
+        return
+    launch = threads.launch
+    wanted, size = int(barrier.participants(threads.registers).max()), launch.threads_per_block
+    if not size <= wanted <= -(-size // WARP) * WARP:
+        message = f"a barrier for {wanted} threads, reached by the {size} threads of the block"
+        raise launch.fault(DivergentSynchronisation, message, barrier.location, int(threads.ids[0]))
+
+
+def reduce_over_blocks(barrier: Barrier, threads: Threads) -> None:
+    """bar.red: count, or combine, the predicates of the threads of each block."""
+    assert barrier.source is not None and barrier.result is not None
+    launch = threads.launch
+    holds = threads.full(barrier.source(threads.registers))
+    blocks = launch.block_of[threads.slots]
+    votes = np.bincount(blocks[holds], minlength=launch.blocks)
+    voters = np.bincount(blocks, minlength=launch.blocks)
+    results = {"popc": votes.astype(np.uint32), "and": votes == voters, "or": votes > 0}
+    barrier.result(threads.registers, results[barrier.reduction or ""][blocks])

@@ -18,8 +18,8 @@ WARP = 32
 
 
 class Threads:
-    """The threads at `slots` of a launch. A register is an array with one value per thread, or with one value for all of them
-    (shape (1,)): what is computed from parameters alone stays that small, and broadcasting does the rest."""
+    """The threads at `slots` of a launch. A register is an array with one value per thread, or with one value for all of
+    them (shape (1,)): what is computed from parameters alone stays that small, and broadcasting does the rest."""
 
     def __init__(self, launch: Launch, slots: NDArray[np.intp], registers: list[Array], is_all: bool = False) -> None:
         self.launch = launch

@@ -21,7 +21,8 @@ GARBAGE_BYTE = 0xCD
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """A fundamental or packed type: `kind` is one of u, s, b, f, bf, tf, pred, e4m3, e5m2; `bits` are those of all `lanes`."""
+    """A fundamental or packed type: `kind` is one of u, s, b, f, bf, tf, pred, e4m3, e5m2; `bits` are those of all
+    `lanes`."""
 
     name: str
     kind: str

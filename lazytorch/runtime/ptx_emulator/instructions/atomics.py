@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lazytorch.runtime.ptx_emulator.decoding import Decoder, Execute, instruction
-from lazytorch.runtime.ptx_emulator.instructions.floating import lanewise, maximum, minimum
+from lazytorch.runtime.ptx_emulator.instructions.floating import Function, lanewise, maximum, minimum
 from lazytorch.runtime.ptx_emulator.instructions.integer import BITWISE
 from lazytorch.runtime.ptx_emulator.instructions.memory_access import note_size, take_space
 from lazytorch.runtime.ptx_emulator.spaces import Access, check_read, generic_space, resolve
@@ -15,6 +15,10 @@ from lazytorch.runtime.ptx_emulator.threads import Threads
 from lazytorch.runtime.ptx_emulator.types import Array, Type
 
 Update = Callable[[Array, Array, Array], Array]
+
+
+_INTEGER_UPDATES: dict[str, Function] = {"add": np.add, "min": np.minimum, "max": np.maximum}
+_FLOAT_UPDATES: dict[str, Function] = {"add": np.add, "min": minimum, "max": maximum}
 
 
 def _update(operation: str, kind: Type) -> Update:
@@ -30,8 +34,10 @@ def _update(operation: str, kind: Type) -> Update:
         return lambda old, limit, _: np.where(old >= limit, old.dtype.type(0), old + old.dtype.type(1))
     if operation == "dec":
         return lambda old, limit, _: np.where((old == 0) | (old > limit), limit, old - old.dtype.type(1))
-    plain = {"add": np.add, "min": minimum, "max": maximum} if kind.is_float else {"add": np.add, "min": np.minimum, "max": np.maximum}
-    function = lanewise(kind, plain[operation]) if kind.is_float else plain[operation]
+    if kind.is_float:
+        function = lanewise(kind, _FLOAT_UPDATES[operation])
+    else:
+        function = _INTEGER_UPDATES[operation]
     return lambda old, value, _: function(old, value)
 
 
@@ -80,7 +86,8 @@ def atomic(decoder: Decoder) -> Execute:
 
 
 def in_turn(memory: Array, index: Array, first: Array, second: Array, update: Update) -> Array:
-    """Apply the update for one thread after the other, many at a time where their places differ; returns the old contents."""
+    """Apply the update for one thread after the other, many at a time where their places differ; returns the old
+    contents."""
     order = np.argsort(index, kind="stable")
     places = index[order]
     starts = np.flatnonzero(np.concatenate([[True], places[1:] != places[:-1]]))
@@ -92,5 +99,3 @@ def in_turn(memory: Array, index: Array, first: Array, second: Array, update: Up
         old[chosen] = memory[place]
         memory[place] = update(memory[place], first[chosen], second[chosen])
     return old
-
-

@@ -128,7 +128,7 @@ def _as_sum(value: Array) -> tuple[Array, Array]:
     return two_sum(high * 2.0**32, low)
 
 
-_EIGHT_BITS = {"e4m3": (4, 3, 448.0), "e5m2": (5, 2, 57344.0)}
+_EIGHT_BITS = {"e4m3": (4, 3), "e5m2": (5, 2)}  # of the exponent, of the fraction
 
 
 def _packed(decoder: Decoder, source: Type, target: Type, rounding: str, relu: bool, finite: bool) -> Execute:
@@ -161,7 +161,7 @@ def _packed(decoder: Decoder, source: Type, target: Type, rounding: str, relu: b
 
 def eight_bit_values(kind: Type) -> Array:
     """The values of the 256 bit patterns of an 8-bit float."""
-    exponent_bits, fraction_bits, most = _EIGHT_BITS[kind.name]
+    exponent_bits, fraction_bits = _EIGHT_BITS[kind.name]
     bits = np.arange(256)
     exponent, fraction = (bits >> fraction_bits) & ((1 << exponent_bits) - 1), bits & ((1 << fraction_bits) - 1)
     bias = (1 << (exponent_bits - 1)) - 1
@@ -190,7 +190,8 @@ def _to_eight_bits(decoder: Decoder, source: Type, target: Type, relu: bool) -> 
         code = np.where(np.isnan(size), np.uint8(127), code)
         if relu:
             return np.where(np.signbit(number) & ~np.isnan(number), np.uint8(0), code)
-        return code | (np.signbit(number) & ~np.isnan(number)).astype(np.uint8) << np.uint8(7)
+        signed: Array = code | (np.signbit(number) & ~np.isnan(number)).astype(np.uint8) << np.uint8(7)
+        return signed
 
     write = decoder.write(decoder.operands[0], type_named("b16"))
     if source.name == "f32":

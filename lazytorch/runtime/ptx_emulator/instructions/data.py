@@ -57,6 +57,10 @@ def _unpack(decoder: Decoder, target: Vector, bits: int) -> Execute:
     return execute
 
 
+def _where(holds: Array, yes: Array, no: Array) -> Array:
+    return np.where(holds, yes, no)
+
+
 @instruction("selp")
 def select(decoder: Decoder) -> Execute:
     kind = type_named(f"b{decoder.take_type().bits}")
@@ -64,7 +68,7 @@ def select(decoder: Decoder) -> Execute:
     target, yes, no, condition = decoder.operands
     write = decoder.write(target, kind)
     readers = decoder.predicate(condition), decoder.read(yes, kind), decoder.read(no, kind)
-    return compute(write, np.where, *readers)
+    return compute(write, _where, *readers)
 
 
 @instruction("slct")
@@ -74,7 +78,7 @@ def select_by_sign(decoder: Decoder) -> Execute:
     decoder.arity(4)
     write = decoder.write(decoder.operands[0], kind)
     a, b = (decoder.read(operand, kind) for operand in decoder.operands[1:3])
-    return compute(write, lambda c, x, y: np.where(c >= 0, x, y), decoder.read(decoder.operands[3], sign), a, b)
+    return compute(write, lambda c, x, y: _where(c >= 0, x, y), decoder.read(decoder.operands[3], sign), a, b)
 
 
 @instruction("prmt")

@@ -309,7 +309,8 @@ def extremum(decoder: Decoder) -> Execute:
 
         def function(a: Array, b: Array) -> Array:
             negative = np.signbit(a) ^ np.signbit(b)
-            return np.copysign(unsigned(np.abs(a), np.abs(b)), np.where(negative, -1.0, 1.0).astype(a.dtype))
+            signed: Array = np.copysign(unsigned(np.abs(a), np.abs(b)), np.where(negative, -1.0, 1.0).astype(a.dtype))
+            return signed
 
     function = _modified(decoder, kind, function)
     decoder.take_type()
@@ -422,6 +423,7 @@ def set_value(decoder: Decoder) -> Execute:
     true = result.view.type(1.0) if result.kind == "f" else ~result.storage.type(0)
 
     def value(a: Array, b: Array) -> Array:
-        return np.where(function(a, b), true, true.dtype.type(0)).view(result.view)
+        chosen: Array = np.where(function(a, b), true, true.dtype.type(0)).view(result.view)
+        return chosen
 
     return compute(write, value, *sources)

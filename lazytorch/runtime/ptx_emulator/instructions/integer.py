@@ -132,7 +132,8 @@ def high_product(a: Array, b: Array, bits: int) -> Array:
     high = x1 * y1 + (middle >> half) + (other >> half)
     if a.dtype.kind == "i":
         high = high - np.where(a < 0, y, np.uint64(0)) - np.where(b < 0, x, np.uint64(0))
-    return high.astype(a.dtype)
+    result: Array = high.astype(a.dtype)
+    return result
 
 
 def multiply(decoder: Decoder) -> Execute:
@@ -154,7 +155,9 @@ def multiply24(decoder: Decoder) -> Execute:
 
     def function(a: Array, b: Array, c: Array | int = 0) -> Array:
         wide = [(x.astype(np.int64) << 40) >> 40 if kind.kind == "s" else x.astype(np.int64) & 0xFFFFFF for x in (a, b)]
-        return ((wide[0] * wide[1]) >> shift).astype(kind.view) + np.asarray(c, kind.view)
+        product: Array = ((wide[0] * wide[1]) >> shift).astype(kind.view)
+        total: Array = product + np.asarray(c, kind.view)
+        return total
 
     return apply(decoder, kind, function, 2 if decoder.opcode == "mul24" else 3)
 
@@ -211,7 +214,7 @@ def absolute(decoder: Decoder) -> Execute:
     return apply(decoder, decoder.take_type(), np.abs, 1)
 
 
-BITWISE: dict[str, Callable[..., Array]] = {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
+BITWISE: dict[str, np.ufunc] = {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
 
 
 @instruction("and", "or", "xor")
@@ -356,7 +359,8 @@ def extract_bits(decoder: Decoder) -> Execute:
             missing = np.clip(stop - start, 0, bits)
             above = np.where(missing >= bits, unsigned(0), ~unsigned(0) << np.minimum(missing, bits - 1).astype(unsigned))
             result = np.where((count > 0) & (sign == 1), result | above, result)
-        return result.view(kind.view)
+        field: Array = result.view(kind.view)
+        return field
 
     return compute(write, function, value, position, length)
 
@@ -378,7 +382,8 @@ def insert_bits(decoder: Decoder) -> Execute:
         )
         shift = np.minimum(start, bits - 1).astype(unsigned)
         mask = np.where(start < bits, mask << shift, unsigned(0))
-        return ((a << shift) & mask) | (b & ~mask)
+        merged: Array = ((a << shift) & mask) | (b & ~mask)
+        return merged
 
     return compute(write, function, source, base, position, length)
 
@@ -389,11 +394,8 @@ def bit_mask(decoder: Decoder) -> Execute:
     kind = decoder.take_type()
 
     def function(position: Array, width: Array) -> Array:
-        start, count = position.astype(np.uint64), width.astype(np.uint64)
-        if clamp:
-            start, count = np.minimum(start, 32), np.minimum(count, 32)
-        else:
-            start, count = start & 31, count & 31
+        start, count = (np.minimum(size, 32) if clamp else size & 31 for size in (position, width))
+        start, count = start.astype(np.uint64), count.astype(np.uint64)
         return ((((np.uint64(1) << count) - np.uint64(1)) << start) & np.uint64(0xFFFF_FFFF)).astype(np.uint32)
 
     return apply(decoder, kind, function, 2)
@@ -442,7 +444,8 @@ def dot_product(decoder: Decoder) -> Execute:
 
     def lanes(word: Array, kind: Type, bits: int) -> Array:
         dtype: Any = (SIGNED if kind.kind == "s" else UNSIGNED)[bits]
-        return np.ascontiguousarray(word).view(dtype).reshape(len(word), -1).astype(np.int64)
+        numbers: Array = np.ascontiguousarray(word).view(dtype).reshape(len(word), -1).astype(np.int64)
+        return numbers
 
     def function(x: Array, y: Array, z: Array) -> Array:
         bytes_of_y = lanes(y, right, 8)
@@ -450,6 +453,7 @@ def dot_product(decoder: Decoder) -> Execute:
             total = (lanes(x, left, 8) * bytes_of_y).sum(axis=1)
         else:
             total = (lanes(x, left, 16) * (bytes_of_y[:, 2:] if part == "hi" else bytes_of_y[:, :2])).sum(axis=1)
-        return (total + z).astype(result.view)
+        sums: Array = (total + z).astype(result.view)
+        return sums
 
     return compute(write, function, a, b, c)

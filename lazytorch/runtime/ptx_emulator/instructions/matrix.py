@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lazytorch.runtime.ptx_emulator.counters import bank_waves
 from lazytorch.runtime.ptx_emulator.decoding import Decoder, Execute, Reader, Writer, collective
+from lazytorch.runtime.ptx_emulator.errors import Location, MisalignedAccess, OutOfBoundsAccess
 from lazytorch.runtime.ptx_emulator.instructions.conversion import eight_bit_values
 from lazytorch.runtime.ptx_emulator.instructions.memory_access import note_size
-from lazytorch.runtime.ptx_emulator.counters import bank_waves
-from lazytorch.runtime.ptx_emulator.errors import Location, MisalignedAccess, OutOfBoundsAccess
 from lazytorch.runtime.ptx_emulator.parser import Vector
 from lazytorch.runtime.ptx_emulator.rounding import bfloat16_to_float32
 from lazytorch.runtime.ptx_emulator.spaces import WINDOWS, Access, check_read
@@ -42,8 +42,11 @@ def _begin(decoder: Decoder) -> tuple[int, bool, str | None]:
     return count, transposed, space
 
 
-def _rows(threads: Threads, address: Array, generic: bool, count: int, location: Location, store: bool) -> tuple[Array, Threads]:
-    """Byte indices of the rows, by warp; lane 8·m + r gives row r of matrix m. Checks bounds, alignment and counts bank waves."""
+def _rows(
+    threads: Threads, address: Array, generic: bool, count: int, location: Location, store: bool
+) -> tuple[Array, Threads]:
+    """Byte indices of the rows, by warp; lane 8·m + r gives row r of matrix m. Checks bounds, alignment and counts bank
+    waves."""
     launch = threads.launch
     givers = np.flatnonzero(threads.lanes < 8 * count)
     part = threads.subset(givers, ())
@@ -147,7 +150,8 @@ class Fragment:
 
 
 def left_fragment(m: int, k: int, per_register: int) -> Fragment:
-    """A, m × k. A register holds `per_register` neighbours of a row; registers go first down 8 rows (if m is 16), then right."""
+    """A, m × k. A register holds `per_register` neighbours of a row; registers go first down 8 rows (if m is 16), then
+    right."""
     group, inner = _LANE // 4, _LANE % 4
     elements = np.arange(m * k // WARP)
     register, within = elements // per_register, elements % per_register

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-
-from lazytorch.runtime.ptx_emulator.decoding import Decoder, Execute, instruction
+from lazytorch.runtime.ptx_emulator.decoding import Decoder, Execute, Reader, instruction
 from lazytorch.runtime.ptx_emulator.instructions.integer import compute
 from lazytorch.runtime.ptx_emulator.parser import Address
 from lazytorch.runtime.ptx_emulator.spaces import Access, generic_space, load, store
 from lazytorch.runtime.ptx_emulator.threads import Threads
-from lazytorch.runtime.ptx_emulator.types import UNSIGNED, Type, garbage, type_named
+from lazytorch.runtime.ptx_emulator.types import UNSIGNED, Array, Type, garbage, type_named
 
 CACHE_HINTS = ("ca", "cg", "cs", "lu", "cv", "wb", "wt", "nc")
 SPACES = ("global", "shared", "local", "const", "param", "shared::cta", "param::entry", "param::func")
@@ -63,6 +62,8 @@ def load_registers(decoder: Decoder) -> Execute:
         return _load_parameter(decoder, names, kind)
     address = decoder.address(decoder.operands[1])
     note_size(decoder, space, kind.bytes)
+    # The load before a loop of compare-and-swap only guesses the contents; LLVM emits a plain one.
+    strong = strong or decoder.operands[1] in decoder.swapped
     access = Access(decoder.location, kind.bytes, count, strong=strong)
     raw = type_named(f"b{kind.bits}") if kind.kind != "s" else kind
     writes = [decoder.write(name, raw) for name in names]
@@ -97,11 +98,8 @@ def _load_parameter(decoder: Decoder, names: tuple[str, ...], kind: Type) -> Exe
             raise decoder.error(f"unknown parameter {operand.base}")
         decoder.reads.add(slot)
         raw = kind if kind.kind == "s" else type_named(f"b{kind.bits}")
-        view = raw.view
         write = decoder.write(name, raw)
-        executes.append(
-            compute(write, lambda value, view=view: value.view(view), lambda registers, slot=slot: registers[slot])
-        )
+        executes.append(compute(write, _identity, _viewed(slot, raw)))
     if len(executes) == 1:
         return executes[0]
 
@@ -110,6 +108,15 @@ def _load_parameter(decoder: Decoder, names: tuple[str, ...], kind: Type) -> Exe
             one(threads)
 
     return execute
+
+
+def _identity(value: Array) -> Array:
+    return value
+
+
+def _viewed(slot: int, kind: Type) -> Reader:
+    view = kind.view
+    return lambda registers: registers[slot].view(view)
 
 
 def _parameter_slot(decoder: Decoder, offset: int, size: int) -> int:
@@ -158,7 +165,7 @@ def store_registers(decoder: Decoder) -> Execute:
     return execute
 
 
-def _store_parameter(decoder: Decoder, target: object, reads: list, kind: Type) -> Execute:  # type: ignore[type-arg]
+def _store_parameter(decoder: Decoder, target: object, reads: list[Reader], kind: Type) -> Execute:
     if not isinstance(target, Address) or target.base not in decoder.call_parameters:
         raise decoder.error("a parameter of a call expected")
     slots = [call_slot(decoder, target.base, target.offset + number * kind.bytes, kind) for number in range(len(reads))]

@@ -142,8 +142,10 @@ def reduce(decoder: Decoder) -> Execute:
     source = decoder.read(decoder.operands[1], kind)
     mask = take_mask(decoder, decoder.operands[2])
     location = decoder.location
-    least, most = (np.fmin, np.fmax) if kind.is_float and not propagate else (np.minimum, np.maximum)
-    function = {"add": np.add, "min": least, "max": most, **BITWISE}[operation]
+    functions: dict[str, np.ufunc] = {"add": np.add, "min": np.minimum, "max": np.maximum, **BITWISE}
+    if kind.is_float and not propagate:
+        functions.update(min=np.fmin, max=np.fmax)
+    function = functions[operation]
 
     def execute(threads: Threads) -> None:
         registers = threads.registers
@@ -153,7 +155,7 @@ def reduce(decoder: Decoder) -> Execute:
         groups = threads.warps.astype(np.int64) << 32 | named
         for group in np.unique(groups):  # of the lanes of a warp, those with the same mask
             chosen = groups == group
-            result[chosen] = function.reduce(np.abs(value[chosen]) if absolute else value[chosen])  # type: ignore[attr-defined]
+            result[chosen] = function.reduce(np.abs(value[chosen]) if absolute else value[chosen])
         write(registers, result)
 
     return execute
