@@ -62,7 +62,8 @@ class Slots:
 
     initial: list[Array] = field(default_factory=list)
     bits: list[int] = field(default_factory=list)
-    by_name: dict[tuple[str, int], int] = field(default_factory=dict)
+    registers: dict[str, int] = field(default_factory=dict)
+    by_name: dict[tuple[str, int], int] = field(default_factory=dict)  # everything else, by its size, too
     special: list[tuple[str, int]] = field(default_factory=list)  # (special register, slot)
     parameters: list[tuple[int, int, int]] = field(default_factory=list)  # (offset, bytes, slot)
     addresses: list[tuple[str, int, int]] = field(default_factory=list)  # (variable, bits, slot)
@@ -159,16 +160,20 @@ class Decoder:
         if not isinstance(operand, str):
             raise self.error(f"a scalar operand expected, found {operand}")
         slots = self.slots
+        register = slots.registers.get(operand)
+        if register is not None:
+            return register
         kind = self.registers.get(operand)
         if kind is not None:
-            return self.register(operand, kind)
+            register = slots.registers[operand] = slots.new(operand, kind.bits, garbage(kind.bits))
+            return register
         known = slots.by_name.get((operand, bits))
         if known is not None:
             return known
         if operand.startswith("%"):
             return self._special(operand)
         if operand in self.variables:
-            slot = slots.new(operand, bits, garbage("b", bits))
+            slot = slots.new(operand, bits, garbage(bits))
             slots.addresses.append((operand, bits, slot))
             return slot
         if operand == "WARP_SZ":
@@ -178,17 +183,13 @@ class Decoder:
         except ValueError:
             raise self.error(f"unknown operand {operand}") from None
 
-    def register(self, name: str, kind: Type) -> int:
-        known = self.slots.by_name.get((name, kind.bits))
-        return self.slots.new(name, kind.bits, garbage(kind.kind, kind.bits)) if known is None else known
-
     def _special(self, name: str) -> int:
         if name not in SPECIAL:
             raise self.error(f"unknown operand {name}")
         bits = 64 if name in ("%clock64", "%globaltimer", "%gridid") else 32
         known = self.slots.by_name.get((name, bits))
         if known is None:
-            known = self.slots.new(name, bits, garbage("b", bits))
+            known = self.slots.new(name, bits, garbage(bits))
             self.slots.special.append((name, known))
         return known
 

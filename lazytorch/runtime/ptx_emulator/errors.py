@@ -1,10 +1,9 @@
 """What the emulator reports: PTX that it cannot load, and faults of running kernels."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(NamedTuple):
     """Where an instruction stands: its kernel, its line in the PTX text, that text, and the user's line if the PTX names
     it."""
 

@@ -82,11 +82,11 @@ class _Inliner:
             self.call(item, prefix, names, (*active, function.name))
         elif item.opcode == "ret" and prefix:
             guard = names.get(item.guard, item.guard) if item.guard else None
-            items.append(replace(item, opcode="bra", modifiers=(), operands=(end,), guard=guard))
+            items.append(item._replace(opcode="bra", modifiers=(), operands=(end,), guard=guard))
         else:
             operands = tuple(_rename(operand, names) for operand in item.operands)
             guard = names.get(item.guard, item.guard) if item.guard else None
-            items.append(replace(item, operands=operands, guard=guard))
+            items.append(item._replace(operands=operands, guard=guard))
 
     def call(self, call: Instruction, prefix: str, names: dict[str, str], active: tuple[str, ...]) -> None:
         location = call.location
@@ -110,7 +110,7 @@ class _Inliner:
             skip = f"<call {self.calls}>"
             guard = names.get(call.guard, call.guard)
             self.flat.items.append(
-                replace(call, opcode="bra", modifiers=(), operands=(skip,), guard=guard, negated=not call.negated)
+                call._replace(opcode="bra", modifiers=(), operands=(skip,), guard=guard, negated=not call.negated)
             )
         self.body(function, f"{prefix}{function.name}#{self.calls}:", inner, active)
         if call.guard:

@@ -12,6 +12,7 @@ from lazytorch.runtime.ptx_emulator.types import GARBAGE_BYTE, UNSIGNED, Array
 # Addresses look like a GPU's, so that a host pointer or an offset passed by mistake is foreign.
 BASE = 0x7F00_0000_0000
 ALIGNMENT = 256  # of every allocation, as cuMemAlloc promises
+REUSE_AFTER = 16 << 20  # bytes that are handed out before freed ones come again
 RED_ZONE = 256  # bytes between allocations that belong to nobody
 
 # The state of a byte, and the same for the bytes of wider words.
@@ -83,6 +84,8 @@ class DeviceMemory:
         """The address of `nbytes` fresh bytes. Raises OutOfDeviceMemory."""
         if nbytes < 0:
             raise ValueError(f"cannot allocate {nbytes} bytes")
+        if self.cursor > max(REUSE_AFTER, 4 * self.allocated_bytes):
+            self.cursor = 0
         room = -(-(nbytes + RED_ZONE) // ALIGNMENT) * ALIGNMENT
         offset = self._gap(self.cursor, room)
         if offset is None:

@@ -2,28 +2,26 @@
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lazytorch.runtime.ptx_emulator.errors import Location, PtxError
 from lazytorch.runtime.ptx_emulator.types import Type, type_named
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """`[base + offset]`; the base is a register, a variable or a number."""
 
     base: str
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Vector:
+class Vector(NamedTuple):
     """`{a, b, …}`"""
 
     elements: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """`(a, b, …)`: the arguments or results of a call."""
 
     names: tuple[str, ...]
@@ -32,8 +30,7 @@ class Group:
 Operand = str | Address | Vector | Group
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(NamedTuple):
     """One instruction: `@!guard opcode.modifiers operands;`"""
 
     opcode: str
@@ -44,8 +41,7 @@ class Instruction:
     location: Location
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     name: str
 
 
@@ -274,17 +270,25 @@ class _Parser:
         match = _INSTRUCTION.fullmatch(text)
         if match is None:
             raise PtxError("not an instruction", line, text)
-        operands: list[Operand] = []
-        rest, position = match[5], 0
-        while position < len(rest):
-            found = _OPERAND.match(rest, position)
-            if found is None:
-                raise PtxError("operands that do not parse", line, text)
-            operands.append(_operand(found[1].strip(), line, text))
-            position = found.end()
+        operands = _operands(match[5], line, text)
         modifiers = tuple(match[4].split(".")[1:])
         location = Location(function.name, line, text, self.source)
         return Instruction(match[3], modifiers, tuple(operands), match[2], match[1] == "!", location)
+
+
+def _operands(text: str, line: int, statement: str) -> list[Operand]:
+    if not text:
+        return []
+    if "{" not in text and "[" not in text and "(" not in text:
+        return [operand.strip() for operand in text.split(",")]
+    operands, position = [], 0
+    while position < len(text):
+        found = _OPERAND.match(text, position)
+        if found is None:
+            raise PtxError("operands that do not parse", line, statement)
+        operands.append(_operand(found[1].strip(), line, statement))
+        position = found.end()
+    return operands
 
 
 def _operand(text: str, line: int, statement: str) -> Operand:

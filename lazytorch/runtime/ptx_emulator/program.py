@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -183,8 +183,8 @@ class _Builder:
         for number, item in enumerate(items):
             if isinstance(item, Instruction) and item.guard and (item.opcode in COLLECTIVE or item.opcode in BARRIERS):
                 skip = f"<skip {number}>"
-                yield replace(item, opcode="bra", modifiers=(), operands=(skip,), negated=not item.negated)
-                yield replace(item, guard=None, negated=False)
+                yield item._replace(opcode="bra", modifiers=(), operands=(skip,), negated=not item.negated)
+                yield item._replace(guard=None, negated=False)
                 yield Label(skip)
             else:
                 yield item

@@ -22,32 +22,19 @@ GARBAGE_BYTE = 0xCD
 @dataclass(frozen=True, slots=True)
 class Type:
     """A fundamental or packed type: `kind` is one of u, s, b, f, bf, tf, pred, e4m3, e5m2; `bits` are those of all
-    `lanes`."""
+    `lanes`. `storage` is the unsigned type of a register of this size, `view` the NumPy type that computes with such a
+    value (formats that NumPy lacks stay unsigned integers)."""
 
     name: str
     kind: str
     bits: int
-    lanes: int = 1
+    lanes: int
+    storage: np.dtype[Any]
+    view: np.dtype[Any]
 
     @property
     def bytes(self) -> int:
         return self.bits // 8
-
-    @property
-    def storage(self) -> "np.dtype[Any]":
-        """The unsigned type of a register of this size."""
-        return BOOL if self.kind == "pred" else UNSIGNED[self.bits]
-
-    @property
-    def view(self) -> "np.dtype[Any]":
-        """The NumPy type that computes with such a value; formats NumPy lacks stay unsigned integers."""
-        if self.kind == "pred":
-            return BOOL
-        if self.lanes == 1 and self.kind == "s":
-            return SIGNED[self.bits]
-        if self.lanes == 1 and self.kind == "f":
-            return FLOATING[self.bits]
-        return UNSIGNED[self.bits]
 
     @property
     def element(self) -> "Type":
@@ -70,13 +57,15 @@ def is_type(name: str) -> bool:
 def type_named(name: str) -> Type:
     """The type of this PTX name (without the dot)."""
     if name == "pred":
-        return Type(name, "pred", 1)
+        return Type(name, "pred", 1, 1, BOOL, BOOL)
     match = _PATTERN.fullmatch(name)
     if match is None or name not in _NAMES:
         raise KeyError(name)
     kind, size, lanes = match[1], match[2], int(match[3] or 1)
-    bits = 8 if kind in ("e4m3", "e5m2") else 32 if kind == "tf" else int(size)
-    return Type(name, kind, bits * lanes, lanes)
+    bits = lanes * (8 if kind in ("e4m3", "e5m2") else 32 if kind == "tf" else int(size))
+    storage = UNSIGNED.get(bits, UNSIGNED[64])
+    view = {"s": SIGNED, "f": FLOATING}.get(kind, UNSIGNED).get(bits, storage) if lanes == 1 else storage
+    return Type(name, kind, bits, lanes, storage, view)
 
 
 _NAMES = {f"{kind}{bits}" for kind in "usb" for bits in (8, 16, 32, 64)} | {
@@ -85,11 +74,12 @@ _NAMES = {f"{kind}{bits}" for kind in "usb" for bits in (8, 16, 32, 64)} | {
 }
 
 
-def garbage(kind: str, bits: int) -> Array:
-    """The contents of a register that was never written, uniform over the threads."""
-    if kind == "pred":
+@cache
+def garbage(bits: int) -> Array:
+    """The contents of a register that was never written, uniform over the threads; a predicate has one bit."""
+    if bits == 1:
         return np.zeros(1, BOOL)
-    return np.frombuffer(bytes([GARBAGE_BYTE]) * (bits // 8), UNSIGNED[bits]).copy()
+    return np.frombuffer(bytes([GARBAGE_BYTE]) * (bits // 8), UNSIGNED[bits])
 
 
 def literal(text: str, bits: int) -> Array:

@@ -123,7 +123,7 @@ def _parameter_slot(decoder: Decoder, offset: int, size: int) -> int:
     name = f"<parameter {offset}>"
     known = decoder.slots.by_name.get((name, size * 8))
     if known is None:
-        known = decoder.slots.new(name, size * 8, garbage("b", size * 8))
+        known = decoder.slots.new(name, size * 8, garbage(size * 8))
         decoder.slots.parameters.append((offset, size, known))
     return known
 
@@ -132,7 +132,7 @@ def call_slot(decoder: Decoder, variable: str, offset: int, kind: Type) -> int:
     """The slot of a part of a call's argument or result."""
     name = f"<{variable} + {offset}>"
     known = decoder.slots.by_name.get((name, kind.bits))
-    return decoder.slots.new(name, kind.bits, garbage("b", kind.bits)) if known is None else known
+    return decoder.slots.new(name, kind.bits, garbage(kind.bits)) if known is None else known
 
 
 @instruction("st")
