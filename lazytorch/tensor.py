@@ -565,6 +565,9 @@ def assign(self: Tensor, node: Node) -> Tensor:
     trace = STATE.trace
     root = self._base if self._base is not None else self
     own = isinstance(self._node.history, Accumulator)
+    device = self._node.type.device
+    if node.type.device != device:
+        node = record_node(trace, tensor_transfer.transfer.operator(device=device or "cpu"), (node,))
     if trace.grad_enabled and (own or (isinstance(root._node.history, Accumulator) and not _detached(self))):
         kind = "a leaf Variable" if own else "a view of a leaf Variable"
         raise RuntimeError(f"{kind} that requires grad is being used in an in-place operation.")

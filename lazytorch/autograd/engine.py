@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lazytorch.dtypes import DType
 from lazytorch.history import HOOKED, Accumulator
 from lazytorch.ir.backward import backward as walk
 from lazytorch.ir.declaration import Operator

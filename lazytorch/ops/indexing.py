@@ -22,6 +22,7 @@ from lazytorch.ops.recording import (
     emit,
     named,
     node_of,
+    on_device,
     place,
     result,
     torch_function,
@@ -86,7 +87,7 @@ def _basic(self: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int, 
             d += 1
         elif _is_truth(item):
             out = unsqueeze(out, d)
-            advanced.append((d, FUNCTIONS["tensor"]([0] if item else [], dtype=dtypes.int64)))
+            advanced.append((d, FUNCTIONS["tensor"]([0] if item else [], dtype=dtypes.int64, device=self.device)))
             d += 1
         elif isinstance(item, NUMBER) or (isinstance(item, Tensor) and not item.shape and item.dtype.kind in "ui"):
             out = _selected(out, d, int(item))
@@ -95,7 +96,7 @@ def _basic(self: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int, 
             d += 1
         elif isinstance(item, Tensor):
             for index in _index_tensors(item, out, d):
-                advanced.append((d, index))
+                advanced.append((d, on_device(index, self.device)))
                 d += 1
         elif isinstance(item, str):
             raise TypeError("new(): invalid data type 'str'")
