@@ -31,6 +31,10 @@ DEPTH = 16
 """Elements along K of the tiles in shared memory."""
 PAD = 4
 """Extra elements per row of a tile: its rows begin in different banks, and vectors of 4 stay aligned."""
+ACCESS = 16
+"""Bytes that one access moves at most."""
+SECTOR = 32
+"""Bytes that memory moves at least."""
 ENOUGH_TILES = 64
 """Large tiles that are enough to give every part of a GPU some."""
 
@@ -66,7 +70,10 @@ def tile_for(m: int, n: int, batches: int) -> Tile:
 
 
 class Side:
-    """One operand: the kernel's key, slots and arguments for it. Its elements lie at sums of one number per loop."""
+    """One operand: the kernel's key, slots and arguments for it. Its elements lie at sums of one number per loop.
+
+    along: the direction (0: rows, 1: depth) that neighbouring threads follow. lanes: elements that one access moves there.
+    """
 
     def __init__(self, letters: Letters, number: int, rows: str) -> None:
         leaf, stride = letters.leaves[number], letters.strides[number]
@@ -85,7 +92,16 @@ class Side:
         outer = letters.outer_groups if number == 1 else []
         groups = [*letters.batch_groups, *outer]
         self.loops = len(groups)
-        self.slots += [stride.get(group[-1], 0) for group in groups]
+        around = [stride.get(group[-1], 0) for group in groups]
+        self.slots += around
+        self.along = int(self.kinds[1] == "1")
+        self.lanes = 1
+        if self.kinds[self.along] == "1":
+            across, own = (letters.k_letters, rows)[:: 1 if self.along == 0 else -1]
+            steps = [int(step) for step in letters.table(across, stride)] if "table" in self.kinds else []
+            single = letters.single(across, stride)
+            most = ACCESS // leaf.dtype.itemsize
+            self.lanes = math.gcd(most, leaf.access.offset, letters.size(own), *around, *([single] if single else steps))
 
     def declare(self, k: KernelBuilder, name: str) -> None:
         """The kernel's arguments, in the order of the slots."""
@@ -104,8 +120,9 @@ class Side:
         self.start = self.k.offset(self.buffer, self.k.dot(index[: self.loops], self.strides))
 
     def element(self, row: Index, depth: Index) -> Value:
-        """One element."""
-        return self.k.load(self.start, self.k.add(self._along(0, row), self._along(1, depth)))
+        """One element, or a vector of them along."""
+        place = self.k.add(self._along(0, row), self._along(1, depth))
+        return self.k.load(self.start, place, lanes=self.lanes, aligned=True)
 
     def _along(self, direction: int, index: Index) -> Index:
         step = self.steps[direction]
@@ -177,7 +194,8 @@ class _Plan:
         kinds = [side.kinds for side in self.sides]
         outputs = [value.type.dtype.name for value in self.yielded]
         numbers = (self.tile.side, self.lanes, self.deep, self.batch, self.loops)
-        return f"contract|{self.dtype.name}|{numbers}|{kinds}|{outputs}|{self.nest.key()}"
+        lanes = [side.lanes for side in self.sides]
+        return f"contract|{self.dtype.name}|{numbers}|{kinds}|{lanes}|{outputs}|{self.nest.key()}"
 
 
 class _Kernel:
@@ -249,21 +267,36 @@ class _Kernel:
 
     def _fill(self, side: Side, tile: Value, at: Index, end: Index, depth: Index, high: Index) -> None:
         """A tile of an operand into shared memory: [depth][row]. Neighbouring threads read neighbouring elements."""
-        k, extent = self.k, self.tile.side
-        for part in range(extent * DEPTH // self.tile.threads):
-            element = k.add(self.thread, part * self.tile.threads)
-            if side.kinds[1] == "1":
-                own_row, own_depth = k.div(element, DEPTH), k.rem(element, DEPTH)
+        k, extent, lanes = self.k, self.tile.side, side.lanes
+        count = extent * DEPTH // lanes
+        for part in range(-(-count // self.tile.threads)):
+            number = k.add(self.thread, part * self.tile.threads)
+            if count % self.tile.threads:
+                with k.when(k.compare("lt", number, count)):
+                    self._fill_vector(side, tile, at, end, depth, high, number)
             else:
-                own_row, own_depth = k.rem(element, extent), k.div(element, extent)
-            row, place = k.add(at, own_row), k.add(depth, own_depth)
-            inside = arith.bit_and(k.compare("lt", row, end), k.compare("lt", place, high))
+                self._fill_vector(side, tile, at, end, depth, high, number)
 
-            def read(row: Index = row, place: Index = place) -> list[Value]:
-                return [side.element(row, place)]
-
-            (value,) = k.choose(inside, read, lambda: [k.splat(0, side.dtype)])
-            k.store(value, tile, k.add(k.mul(own_depth, extent + PAD), own_row))
+    def _fill_vector(self, side: Side, tile: Value, at: Index, end: Index, depth: Index, high: Index, number: Index) -> None:
+        """The vector of this number. Along the depth, neighbouring threads read 32 bytes of a row, then the next row's:
+        memory moves in such pieces, and what a warp writes lies in different banks."""
+        k, extent, lanes = self.k, self.tile.side, side.lanes
+        if side.along:
+            piece = min(max(SECTOR // side.dtype.itemsize, lanes), DEPTH) // lanes
+            own_row = k.rem(k.div(number, piece), extent)
+            own_depth = k.mul(k.add(k.rem(number, piece), k.mul(k.div(number, piece * extent), piece)), lanes)
+        else:
+            own_row = k.mul(k.rem(number, extent // lanes), lanes)
+            own_depth = k.div(number, extent // lanes)
+        row, place = k.add(at, own_row), k.add(depth, own_depth)
+        inside = arith.bit_and(k.compare("lt", row, end), k.compare("lt", place, high))
+        (value,) = k.choose(inside, lambda: [side.element(row, place)], lambda: [k.splat(0, side.dtype, lanes)])
+        target = k.add(k.mul(own_depth, extent + PAD), own_row)
+        if side.along == 0 or lanes == 1:
+            k.store(value, tile, target, aligned=lanes * side.dtype.itemsize <= PAD * side.dtype.itemsize)
+            return
+        for lane in range(lanes):
+            k.store(loop.extract(value, lane=lane), tile, k.add(target, lane * (extent + PAD)))
 
     def _step(self, depth: Index, sums: Sequence[Value]) -> list[Value]:
         """One multiply-add per element of the thread's part."""

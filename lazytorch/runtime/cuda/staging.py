@@ -165,9 +165,9 @@ class _Division:
             return
         device = operation.results[0].type.device
         level = 0
-        for source in sources:
-            away = source.type.device != device and source not in self.portable
-            level = max(level, self.level[source] + away)
+        for source in sources:  # the function's arguments are there when the first stage begins
+            computed = source.defining_op() is not None and source not in self.portable
+            level = max(level, self.level[source] + (computed and source.type.device != device))
         for result in operation.results:
             self.level[result] = level
             self.home[result] = (level, device)
