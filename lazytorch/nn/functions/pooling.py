@@ -257,7 +257,7 @@ def _fractional_max_pool(count: int) -> Callable[..., Any]:
         shape = (lead[0] if len(lead) > 1 else 1, lead[-1], count)
         if _random_samples is None:
             _random_samples = FUNCTIONS["rand"](*shape, dtype=input.dtype)
-        samples = _random_samples.detach().numpy().reshape(-1, count)
+        samples = _random_samples.detach().cpu().numpy().reshape(-1, count)
         planes = input.reshape((len(samples), *extents))
         parts = []
         for number, sample in enumerate(samples):

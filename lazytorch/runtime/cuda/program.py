@@ -104,7 +104,12 @@ class DeviceProgram:
         arguments = step.arguments
         for at, binding, offset in step.patches:
             arguments[at : at + WORD] = (bindings[binding] + offset).to_bytes(WORD, "little")
-        step.kernel.launch(step.blocks, step.threads, bytes(arguments))
+        try:
+            step.kernel.launch(step.blocks, step.threads, bytes(arguments))
+        except RuntimeError as error:
+            places = dict.fromkeys(str(operation.location) for operation in step.launch.operations)
+            error.add_note(f"kernel {step.launch.symbol}, recorded at {', '.join(places)}")
+            raise
 
     def _call_host(self, step: DeviceStep, bindings: Sequence[int]) -> None:
         """A step that only NumPy can do: on copies of the operands, in host memory."""
