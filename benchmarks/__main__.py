@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("record", "steps", "kernels")
+NAMES = ("record", "steps", "kernels", "contractions")
 
 
 def main() -> int:

@@ -22,11 +22,10 @@ from lazytorch.calling import caller
 from lazytorch.codegen.views import Access, contiguous
 from lazytorch.dtypes import DType
 from lazytorch.history import Accumulator, GradFunction, add_hook
-from lazytorch.ir.backward import FREED
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import tensor, tensor_transfer
 from lazytorch.ir.saved import SHARED
-from lazytorch.ir.trace import STATE, Node, Trace, enter, gradient_name, leaf, record, record_node
+from lazytorch.ir.trace import FREED, STATE, Node, Trace, enter, gradient_name, leaf, record, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ir.write_through import write_through
 from lazytorch.printing import format_size, format_tensor
@@ -216,8 +215,8 @@ class Tensor:
     # -- values ------------------------------------------------------------
 
     def realize(self) -> Tensor:
-        """Compute the value now, with everything pending."""
-        realize(self, "realize()")
+        """Compute the value now, with everything pending; of a view, the storage, which it is read through."""
+        realize(root_of(self), "realize()")
         return self
 
     def _array(self, cause: str) -> np.ndarray:
@@ -361,6 +360,10 @@ class Tensor:
         return add_hook(self, hook)
 
 
+AT_ONCE = "eager mode, or memory was read that NumPy shares"
+"""Why a trace whose limit is 0 is run."""
+
+
 @cache
 def device_called(name: str | None) -> Device:
     """The device that types of tensors call so; None is the CPU."""
@@ -452,7 +455,7 @@ def wrap(trace: Trace, node: Node) -> Tensor:
     self.grad = None
     trace.live.append(self)
     if node.number >= trace.limit:
-        synchronize(trace, (), "the pending graph is long")
+        synchronize(trace, (), "the pending graph is long" if trace.limit else AT_ONCE)
     return self
 
 
@@ -611,6 +614,8 @@ def assign_fresh(trace: Trace, tensors: Iterable[Tensor], nodes: Iterable[Node])
             trace.live.append(target)
         target._node = node
         target._version_count += 1
+    if not trace.limit:
+        synchronize(trace, (), AT_ONCE)
 
 
 def _detached(self: Tensor) -> bool:
@@ -644,3 +649,5 @@ def _replace(trace: Trace, root: Tensor, node: Node, noted: bool = True) -> None
     root._version_count += 1
     if isinstance(old.buffer, Buffer) and old.buffer.shared:
         synchronize(trace, (), "a write to memory that NumPy shares")
+    elif not trace.limit:
+        synchronize(trace, (), AT_ONCE)

@@ -21,11 +21,13 @@ from lazytorch.ir.types import TensorType
 
 
 class NotStrided(Exception):
-    """A reshape between a buffer and its reader needs a copy. `value` is what has to be materialised."""
+    """A reshape between a buffer and its reader needs a copy. `value` is what has to be materialised; `shape` is that of
+    the reshape's result if no view lies between it and the reader, else None."""
 
-    def __init__(self, value: Value) -> None:
+    def __init__(self, value: Value, shape: tuple[int, ...] | None = None) -> None:
         super().__init__(str(value))
         self.value = value
+        self.shape = shape
 
 
 @dataclass(frozen=True)
@@ -150,12 +152,14 @@ class _Puller:
 
     def _leaf(self, buffer: Value | None, dtype: DType, value: Value, path: Path) -> int:
         access: Access | None = contiguous(value.type.shape)
-        for step in path:
+        for step, following in zip(path, (*path[1:], None), strict=False):
             assert access is not None
+            if step.declaration is tensor.reshape and following is not None and following.declaration is tensor.reshape:
+                continue  # only the last of several shapes matters
             if step.has(Trait.VIEW):
                 access = apply_view(access, step)
                 if access is None:
-                    raise NotStrided(step.operands[0])
+                    raise NotStrided(step.operands[0], None if following is not None else step.result.type.shape)
             else:
                 access = access.expanded(step.result.type.shape)
         assert access is not None

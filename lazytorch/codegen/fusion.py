@@ -16,7 +16,9 @@ import networkx as nx
 from lazytorch.codegen.expression import NotStrided, pull, tensor_type
 from lazytorch.codegen.group import Group
 from lazytorch.codegen.row_fusion import RowFusion
+from lazytorch.codegen.schedules.contract import joined
 from lazytorch.codegen.schedules.reduce import Reduction
+from lazytorch.codegen.views import common_refinement
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Block, IRBuilder, Operation, Region, Value
 from lazytorch.ir.declaration import Declaration, Trait
@@ -84,11 +86,17 @@ def _repeated(operation: Operation, operand: Value) -> bool:
 
 
 class _Buffers:
-    """Which values get a buffer: `values`, in order of definition."""
+    """Which values get a buffer: `chosen`.
+
+    refined: the shapes in which kernels compute values whose dimensions have to be split for that, because they read a
+    buffer through a reshape that joins dimensions: the elements are the same, in the same order.
+    """
 
     def __init__(self, block: Block, operations: Sequence[Operation], enabled: bool) -> None:
         self.arguments = set(block.arguments)
         self.chosen: set[Value] = set()
+        self.refined: dict[Value, tuple[int, ...]] = {}
+        self.enabled = enabled
         self._require(block.terminator.operands)
         size: dict[Value, int] = {}
         for operation in operations:
@@ -132,12 +140,52 @@ class _Buffers:
                     self.expression([operation.result])
                 return
             except NotStrided as problem:
+                if self._refine(operation, problem):
+                    continue
                 if problem.value in self.chosen:
                     raise CompileError(f"{operation.name} cannot read its operand through strides", stage="fusion") from None
                 self.chosen.add(problem.value)
                 made = problem.value.defining_op()
                 if made is not None:
                     self._make_strided(made)
+
+    def _refine(self, operation: Operation, problem: NotStrided) -> bool:
+        """Have an elementwise result computed in a shape that splits its dimensions, if that spares the buffer that
+        `problem` asks for. A contraction's epilogue keeps the contraction's shape."""
+        if not self.enabled or not _pulled(operation) or problem.value in self.chosen:
+            return False
+        value, before = operation.result, tensor_type(problem.value).shape
+        shape = self.refined.get(value, tensor_type(value).shape)
+        refinement = common_refinement(before, shape) if problem.shape == shape else None
+        if refinement is None or refinement == shape:
+            return False
+        for read in _reads(operation, self):
+            made = read.defining_op()
+            if (
+                made is not None
+                and made.has(Trait.CONTRACTION)
+                and tensor_type(read).shape == tensor_type(value).shape
+                and self._is_read_only_for(read, value)
+            ):
+                return False
+        self.refined[value] = refinement
+        return True
+
+    def _is_read_only_for(self, read: Value, value: Value) -> bool:
+        """Whether everything computed from a buffer goes into `value`."""
+        stack, seen = [read], set()
+        while stack:
+            for user in stack.pop().users:
+                if not _pulled(user) or (user.result in self.chosen and user.result is not value):
+                    return False
+                if user not in seen and user.result is not value:
+                    seen.add(user)
+                    stack.append(user.result)
+        return True
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        """The shape in which a kernel computes the value."""
+        return self.refined.get(value, tensor_type(value).shape)
 
     def fit_together(self, values: Sequence[Value]) -> bool:
         """Whether one kernel can compute these values of one shape."""
@@ -150,7 +198,16 @@ class _Buffers:
     def expression(self, values: Sequence[Value]) -> None:
         """Pull values as a kernel would; raises NotStrided."""
         leaves = self.chosen.difference(values)
-        pull(values, tensor_type(values[0]).shape, boundary=leaves)
+        shape = self.shape(values[0])
+        views = [
+            Operation(tensor.reshape.operator(shape=shape), [value]) for value in values if tensor_type(value).shape != shape
+        ]
+        wanted = [value for value in values if tensor_type(value).shape == shape] + [view.result for view in views]
+        try:
+            pull(wanted, shape, boundary=leaves)
+        finally:
+            for view in views:
+                view.operands = ()
 
 
 def _below_views(value: Value) -> Value:
@@ -184,7 +241,7 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, returned: set[V
             reads = [group_of[read] for read in read_values if read in group_of]
             group = _home(operation, groups, reads, graph, buffers) if enabled else None
             if group is None:
-                group = Group(_schedule_name(operation), tensor_type(value).shape)
+                group = Group(_schedule_name(operation), buffers.shape(value))
                 groups.append(group)
                 graph.add_node(group)
             group.values += operation.results if not _pulled(operation) else [value]
@@ -240,7 +297,7 @@ def _home(
     """A map kernel of the same shape that can also write this value: no path may lead from it back to itself."""
     if not _pulled(operation):
         return None
-    shape = tensor_type(operation.result).shape
+    shape = buffers.shape(operation.result)
     for group in reversed(groups[-32:]):
         if group.schedule != "map" or group.shape != shape or len(group.values) >= 16:
             continue
@@ -255,19 +312,21 @@ def _home(
 def _attach_epilogues(
     operations: Sequence[Operation], buffers: _Buffers, group_of: dict[Value, Group], graph: nx.DiGraph
 ) -> None:
-    """A contraction whose only reader is one map kernel at the same index becomes part of it."""
+    """A contraction whose only reader is one map kernel at the same index becomes part of it, also through a reshape that
+    joins dimensions (the groups and channels of a convolution)."""
     for operation in operations:
         if not operation.has(Trait.CONTRACTION):
             continue
         value = operation.result
         own = group_of[value]
         readers = list(graph.successors(own))
-        if len(readers) != 1 or readers[0].schedule != "map" or readers[0].shape != tensor_type(value).shape:
+        seen = joined(value)
+        if len(readers) != 1 or readers[0].schedule != "map" or readers[0].shape != tensor_type(seen).shape:
             continue
         if any(user.name == "builtin.return" for user in value.users):
             continue
         reader = readers[0]
-        if not _only_at_same_index(value, buffers, set(reader.values)):
+        if not _only_at_same_index(seen, buffers, set(reader.values)):
             continue
         reader.schedule = "contract"
         reader.values.insert(0, value)
@@ -325,6 +384,12 @@ def _rewrite(block: Block, operations: Sequence[Operation], groups: Sequence[Gro
         kernel = _kernel(number, group, written, buffers, replaced)
         builder.insert(kernel)
         for value, result in zip(written, kernel.results, strict=True):
+            shape = tensor_type(value).shape
+            if tensor_type(result).shape != shape:
+                view = Operation(tensor.reshape.operator(shape=shape), [result])
+                view.location = kernel.location
+                builder.insert(view)
+                result = view.result
             replaced[value] = result
     block.terminator.operands = tuple([replaced.get(value, value) for value in block.terminator.operands])
     for operation in reversed(operations):
@@ -361,9 +426,16 @@ def _kernel(
         body.append(copy)
         copies.update(zip(made.results, copy.results, strict=True))
         stack.pop()
-    body.append(Operation(fused.yield_.operator(), [copies[value] for value in written], ()))
+    yielded = [copies[value] for value in written]
+    for position, value in enumerate(written):
+        if group.schedule == "map" and buffers.shape(value) != tensor_type(value).shape:
+            view = Operation(tensor.reshape.operator(shape=buffers.shape(value)), [copies[value]])
+            view.location = location or view.location
+            body.append(view)
+            yielded[position] = view.result
+    body.append(Operation(fused.yield_.operator(), yielded, ()))
     operator = fused.kernel.operator(name=f"{group.schedule}{number}", schedule=group.schedule)
-    kernel = Operation(operator, operands, [value.type for value in written], [Region([body])])
+    kernel = Operation(operator, operands, [value.type for value in yielded], [Region([body])])
     if location is not None:
         kernel.location = location
     return kernel

@@ -285,6 +285,22 @@ class KernelBuilder:
         result: Value = loop.local.build(self._builder, dtype=dtype, size=size)
         return result
 
+    def chunk_id(self) -> Value:
+        """The number of this chunk of the launch."""
+        result: Value = loop.chunk_id.build(self._builder)
+        return result
+
+    def cast(self, x: Value, dtype: DType) -> Value:
+        """Converted by value, lane by lane."""
+        if x.type.dtype is dtype:
+            return x
+        result: Value = arith.cast(x, dtype=dtype)
+        return result
+
+    def prefetch(self, buffer: Value, *indices: Index, write: bool = False) -> None:
+        """A hint that an element will be read (or written) soon."""
+        loop.prefetch(buffer, *[self.value(i) for i in indices], write=write)
+
     def splat(self, x: float | int | bool, dtype: DType, lanes: int = 1) -> Value:
         """A number as a scalar (lanes 1) or in every lane of a vector."""
         type: Type = ScalarType(dtype) if lanes == 1 else VectorType(dtype, lanes)

@@ -62,6 +62,11 @@ class Target:
             raise ValueError(f"lanes: an element has 1, 2, 4, 8 or 16 bytes, got {dtype_bytes}")
         return self.vector_bits // (8 * dtype_bytes)
 
+    @property
+    def has_mask_registers(self) -> bool:
+        """True where a load or store under a mask costs what a whole one costs, and masks do not take vector registers."""
+        return self.vector_bits == 512
+
     def contract_tile(self) -> RegisterTile:
         """The register tile of a contraction: 13x2 for AVX-512, 6x2 for AVX2, 8x3 for AArch64.
 
@@ -70,8 +75,16 @@ class Target:
         (measured: more rows than that spill, fewer leave the multiply-add units waiting).
         """
         vectors = 2 if self.vector_bits > 128 else 3
-        free = self.vector_registers - vectors - self.vector_registers // 8
-        return RegisterTile(rows=free // vectors, vectors=vectors)
+        rows = (self.vector_registers - self.vector_registers // 8) // vectors - 1
+        return RegisterTile(rows, self.tile_vectors(rows))
+
+    def tile_vectors(self, rows: int) -> int:
+        """How many vectors the rows of a register tile may have, when there are so many rows: at most 8.
+
+        A single row takes its part of the right operand from memory, so that none is kept.
+        """
+        free = self.vector_registers - self.vector_registers // 8
+        return max(1, min(8, free // (rows + 1 if rows > 1 else 1)))
 
     @cached_property
     def fingerprint(self) -> str:

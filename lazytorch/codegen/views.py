@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -117,3 +118,18 @@ def reshaped(access: Access, shape: tuple[int, ...]) -> Access | None:
         strides[position] = 1
         position -= 1
     return Access(shape, tuple(strides), access.offset)
+
+
+def common_refinement(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape with the fewest dimensions that both shapes of as many elements can be split into: (6, 4) and (2, 12) into
+    (2, 3, 4). None where there is none: (2, 3) and (3, 2)."""
+    boundaries = {1}
+    for shape in (first, second):
+        step = 1
+        for size in reversed(shape):
+            step *= size
+            boundaries.add(step)
+    ordered = sorted(boundaries)
+    if ordered[0] == 0 or any(above % below for below, above in itertools.pairwise(ordered)):
+        return None
+    return tuple([above // below for below, above in itertools.pairwise(ordered)][::-1])

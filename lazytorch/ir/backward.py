@@ -7,18 +7,10 @@ from typing import Any
 
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.dialects.composite import conform
+from lazytorch.ir.replay import find, keep, replay, walk_key
 from lazytorch.ir.saved import check_unmodified
-from lazytorch.ir.trace import Node, Trace, result
+from lazytorch.ir.trace import FREED, Node, Trace, result
 
-
-class Freed:
-    """The history of a node whose graph was released by an earlier backward walk. Use `FREED`."""
-
-    def __repr__(self) -> str:
-        return "FREED"
-
-
-FREED = Freed()
 AGAIN = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
     "freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify "
@@ -68,6 +60,30 @@ def backward(
     for root in roots:
         if root.history is FREED:
             raise RuntimeError(AGAIN)
+    if create_graph or stops or hook is not None:
+        return _walk(trace, roots, cotangents, create_graph, retain_graph, stops, hook)[0]
+    key = walk_key(trace, roots, cotangents, retain_graph)
+    if key is None:
+        return _walk(trace, roots, cotangents, create_graph, retain_graph, stops, hook)[0]
+    known = find(key)
+    if known is not None:
+        return replay(trace, known)
+    before = len(trace.nodes), len(trace.key), len(trace.leaves), len(trace.live)
+    arrived, passed = _walk(trace, roots, cotangents, create_graph, retain_graph, stops, hook)
+    keep(trace, key, before, passed, arrived)
+    return arrived
+
+
+def _walk(
+    trace: Trace,
+    roots: Sequence[Node],
+    cotangents: Sequence[Node],
+    create_graph: bool,
+    retain_graph: bool,
+    stops: Sequence[Node],
+    hook: Callable[[Node, Node], Node] | None,
+) -> tuple[dict[Node, Node], list[Node]]:
+    """What `backward` does where no earlier walk can be repeated; also the nodes whose rules were asked."""
     order = _reverse_order(trace, roots)
     grad_enabled, trace.grad_enabled = trace.grad_enabled, create_graph
     place = trace.place
@@ -109,7 +125,7 @@ def backward(
         for node in reversed(passed):  # operands first
             if not node.signature.linear or _reaches_freed(node):  # type: ignore[union-attr]
                 node.history = FREED
-    return arrived
+    return arrived, passed
 
 
 def _reaches_freed(node: Node) -> bool:

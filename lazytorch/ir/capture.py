@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from lazytorch.ir.core import Operation, Value, new_func, return_
 from lazytorch.ir.location import UNKNOWN, Location, from_frame_place
-from lazytorch.ir.trace import Node, Place, result
-from lazytorch.ir.types import TupleType, Type
+from lazytorch.ir.trace import Place, Trace, operand_numbers, result
+from lazytorch.ir.types import TupleType
 
 
 def capture(
-    nodes: Sequence[Node],
-    leaf_types: Sequence[Type],
+    trace: Trace,
     outputs: Sequence[int],
     numbers: dict[Value, int] | None = None,
 ) -> Operation:
@@ -21,14 +20,15 @@ def capture(
     `outputs` holds node numbers (from 0) and leaf numbers (from -1 downwards). Recorded operations that no output needs
     are left out: dead results are never computed. `numbers`, if given, receives the node number of every value.
     """
-    func = new_func("program", leaf_types, [f"arg{i}" for i in range(len(leaf_types))])
+    nodes, operand_rows = trace.nodes, operand_numbers(trace)
+    func = new_func("program", [leaf.type for leaf in trace.leaves], [f"arg{i}" for i in range(len(trace.leaves))])
     block = func.region.block
     values: list[Value | Operation | None] = [None] * len(nodes)
     locations: dict[tuple[Place | None, bool], Location] = {}
-    for number in _needed(nodes, outputs):
+    for number in _needed(operand_rows, outputs):
         node = nodes[number]
         assert node.signature is not None
-        operands = [_read(values, block.arguments, operand.number) for operand in node.operands]
+        operands = [_read(values, block.arguments, operand) for operand in operand_rows[number]]
         if node.signature.operator.declaration is result:
             operation = operands[0]
             assert isinstance(operation, Operation)
@@ -52,18 +52,18 @@ def capture(
     return func
 
 
-def _needed(nodes: Sequence[Node], outputs: Sequence[int]) -> list[int]:
+def _needed(operand_rows: Sequence[Sequence[int]], outputs: Sequence[int]) -> list[int]:
     """The numbers of the nodes that the outputs depend on, in recorded order."""
-    marked = bytearray(len(nodes))
+    marked = bytearray(len(operand_rows))
     for number in outputs:
         if number >= 0:
             marked[number] = 1
-    for number in range(len(nodes) - 1, -1, -1):
+    for number in range(len(operand_rows) - 1, -1, -1):
         if marked[number]:
-            for operand in nodes[number].operands:
-                if operand.number >= 0:
-                    marked[operand.number] = 1
-    return [number for number in range(len(nodes)) if marked[number]]
+            for operand in operand_rows[number]:
+                if operand >= 0:
+                    marked[operand] = 1
+    return [number for number, needed in enumerate(marked) if needed]
 
 
 def _read(values: Sequence[Value | Operation | None], arguments: Sequence[Value], number: int) -> Value | Operation:

@@ -1,21 +1,18 @@
 """The MT19937 engine of torch's CPU generator as pure functions: a state goes in, numbers and the next state come out.
 
-Equal bit for bit to torch.Generator on the CPU: `from_seed` is `manual_seed`, `to_bytes` is `get_state`. Every step is
-an elementary uint32 operation on whole arrays, because the kernels compute the same with the same operations.
+Equal bit for bit to torch.Generator on the CPU: `from_seed` is `manual_seed`, `to_bytes` is `get_state`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import struct
+import threading
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 WORDS = 624
-_MIDDLE = 397
-_MATRIX = np.uint32(0x9908B0DF)
-_UPPER_BIT = np.uint32(0x80000000)
-_LOWER_BITS = np.uint32(0x7FFFFFFF)
 
 # torch's layout of a generator state, which is older than its engine: every word takes 64 bits. In order: seed, left,
 # seeded, next | the words | three doubles (the second is the cached normal), its valid flag, padding | a cached float
@@ -60,29 +57,6 @@ def from_seed(seed: int) -> Mt19937State:
     return Mt19937State(np.array(words, dtype=np.uint32), 0, seed)
 
 
-def twist(words: np.ndarray) -> np.ndarray:
-    """The 624 state words that follow `words`.
-
-    Word i becomes word[i + 397] ^ mix(word[i], word[i + 1]), subscripts modulo 624, in increasing order of i. So words
-    0…226 depend on old words only, 227…453 on the new 0…226, 454…622 on the new 227…395, and 623 on the new 0 and 396.
-    """
-    following = np.empty_like(words)
-    old_span = WORDS - _MIDDLE
-    following[:old_span] = words[_MIDDLE:] ^ _mix(words[:old_span], words[1 : old_span + 1])
-    for start in (old_span, 2 * old_span):
-        stop = min(start + old_span, WORDS - 1)
-        mixed = _mix(words[start:stop], words[start + 1 : stop + 1])
-        following[start:stop] = following[start - old_span : stop - old_span] ^ mixed
-    following[-1:] = following[_MIDDLE - 1 : _MIDDLE] ^ _mix(words[-1:], following[:1])
-    return following
-
-
-def _mix(high: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """The top bit of `high` and the other bits of `low`, shifted and multiplied by the twist matrix."""
-    joined = (high & _UPPER_BIT) | (low & _LOWER_BITS)
-    return (joined >> np.uint32(1)) ^ ((low & np.uint32(1)) * _MATRIX)
-
-
 def temper(words: np.ndarray) -> np.ndarray:
     """The numbers given out for state words."""
     numbers = words ^ (words >> np.uint32(11))
@@ -96,25 +70,39 @@ def draw32(state: Mt19937State, count: int) -> tuple[np.ndarray, Mt19937State]:
     """The next `count` 32-bit numbers (uint32) and the state after them."""
     if count == 0:
         return np.empty(0, np.uint32), state
-    words = state.words
-    # A fresh state has nothing to give out although its position is 0.
-    position = state.position or WORDS
-    pieces = [words[position : position + count]]
-    missing = count - len(pieces[0])
-    position += len(pieces[0])
-    while missing:
-        words = twist(words)
-        pieces.append(words[:missing])
-        position = len(pieces[-1])
-        missing -= position
-    return temper(np.concatenate(pieces)), replace(state, words=words, position=position)
+    if 0 < state.position <= WORDS - count:
+        end = state.position + count
+        return temper(state.words[state.position : end]), replace(state, position=end)
+    numbers, state = _draw(state, count)
+    return numbers.astype(np.uint32), state
 
 
 def draw64(state: Mt19937State, count: int) -> tuple[np.ndarray, Mt19937State]:
     """The next `count` 64-bit numbers (uint64): two draws each, the first one is the high half."""
-    halves, state = draw32(state, 2 * count)
-    wide = halves.astype(np.uint64)
-    return (wide[0::2] << np.uint64(32)) | wide[1::2], state
+    if count == 0:
+        return np.empty(0, np.uint64), state
+    halves, state = _draw(state, 2 * count)
+    wide = halves[0::2] << np.uint64(32)
+    wide |= halves[1::2]
+    return wide, state
+
+
+def _draw(state: Mt19937State, count: int) -> tuple[np.ndarray, Mt19937State]:
+    """32-bit numbers in uint64 from NumPy's engine, which twists as torch's does."""
+    with _lock:
+        _engine_state[:WORDS] = state.words
+        # A fresh state has nothing to give out although its position is 0.
+        _engine_state[WORDS] = state.position or WORDS
+        numbers = _engine.random_raw(count)
+        words, position = _engine_state[:WORDS].copy(), int(_engine_state[WORDS])
+    return numbers, replace(state, words=words, position=position)
+
+
+_engine = np.random.MT19937(0)
+"""Holds a state for the time of one draw only."""
+_engine_state = np.ctypeslib.as_array((ctypes.c_uint32 * (WORDS + 1)).from_address(_engine.ctypes.state_address))
+"""The engine's memory: its words, then its position. Its `state` property converts word by word, which takes 100 us."""
+_lock = threading.Lock()
 
 
 def to_bytes(state: Mt19937State) -> np.ndarray:

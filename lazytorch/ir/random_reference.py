@@ -18,14 +18,16 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
-from lazytorch.ir.fused_multiply_add import fused_multiply_add_f32, fused_multiply_add_f64
+from lazytorch.ir.declaration import Declaration
+from lazytorch.ir.dialects import random
+from lazytorch.ir.fused_multiply_add import fused_multiply_add_f64
 from lazytorch.ir.mersenne_twister import Mt19937State, draw32, draw64
 
 Drawn = tuple[np.ndarray, Mt19937State]
 
 # The mantissa bits of an element type, the leading one included.
 _DIGITS = {dtypes.float16: 11, dtypes.bfloat16: 8, dtypes.float32: 24, dtypes.float64: 53}
-_BLOCK = 16
+_BLOCK = random.BLOCK
 # From this range on an integer takes 64 bits, so that the remainder is less skewed.
 _WIDE_RANGE = 1 << 28
 # From this length on torch shuffles with 64-bit numbers.
@@ -81,7 +83,28 @@ def unit_f64(state: Mt19937State, count: int) -> Drawn:
     return (bits & np.uint64((1 << 53) - 1)).astype(np.float64) * 2.0**-53, state
 
 
-def uniform(state: Mt19937State, count: int, dtype: DType = dtypes.float32, low: float = 0.0, high: float = 1.0) -> Drawn:
+Compute = Callable[[Declaration, np.ndarray, float, float], np.ndarray]
+"""Computes an operation of `random` (the dialect) on bits and two parameters."""
+
+
+def by_reference(declaration: Declaration, bits: np.ndarray, first: float, second: float) -> np.ndarray:
+    """Compute with the operation's reference."""
+    assert declaration.reference is not None
+    with np.errstate(over="ignore"):
+        parameters = np.float32(first), np.float32(second)
+    made = declaration.reference(declaration.operator().attributes, bits, *parameters)
+    assert isinstance(made, np.ndarray)
+    return made
+
+
+def uniform(
+    state: Mt19937State,
+    count: int,
+    dtype: DType = dtypes.float32,
+    low: float = 0.0,
+    high: float = 1.0,
+    compute: Compute = by_reference,
+) -> Drawn:
     """`Tensor.uniform_(low, high)`; `torch.rand` with the default bounds.
 
     fma(u, high - low, low) in float64 for float64 (2 draws per element), in float32 for the others (1 draw), whose
@@ -89,12 +112,13 @@ def uniform(state: Mt19937State, count: int, dtype: DType = dtypes.float32, low:
     """
     if dtype is dtypes.float64:
         unit, state = unit_f64(state, count)
-        bounds = np.float64(low), np.float64(high)
-        values = fused_multiply_add_f64(unit, bounds[1] - bounds[0], bounds[0])
+        values = fused_multiply_add_f64(unit, np.float64(high) - np.float64(low), np.float64(low))
     else:
-        unit, state = unit_f32(state, count)
-        narrow = np.float32(low), np.float32(high)
-        values = _of_float(fused_multiply_add_f32(unit, narrow[1] - narrow[0], narrow[0]), dtype)
+        bits, state = draw32(state, count)
+        values = compute(random.uniform, bits, low, high)
+        if dtype is dtypes.float32:
+            return values, state
+        values = _of_float(values, dtype)
     ends = _of_double(np.array([low, high], np.float64), dtype)
     return np.where(_to_double(values, dtype) == _to_double(ends[1:], dtype), ends[0], values), state
 
@@ -106,6 +130,7 @@ def normal(
     mean: float = 0.0,
     std: float = 1.0,
     is_contiguous: bool = True,
+    compute: Compute = by_reference,
 ) -> Drawn:
     """`Tensor.normal_(mean, std)`; `torch.randn` with the default parameters.
 
@@ -122,14 +147,16 @@ def normal(
     whole = count - count % _BLOCK
     # The 32-bit and 64-bit floats draw for the remainder too, although the last block replaces it.
     drawn = count if dtype in (dtypes.float32, dtypes.float64) else whole
-    draw_units = unit_f64 if is_double else unit_f32
-    transform = _box_muller_f64 if is_double else _box_muller_f32
-    units, state = draw_units(state, drawn)
-    values = np.empty(count, np.float64 if is_double else np.float32)
-    values[:whole] = transform(units[:whole], mean, std)
-    if count % _BLOCK:
-        units, state = draw_units(state, _BLOCK)
-        values[-_BLOCK:] = transform(units, mean, std)
+    if is_double:
+        units, state = unit_f64(state, drawn)
+        last, state = unit_f64(state, _BLOCK if whole < count else 0)
+        values = _box_muller_f64(np.concatenate([units[:whole], last]), mean, std)
+    else:
+        bits, state = draw32(state, drawn)
+        rest, state = draw32(state, _BLOCK if whole < count else 0)
+        values = compute(random.normal, np.concatenate([bits[:whole], rest]), mean, std)
+    if whole < count:
+        values = np.concatenate([values[: count - _BLOCK], values[-_BLOCK:]])
     return (values if is_double else _of_float(values, dtype)), state
 
 
@@ -164,88 +191,6 @@ def _box_muller_f64(units: np.ndarray, mean: float, std: float) -> np.ndarray:
     waves = _c_library(math.cos, angle), _c_library(math.sin, angle)
     halves = [fused_multiply_add_f64(radius * wave, np.float64(std), np.float64(mean)) for wave in waves]
     return np.stack([half.reshape(-1, _BLOCK // 2) for half in halves], axis=1).ravel()
-
-
-def _box_muller_f32(units: np.ndarray, mean: float, std: float) -> np.ndarray:
-    """Unit numbers in blocks of 16 to normals, in float32: radius from the first 8, angle from the last 8.
-
-    radius = sqrt(log(1 - u)·-2), angle = 2π·u; the first 8 results are fma(radius·cos(angle), std, mean), the last 8
-    the same with the sine.
-    """
-    blocks = units.reshape(-1, 2, _BLOCK // 2)
-    radius = np.sqrt(log_f32(np.float32(1) - blocks[:, 0]) * np.float32(-2))
-    sine, cosine = sincos_f32(np.float32(2 * math.pi) * blocks[:, 1])
-    mean32, std32 = np.float32(mean), np.float32(std)
-    halves = [fused_multiply_add_f32(radius * wave, std32, mean32) for wave in (cosine, sine)]
-    return np.stack(halves, axis=1).ravel()
-
-
-# Polynomials in the order of Horner's rule: the coefficient of the highest power first.
-_LOG_COEFFICIENTS = np.array(
-    [
-        7.0376836292e-2,
-        -1.1514610310e-1,
-        1.1676998740e-1,
-        -1.2420140846e-1,
-        1.4249322787e-1,
-        -1.6668057665e-1,
-        2.0000714765e-1,
-        -2.4999993993e-1,
-        3.3333331174e-1,
-    ],
-    np.float32,
-)
-_COSINE_COEFFICIENTS = np.array([2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2], np.float32)
-_SINE_COEFFICIENTS = np.array([-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1], np.float32)
-_LOG_2_HIGH, _LOG_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
-_SQRT_HALF = np.float32(0.707106781186547524)
-_FOUR_OVER_PI = np.float32(1.27323954473516)
-# π/4 in three parts, negated: a multiple of the first two is exact.
-_MINUS_QUARTER_PI = np.array([-0.78515625, -2.4187564849853515625e-4, -3.77489497744594108e-8], np.float32)
-
-
-def log_f32(x: np.ndarray) -> np.ndarray:
-    """float32 natural logarithm of positive normal numbers: avx_mathfun's log256_ps as compiled with fma."""
-    bits = x.view(np.uint32)
-    biased = (bits >> np.uint32(23)).astype(np.int32)
-    mantissa = ((bits & np.uint32(0x807FFFFF)) | np.uint32(0x3F000000)).view(np.float32)
-    exponent = (biased - np.int32(127)).astype(np.float32) + np.float32(1)
-    is_low = mantissa < _SQRT_HALF
-    exponent = exponent - np.where(is_low, np.float32(1), np.float32(0))
-    fraction = (mantissa - np.float32(1)) + np.where(is_low, mantissa, np.float32(0))
-    square = fraction * fraction
-    polynomial = _horner_f32(fraction, _LOG_COEFFICIENTS)
-    tail = fused_multiply_add_f32(fraction * polynomial, square, exponent * _LOG_2_LOW)
-    tail = fused_multiply_add_f32(-square, np.float32(0.5), tail)
-    return fused_multiply_add_f32(exponent, _LOG_2_HIGH, fraction + tail)
-
-
-def sincos_f32(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float32 sine and cosine of numbers in [0, 8192): avx_mathfun's sincos256_ps as compiled with fma."""
-    octant = ((x * _FOUR_OVER_PI).astype(np.int32) + np.int32(1)) & np.int32(~1)
-    count = octant.astype(np.float32)
-    reduced = x
-    for part in _MINUS_QUARTER_PI:
-        reduced = fused_multiply_add_f32(count, part, reduced)
-    square = reduced * reduced
-    of_cosine = square * _horner_f32(square, _COSINE_COEFFICIENTS)
-    of_cosine = fused_multiply_add_f32(square, of_cosine, -(square * np.float32(0.5))) + np.float32(1)
-    of_sine = square * _horner_f32(square, _SINE_COEFFICIENTS)
-    of_sine = fused_multiply_add_f32(reduced, of_sine, reduced)
-    is_straight = (octant & np.int32(2)) == 0
-    sine = np.where(is_straight, of_sine, of_cosine)
-    cosine = np.where(is_straight, of_cosine, of_sine)
-    sine_sign = (octant & np.int32(4)).astype(np.uint32) << np.uint32(29)
-    cosine_sign = (~(octant - np.int32(2)) & np.int32(4)).astype(np.uint32) << np.uint32(29)
-    return (sine.view(np.uint32) ^ sine_sign).view(np.float32), (cosine.view(np.uint32) ^ cosine_sign).view(np.float32)
-
-
-def _horner_f32(x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """A polynomial by fma, the coefficient of the highest power first."""
-    value = np.full_like(x, coefficients[0])
-    for coefficient in coefficients[1:]:
-        value = fused_multiply_add_f32(value, x, coefficient)
-    return value
 
 
 def log_normal(state: Mt19937State, count: int, dtype: DType = dtypes.float32, mean: float = 1.0, std: float = 2.0) -> Drawn:
@@ -369,8 +314,10 @@ def _wide_permutation(state: Mt19937State, count: int) -> Drawn:
 
 def bernoulli(state: Mt19937State, count: int, probability: float) -> Drawn:
     """`Tensor.bernoulli_(probability)` with a number: float64 u < probability, as bool. 2 draws per element."""
-    unit, state = unit_f64(state, count)
-    return unit < probability, state
+    bits, state = draw64(state, count)
+    bits &= np.uint64((1 << 53) - 1)
+    # u is a whole number times 2**-53, so whole numbers can be compared.
+    return bits < np.uint64(math.ceil(probability * 2.0**53)), state
 
 
 def bernoulli_of_tensor(state: Mt19937State, probabilities: np.ndarray, dtype: DType) -> Drawn:

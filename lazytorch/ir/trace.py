@@ -22,11 +22,21 @@ _new = object.__new__
 _NUMBERS = frozenset((float, int, bool, complex))
 
 
+class Freed:
+    """The history of a node whose graph was released by an earlier backward walk. Use `FREED`."""
+
+    def __repr__(self) -> str:
+        return "FREED"
+
+
+FREED = Freed()
+
+
 class Node:
     """A recorded operation and its result, or a leaf (`signature` None) that holds data.
 
     buffer: the runtime's memory once the value exists (opaque here; a Python number for a scalar leaf), else None.
-    history: None (no gradient), True (differentiable through `operands`), or the accumulator of an autograd leaf.
+    history: None (no gradient), True (differentiable through `operands`), FREED, or the accumulator of an autograd leaf.
     epoch, number: the place in the trace whose `epoch` it is. cotangent: in flight during a backward walk.
     storage: what ir/saved.py has to know of the storage that holds or held this value; mostly None.
     """
@@ -72,9 +82,23 @@ class Trace:
     limit: so many operations are recorded at most before the trace is run (0: eagerly, every one by itself).
     call: where the user called the library's module (an nn.Sequential, say) that is at work; None outside of such calls.
     mixed: some value with a history older than this trace is in it, so tape order is no topological order of histories.
+    replays: the backward walks whose operations are mostly no nodes yet (see ir/replay.py), and the numbers of their first.
     """
 
-    __slots__ = ("call", "epoch", "grad_enabled", "key", "leaves", "limit", "live", "mixed", "nodes", "place", "updates")
+    __slots__ = (
+        "call",
+        "epoch",
+        "grad_enabled",
+        "key",
+        "leaves",
+        "limit",
+        "live",
+        "mixed",
+        "nodes",
+        "place",
+        "replays",
+        "updates",
+    )
 
     def __init__(self) -> None:
         self.grad_enabled = True
@@ -91,6 +115,7 @@ class Trace:
         self.live: list[Any] = []
         self.updates: dict[Any, Node] = {}
         self.mixed = False
+        self.replays: list[tuple[int, Any]] = []
         self.limit = 0 if config.eager else config.flush_nodes
 
 
@@ -102,38 +127,49 @@ class _ThreadState(threading.local):
 STATE = _ThreadState()
 
 
-def enter(trace: Trace, node: Node) -> None:
-    """Bring a node of the past into the trace: with data it becomes a leaf, without it is recorded again."""
+def enter(trace: Trace, node: Node) -> int:
+    """Bring a node of the past into the trace: with data it becomes a leaf, without it is recorded again. Its number.
+
+    Several threads may use one value, each in a trace of its own. Here a node's epoch is written before its number, and
+    everywhere a number is read before the epoch it is checked against: a number of another thread's trace is never used.
+    """
     epoch = trace.epoch
     if node.buffer is not None:
-        _enter_leaf(trace, node)
-        return
+        return _enter_leaf(trace, node)
+    number = 0
     stack = [node]
     while stack:
         current = stack[-1]
+        number = current.number
         if current.epoch is epoch:
             stack.pop()
             continue
         if current.buffer is not None:
-            _enter_leaf(trace, current)
+            number = _enter_leaf(trace, current)
             stack.pop()
             continue
         if current.history is True:
             trace.mixed = True
-        missing = [operand for operand in current.operands if operand.epoch is not epoch]
+        numbers, missing = [], []
+        for operand in current.operands:
+            numbers.append(operand.number)
+            if operand.epoch is not epoch:
+                missing.append(operand)
         if missing:
             stack += missing
             continue
         assert current.signature is not None
         trace.key.append(current.signature.id)
-        trace.key += [operand.number for operand in current.operands]
+        trace.key += numbers
+        number = len(trace.nodes)
         current.epoch = epoch
-        current.number = len(trace.nodes)
+        current.number = number
         trace.nodes.append(current)
         stack.pop()
+    return number
 
 
-def _enter_leaf(trace: Trace, node: Node) -> None:
+def _enter_leaf(trace: Trace, node: Node) -> int:
     """The rows of leaves in the key: their type, whether it is a number, whether it has a history."""
     history = node.history
     kind = 0
@@ -141,20 +177,45 @@ def _enter_leaf(trace: Trace, node: Node) -> None:
         kind = 1
         if history is True:
             trace.mixed = True
-    if type(node.buffer) in _NUMBERS:
+    buffer = node.buffer
+    if type(buffer) in _NUMBERS:
         kind += 2
+    elif buffer.shared and buffer.is_held_outside():
+        trace.limit = 0  # what is recorded with it is computed at once: whoever shares the memory may write to it
     leaves = trace.leaves
+    number = ~len(leaves)
     node.epoch = trace.epoch
-    node.number = ~len(leaves)
+    node.number = number
     leaves.append(node)
     trace.key.append(~(4 * node.type.id + kind))
+    return number
+
+
+def operand_numbers(trace: Trace) -> list[Sequence[int]]:
+    """The numbers of every operation's operands, from the key: those in the nodes may be another thread's by now."""
+    rows: list[Sequence[int]] = []
+    key, position = trace.key, 0
+    replays = dict(trace.replays)
+    while position < len(key):
+        walk = replays.get(len(rows))
+        if walk is not None and key[position] >= 0:
+            rows += [row.operands for row in walk.rows]
+            position += len(walk.key)
+            continue
+        position += 1
+        if key[position - 1] >= 0:  # not the row of a leaf
+            count = len(trace.nodes[len(rows)].operands)
+            rows.append(key[position : position + count])
+            position += count
+    return rows
 
 
 def record1(trace: Trace, signature: Signature, a: Node, history: Any) -> Node:
     """Record an operation of one operand."""
     epoch = trace.epoch
+    number = a.number
     if a.epoch is not epoch:
-        enter(trace, a)
+        number = enter(trace, a)
     node = _new(Node)
     node.signature = signature
     node.operands = (a,)
@@ -167,7 +228,7 @@ def record1(trace: Trace, signature: Signature, a: Node, history: Any) -> Node:
     node.place = trace.place
     nodes = trace.nodes
     node.number = len(nodes)
-    trace.key += (signature.id, a.number)
+    trace.key += (signature.id, number)
     nodes.append(node)
     return node
 
@@ -175,10 +236,12 @@ def record1(trace: Trace, signature: Signature, a: Node, history: Any) -> Node:
 def record2(trace: Trace, signature: Signature, a: Node, b: Node, history: Any) -> Node:
     """Record an operation of two operands."""
     epoch = trace.epoch
+    first = a.number
     if a.epoch is not epoch:
-        enter(trace, a)
+        first = enter(trace, a)
+    second = b.number
     if b.epoch is not epoch:
-        enter(trace, b)
+        second = enter(trace, b)
     node = _new(Node)
     node.signature = signature
     node.operands = (a, b)
@@ -191,7 +254,7 @@ def record2(trace: Trace, signature: Signature, a: Node, b: Node, history: Any) 
     node.place = trace.place
     nodes = trace.nodes
     node.number = len(nodes)
-    trace.key += (signature.id, a.number, b.number)
+    trace.key += (signature.id, first, second)
     nodes.append(node)
     return node
 
@@ -199,9 +262,12 @@ def record2(trace: Trace, signature: Signature, a: Node, b: Node, history: Any) 
 def record(trace: Trace, signature: Signature, operands: tuple[Node, ...], history: Any) -> Node:
     """Record an operation of any number of operands."""
     epoch = trace.epoch
+    numbers = []
     for operand in operands:
+        number = operand.number
         if operand.epoch is not epoch:
-            enter(trace, operand)
+            number = enter(trace, operand)
+        numbers.append(number)
     node = _new(Node)
     node.signature = signature
     node.operands = operands
@@ -215,7 +281,7 @@ def record(trace: Trace, signature: Signature, operands: tuple[Node, ...], histo
     key, nodes = trace.key, trace.nodes
     node.number = len(nodes)
     key.append(signature.id)
-    key += [operand.number for operand in operands]
+    key += numbers
     nodes.append(node)
     return node
 
@@ -224,12 +290,15 @@ def record3(trace: Trace, signature: Signature, operands: tuple[Node, Node, Node
     """Record an operation of three operands."""
     epoch = trace.epoch
     a, b, c = operands
+    first = a.number
     if a.epoch is not epoch:
-        enter(trace, a)
+        first = enter(trace, a)
+    second = b.number
     if b.epoch is not epoch:
-        enter(trace, b)
+        second = enter(trace, b)
+    third = c.number
     if c.epoch is not epoch:
-        enter(trace, c)
+        third = enter(trace, c)
     node = _new(Node)
     node.signature = signature
     node.operands = operands
@@ -242,7 +311,7 @@ def record3(trace: Trace, signature: Signature, operands: tuple[Node, Node, Node
     node.place = trace.place
     nodes = trace.nodes
     node.number = len(nodes)
-    trace.key += (signature.id, a.number, b.number, c.number)
+    trace.key += (signature.id, first, second, third)
     nodes.append(node)
     return node
 
@@ -287,7 +356,7 @@ def record_node(trace: Trace, operator: Operator, operands: tuple[Node, ...], di
     return record(trace, signature, operands, history)
 
 
-def leaf(type: TensorType, buffer: Any, history: Any = None) -> Node:
+def leaf(type: Type, buffer: Any, history: Any = None) -> Node:
     """A value that holds data: memory, or a Python number that is a run-time argument (never part of the key)."""
     node = _new(Node)
     node.signature = None

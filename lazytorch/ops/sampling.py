@@ -1,4 +1,5 @@
-"""Random numbers: torch CPU's, bit for bit. Drawn when called, by the reference generator (ir/random_reference.py)."""
+"""Random numbers: torch CPU's, bit for bit. Drawn when called (ir/random_reference.py); many float32 numbers are
+computed from their bits by kernels (ir/dialects/random.py)."""
 
 from __future__ import annotations
 
@@ -10,12 +11,30 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir import mersenne_twister, random_reference
+from lazytorch.ir.declaration import Declaration
+from lazytorch.ir.trace import Trace, record_node
 from lazytorch.ops.creation import finish
-from lazytorch.ops.recording import attach, element_type, torch_function
+from lazytorch.ops.recording import attach, element_type, number_leaf, torch_function
 from lazytorch.ops.shaping import sizes_of
+from lazytorch.runtime.session import synchronize
 from lazytorch.tensor import Tensor, assign, default_dtype, from_array
 
 DEFAULT_SEED = 67280421310721
+COMPILED_FROM = 64
+"""Numbers from which a kernel computes them: few are no work for the reference, and each number of them is planned once."""
+
+
+def _compute(declaration: Declaration, bits: np.ndarray, first: float, second: float) -> np.ndarray:
+    """Compute random numbers from bits at once, in a trace of their own: they have nothing to do with what is pending."""
+    if bits.size < COMPILED_FROM:
+        return random_reference.by_reference(declaration, bits, first, second)
+    trace = Trace()
+    parameters = [number_leaf(x, dtypes.float32) for x in (first, second)]
+    source = from_array(bits, dtypes.uint32)
+    node = record_node(trace, declaration.operator(), (source._node, *parameters))
+    synchronize(trace, (node,), "random numbers")
+    values: np.ndarray = node.buffer.numpy(np.float32, bits.shape)
+    return values
 
 
 class Generator:
@@ -50,6 +69,14 @@ class Generator:
         """Continue from a state."""
         self.state = mersenne_twister.from_bytes(state.numpy())
         return self
+
+    def uniform(self, count: int, dtype: DType, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+        """Numbers of [low, high)."""
+        return self.draw(random_reference.uniform, count, dtype, low, high, compute=_compute)
+
+    def normal(self, count: int, dtype: DType, mean: float = 0.0, std: float = 1.0) -> np.ndarray:
+        """Normally distributed numbers."""
+        return self.draw(random_reference.normal, count, dtype, mean, std, compute=_compute)
 
     def draw(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> np.ndarray:
         """Draw with a reference function, and advance."""
@@ -121,8 +148,8 @@ def _sized(name: str, draw: Callable[[Generator, int, DType], np.ndarray]) -> No
     torch_function(f"{name}_like", method=False, out=False)(like)
 
 
-_sized("rand", lambda g, n, dtype: g.draw(random_reference.uniform, n, dtype=dtype))
-_sized("randn", lambda g, n, dtype: g.draw(random_reference.normal, n, dtype=dtype))
+_sized("rand", Generator.uniform)
+_sized("randn", Generator.normal)
 
 
 @torch_function("randint", method=False)
@@ -193,8 +220,8 @@ def _writer(name: str, draw: Callable[..., np.ndarray], **defaults: float | None
     setattr(Tensor, f"{name}_", write)
 
 
-_writer("uniform", lambda g, n, d, low, high: g.draw(random_reference.uniform, n, d, low, high), **{"from": 0.0, "to": 1.0})
-_writer("normal", lambda g, n, d, mean, std: g.draw(random_reference.normal, n, d, mean, std), mean=0.0, std=1.0)
+_writer("uniform", Generator.uniform, **{"from": 0.0, "to": 1.0})
+_writer("normal", Generator.normal, mean=0.0, std=1.0)
 _writer("log_normal", lambda g, n, d, mean, std: g.draw(random_reference.log_normal, n, d, mean, std), mean=1.0, std=2.0)
 _writer("exponential", lambda g, n, d, rate: g.draw(random_reference.exponential, n, d, rate), lambd=1.0)
 _writer("cauchy", lambda g, n, d, at, width: g.draw(random_reference.cauchy, n, d, at, width), median=0.0, sigma=1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from math import prod
+from sys import getrefcount
 from typing import Any, Self
 
 import numpy as np
@@ -98,6 +99,19 @@ class Buffer:
         part.shared = self.shared
         return part
 
+    def is_held_outside(self) -> bool:
+        """Whether shared memory may still be written to by somebody else, because an array on it is alive. For a caller
+        that has the buffer in one variable, taken from one attribute; whoever else holds it counts as an array."""
+        owner = self.owner
+        if owner is None:
+            return getrefcount(self) > _OWN_BUFFER  # arrays on memory of our own keep the buffer
+        if isinstance(owner, Buffer):
+            return owner.shared and owner.is_held_outside()
+        if getrefcount(owner) > _OWN_OWNER:
+            return True
+        base = getattr(owner, "base", None)
+        return base is not None and (not isinstance(base, np.ndarray) or getrefcount(base) > _OWN_OWNER)
+
     def copy(self) -> Buffer:
         """A new buffer with the same bytes."""
         copy = Buffer(self.nbytes)
@@ -106,6 +120,29 @@ class Buffer:
 
     def __repr__(self) -> str:
         return f"Buffer({self.nbytes} bytes at {self.ptr:#x}{', shared' if self.shared else ''})"
+
+
+class _Probe:
+    """A stand-in for a buffer whose references are known."""
+
+    def __init__(self) -> None:
+        self.owner = [0]
+
+    def references(self) -> tuple[int, int]:
+        """Counted as `Buffer.is_held_outside` counts."""
+        owner = self.owner
+        return getrefcount(self), getrefcount(owner)
+
+
+def _calibrate() -> tuple[int, int]:
+    """What `getrefcount` says in `Buffer.is_held_outside` of a buffer and of an owner that nobody else holds, in this
+    interpreter."""
+    holder = [_Probe()]
+    buffer = holder[0]
+    return buffer.references()
+
+
+_OWN_BUFFER, _OWN_OWNER = _calibrate()
 
 
 class _Lent:

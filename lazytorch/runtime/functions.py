@@ -49,7 +49,7 @@ def run_function(func: Operation, arrays: Sequence[np.ndarray]) -> list[np.ndarr
     leaves = [_Leaf(argument.type, array) for argument, array in zip(arguments, arrays, strict=True)]
     results = [_Leaf(value.type) for value in func.region.block.terminator.operands]
     text = print_ir(func, locations=True)
-    plan_function(func, leaves, source=lambda: text).run(leaves, results)
+    plan_function(func, leaves, source=lambda: text).run(leaves, results, (), {})
     outcomes = []
     for leaf in results:
         assert leaf.buffer is not None

@@ -22,7 +22,7 @@ from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import fused, tensor
 from lazytorch.ir.pass_manager import PassManager
 from lazytorch.ir.printer import print_ir
-from lazytorch.ir.trace import Node
+from lazytorch.ir.trace import Node, Trace
 from lazytorch.ir.types import TensorType
 from lazytorch.ir.validation import Validation
 from lazytorch.runtime.buffer import Buffer
@@ -41,11 +41,12 @@ PIPELINE = "canonicalize,cse,dce,decompose,canonicalize,cse,dce"
 _FORMATS = {"f2": "e", "f4": "f", "f8": "d"}
 
 
-def plan(nodes: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[int], saved: Sequence[int]) -> Program:
-    """Compile a program that computes the numbered values (see ir/capture.py) from the leaves."""
+def plan(trace: Trace, outputs: Sequence[int], saved: Sequence[int]) -> Program:
+    """Compile a program that computes the trace's numbered values (see ir/capture.py) from its leaves."""
+    nodes, leaves = trace.nodes, trace.leaves
 
     def captured() -> Operation:
-        return capture(nodes, [leaf.type for leaf in leaves], outputs)
+        return capture(trace, outputs)
 
     expected = None
     if config.check:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from sys import getrefcount
@@ -66,13 +66,16 @@ class Program:
     stages: Stages = field(default_factory=Stages)
     check: Callable[[Sequence[Any]], Failure | None] | None = None
 
-    def run(self, leaves: Sequence[Leaf], outputs: Sequence[Leaf], replaced: Sequence[Leaf] = ()) -> None:
+    def run(
+        self, leaves: Sequence[Leaf], outputs: Sequence[Leaf], replaced: Sequence[Leaf], hidden: Mapping[int, int]
+    ) -> None:
         """Compute, and give every output its buffer. Raises IndexError for an index found out of range.
 
         replaced: leaves whose tensors get a new value by this run. Where nobody else refers to one, its memory becomes the
         new value's, and the leaf has none any more.
+        hidden: by leaf, how many of its recorded uses no operation refers to.
         """
-        donated = self._donated(leaves, replaced) if replaced and self.donations else {}
+        donated = self._donated(leaves, replaced, hidden) if replaced and self.donations else {}
         if donated:
             buffers = [
                 donated[position].buffer if position in donated else Buffer(size) for position, size in enumerate(self.sizes)
@@ -108,7 +111,7 @@ class Program:
         """Whether the outputs are the result buffers in their order."""
         return list(self.results) == [("new", position) for position in range(len(self.sizes))]
 
-    def _donated(self, leaves: Sequence[Leaf], replaced: Sequence[Leaf]) -> dict[int, Leaf]:
+    def _donated(self, leaves: Sequence[Leaf], replaced: Sequence[Leaf], hidden: Mapping[int, int]) -> dict[int, Leaf]:
         """By position, the leaves whose buffers results of this run may overwrite: replaced ones to which, and to whose
         buffer, nobody but this run and the recorded operations refers."""
         old = set(map(id, replaced))
@@ -116,7 +119,7 @@ class Program:
         for number, position, uses, _ in self.donations:
             node = leaves[number]
             buffer = node.buffer
-            unheld = getrefcount(node) == _OWN_NODE + uses and getrefcount(buffer) == _OWN_BUFFER
+            unheld = getrefcount(node) == _OWN_NODE + uses - hidden.get(number, 0) and getrefcount(buffer) == _OWN_BUFFER
             if unheld and id(node) in old and not buffer.shared:
                 given[position] = node
         return given

@@ -8,22 +8,22 @@ from lazytorch.ir.capture import capture
 from lazytorch.ir.core import Block, Operation, Value
 from lazytorch.ir.declaration import Trait
 from lazytorch.ir.passes.differentiate import differentiate
-from lazytorch.ir.trace import Node
+from lazytorch.ir.trace import Trace
 from lazytorch.ir.types import TensorType
 
 _CHEAP = (Trait.ELEMENTWISE, Trait.VIEW, Trait.CONSTANT)
 
 
-def saved_values(nodes: Sequence[Node], leaves: Sequence[Node], roots: Sequence[int]) -> list[int]:
+def saved_values(trace: Trace, roots: Sequence[int]) -> list[int]:
     """The numbers of recorded values that the derivative of `roots` (node numbers with a kept history) needs stored.
 
     The backward operations are derived symbolically; of the forward values they read, what is expensive is stored and
     cheap elementwise values and views are left to be recomputed from what is stored.
     """
     numbers: dict[Value, int] = {}
-    func = capture(nodes, [leaf.type for leaf in leaves], roots, numbers)
+    func = capture(trace, roots, numbers)
     block = func.region.block
-    inputs = [block.arguments[i] for i, leaf in enumerate(leaves) if leaf.history is not None]
+    inputs = [block.arguments[i] for i, leaf in enumerate(trace.leaves) if leaf.history is not None]
     if not inputs:
         return []
     outputs = list(block.terminator.operands)

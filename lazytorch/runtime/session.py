@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lazytorch.config import config
+from lazytorch.ir.replay import hidden_uses, materialise
 from lazytorch.ir.saved import Shared
 from lazytorch.ir.trace import Node, Trace, enter
 from lazytorch.runtime.interpreted import interpret
@@ -35,6 +36,7 @@ def _calibrate() -> int:
 
 
 _UNHELD = _calibrate()
+_NOTHING: dict[int, int] = {}
 _programs: dict[Any, Any] = {}
 _PROGRAMS_KEPT = 2048
 
@@ -72,6 +74,8 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
         for node in outputs:
             if node.history is not True and type(node.storage) is not Shared:
                 node.operands = ()
+            elif trace.replays:  # it keeps its operands, and theirs
+                materialise(trace)
     finally:
         trace.reset()
 
@@ -88,14 +92,16 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
     numbers = []
     kept = False
     for node in outputs:
+        number = node.number
         if node.epoch is not epoch:
-            enter(trace, node)
+            number = enter(trace, node)
         if node.history is True:
             kept = True
-            numbers.append(2 * node.number + 1)
+            numbers.append(2 * number + 1)
         else:
-            numbers.append(2 * node.number)
+            numbers.append(2 * number)
     if config.interpret:
+        materialise(trace)
         interpret(trace, outputs)
         return
     key = (
@@ -112,14 +118,16 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
     if program is None:
         if len(_programs) >= _PROGRAMS_KEPT:
             del _programs[next(iter(_programs))]
-        program = _programs[key] = _plan(trace, outputs)
+        materialise(trace)
+        program = _programs[key] = _plan(trace, numbers)
     else:
         STATISTICS.program_cache_hits += 1
     nodes = trace.nodes
     if program.saved:
         outputs = outputs + [nodes[number] for number in program.saved]
     # A history that is kept needs the old values later.
-    program.run(trace.leaves, outputs, () if kept else list(trace.updates.values()))
+    replaced = () if kept else list(trace.updates.values())
+    program.run(trace.leaves, outputs, replaced, hidden_uses(trace) if trace.replays else _NOTHING)
 
 
 def _report(trace: Trace, cause: str, planned: bool) -> None:
@@ -129,7 +137,8 @@ def _report(trace: Trace, cause: str, planned: bool) -> None:
         print(f"lazytorch: sync: {cause}: {len(trace.nodes)} operations, program {outcome}", file=sys.stderr)
 
 
-def _plan(trace: Trace, outputs: Sequence[Node]) -> Any:
+def _plan(trace: Trace, outputs: Sequence[int]) -> Any:
+    """The program of the outputs' numbers, each doubled and, for one whose history is kept, 1 more."""
     # The compiler (and llvmlite, networkx with it) is loaded when the first program is planned.
     from lazytorch.runtime.saved_values import saved_values
 
@@ -138,8 +147,8 @@ def _plan(trace: Trace, outputs: Sequence[Node]) -> Any:
     else:
         from lazytorch.runtime.planner import plan  # type: ignore[assignment]
 
-    numbers = [node.number for node in outputs]
-    roots = [node.number for node in outputs if node.history is True]
-    saved = saved_values(trace.nodes, trace.leaves, roots) if roots else []
+    numbers = [number >> 1 for number in outputs]
+    roots = [number >> 1 for number in outputs if number & 1]
+    saved = saved_values(trace, roots) if roots else []
     saved = [number for number in saved if number not in set(numbers)]
-    return plan(trace.nodes, trace.leaves, numbers + saved, saved)
+    return plan(trace, numbers + saved, saved)

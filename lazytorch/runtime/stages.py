@@ -13,6 +13,7 @@ from lazytorch.ir.core import Operation
 from lazytorch.ir.dialects import fused
 from lazytorch.ir.pass_manager import PassManager
 from lazytorch.ir.printer import print_ir
+from lazytorch.ir.replay import materialise
 from lazytorch.ir.trace import Node, Trace, enter
 from lazytorch.runtime.engine import engine
 from lazytorch.runtime.kernels import kernel_text
@@ -31,9 +32,11 @@ def stage_text(trace: Trace, node: Node, stage: str) -> str:
     every kernel. llvm, asm: what it becomes. ptx: what it becomes on a GPU, also for a value on the CPU. A value that is
     computed already has an empty program.
     """
+    number = node.number
     if node.epoch is not trace.epoch:
-        enter(trace, node)
-    func = capture(trace.nodes, [leaf.type for leaf in trace.leaves], [node.number])
+        number = enter(trace, node)
+    materialise(trace)
+    func = capture(trace, [number])
     return function_text(func, stage)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch as oracle
 
 import lazytorch as torch
 from lazytorch.config import config
@@ -43,6 +44,50 @@ def test_every_layout_target_and_thread_count_gives_the_same_bits(m: int, n: int
     bound = np.abs(a).astype(np.float64) @ np.abs(b) * np.finfo(dtype).eps * (k + 8)
     assert (np.abs(everything[0] - exact) <= bound).all()
     assert {r.tobytes() for r in everything} == {everything[0].tobytes()}
+
+
+@pytest.mark.parametrize("k", [300, 784])
+def test_a_row_has_the_same_bits_alone_and_among_others(k: int) -> None:
+    """One row has a schedule of its own, and so have few rows; so have few columns, which are rows of the turned product."""
+    torch.manual_seed(0)
+    a, b = torch.randn(70, k), torch.randn(k, 90)
+    turned = b.t().contiguous()
+    whole = (a @ b).numpy()
+    for rows in (1, 2, 3, 8, 13):
+        for other in (b, turned.t()):
+            assert (a[:rows] @ other).numpy().tobytes() == whole[:rows].tobytes()
+            assert (a @ other[:, :rows]).numpy().tobytes() == np.ascontiguousarray(whole[:, :rows]).tobytes()
+
+
+@pytest.mark.parametrize("m, n, k", [(1, 1, 70_000), (3, 20, 5000), (13, 32, 20_000)])
+def test_a_long_sum_is_divided_among_threads_without_changing_it(m: int, n: int, k: int) -> None:
+    rng = np.random.default_rng(0)
+    a, b, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((k, m), (n, k), (n,)))
+    results = []
+    for threads in (1, 2, 7):
+        with config(num_threads=threads):
+            y = torch.relu(torch.tensor(a).t() @ torch.tensor(b).t() + torch.tensor(bias))
+            assert torch.dump(y, stage="fused").count("fused.kernel") == 1
+            results.append(y.numpy())
+    exact = np.maximum(a.T.astype(np.float64) @ b.T.astype(np.float64) + bias, 0)
+    bound = np.abs(a.T) @ np.abs(b.T) * np.finfo(np.float32).eps * 300
+    assert (np.abs(results[0] - exact) <= bound + 1e-6).all()
+    assert {y.tobytes() for y in results} == {results[0].tobytes()}
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "int8", "uint8", "int16"])
+@pytest.mark.parametrize("shape", [(3, 70, 600), (40, 20, 300)])
+def test_short_types_accumulate_in_32_bits(name: str, shape: tuple[int, int, int]) -> None:
+    """Floats are rounded once at the end, as torch does; integers wrap around as if they always had."""
+    m, n, k = shape
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-20, 20, size) for size in ((m, k), (k, n)))
+    ours = torch.tensor(a).to(getattr(torch, name)) @ torch.tensor(b).to(getattr(torch, name))
+    theirs = oracle.tensor(a).to(getattr(oracle, name)) @ oracle.tensor(b).to(getattr(oracle, name))
+    assert ours.dtype is getattr(torch, name)
+    assert ours.double().tolist() == theirs.double().tolist()
+    doubled = (ours * 2).double()  # an epilogue computes on rounded numbers
+    assert doubled.tolist() == (theirs * 2).double().tolist()
 
 
 def test_the_epilogue_has_the_bits_of_the_separate_operations() -> None:

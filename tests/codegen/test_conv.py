@@ -18,6 +18,8 @@ CASES = [
     (2, 6, 6, (6, 33), (3, 3), 1, (1, 0), 1, 6),
     (2, 3, 4, (1, 1), (1, 1), 1, 2, 1, 1),  # more padding than the kernel reaches: the input's gradient is cropped
     (3, 2, 4, (50,), (4,), 3, 2, 2, 2),
+    (2, 24, 24, (9, 14), (3, 3), 1, 1, 1, 24),
+    (2, 8, 12, (7, 28), (5, 5), 1, 2, 1, 4),
     (300, 2, 3, (2, 2), (2, 2), 1, 1, 1, 1),
 ]
 
@@ -53,3 +55,16 @@ def test_output_and_gradients(case: tuple) -> None:
             others.append(results(torch, arrays, *rest))
     for other in others:
         assert [a.tobytes() for a in other] == [a.tobytes() for a in ours]
+
+
+def test_a_grouped_convolution_takes_bias_and_activation_in() -> None:
+    """The reshape that joins groups and channels is between the contraction and its epilogue."""
+    x, w, b = torch.randn(3, 8, 9, 11), torch.randn(12, 2, 3, 3), torch.randn(12)
+
+    def layer() -> torch.Tensor:
+        return torch.relu(torch.nn.functional.conv2d(x, w, b, padding=1, groups=4)) + torch.arange(11)
+
+    y = layer()
+    assert torch.dump(y, stage="fused").count("fused.kernel") == 2  # the border, and the rest
+    with config(fuse=False):
+        assert layer().numpy().tobytes() == y.numpy().tobytes()

@@ -50,3 +50,20 @@ def test_a_value_that_reads_its_sibling_through_views_is_not_computed_with_it() 
 def test_dimensions_of_size_one_may_lie_anywhere_among_the_reduced_ones() -> None:
     x = np.arange(120.0, dtype=np.float32).reshape(1, 4, 5, 6)
     assert torch.tensor(x).sum((0, 2, 3)).tolist() == x.sum((0, 2, 3)).tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.int8])
+@pytest.mark.parametrize("shape", [(1,), (17,), (3, 100), (100, 3), (2, 33, 5)])
+def test_the_first_extreme_is_found_in_whatever_lane_it_is(shape: tuple[int, ...], dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 5, shape).astype(dtype)
+    odd = x.copy()
+    if odd.dtype.kind == "f":
+        odd[rng.random(shape) < 0.1] = np.nan
+    for array in (x, odd, np.full_like(x, -3)):
+        t = torch.tensor(array)
+        for settings in ({}, {"target": "x86-64-v3", "num_threads": 1}):
+            with config(**settings):
+                for dim in range(len(shape)):
+                    assert t.argmax(dim).tolist() == array.argmax(dim).tolist()
+                    assert t.argmin(dim).tolist() == array.argmin(dim).tolist()

@@ -28,14 +28,26 @@ class RandomProgram:
         for number, kind in enumerate(WIDTHS):
             self.new(kind, f"load {kind}, ptr addrspace(1) %p{number}, align {WIDTHS[kind] // 8}")
         families = (
-            [self.integer] * 4 + [self.floating] * 4 + [self.compare, self.select] * 2 + [self.resize, self.convert] * 2
+            [self.integer] * 4 + [self.floating] * 4 + [self.compare, self.select, self.resize, self.convert, self.short] * 2
         )
         for _ in range(operations):
             self.choose.choice(families)()
+        self.keep()
         for number, kind in enumerate(WIDTHS):
             self.lines.append(
                 f"store {kind} {self.values[kind][-1]}, ptr addrspace(1) %q{number}, align {WIDTHS[kind] // 8}"
             )
+
+    def keep(self) -> None:
+        """Every value leaves a trace in a result, so that none is dead code."""
+        for kind in INTEGERS:
+            values = self.values[kind].copy()
+            source = {"i32": "float", "i64": "double"}.get(kind)
+            for value in self.values[source].copy() if source else []:
+                values.append(self.new(kind, f"bitcast {source} {self.defined(source, value)} to {kind}"))
+            result = values[0]
+            for value in values[1:]:
+                result = self.new(kind, f"xor {kind} {result}, {value}")
 
     def new(self, kind: str, text: str) -> str:
         name = f"%v{len(self.lines)}"
@@ -58,8 +70,11 @@ class RandomProgram:
         return self.choose.choice(self.values[kind])
 
     def number(self, kind: str) -> str:
-        """A value that is not NaN, whose sign and payload would show."""
-        value = self.choose.choice(self.values[kind])
+        """A value that is not NaN."""
+        return self.defined(kind, self.choose.choice(self.values[kind]))
+
+    def defined(self, kind: str, value: str) -> str:
+        """The value, or 0 for NaN, whose sign and payload are open."""
         ordered = self.new("i1", f"fcmp ord {kind} {value}, {value}")
         return self.new(kind, f"select i1 {ordered}, {kind} {value}, {kind} 0.0")
 
@@ -102,6 +117,15 @@ class RandomProgram:
         else:
             arity = 1 if operation in unary else 3 if operation == "fma" else 2
             self.call(kind, f"llvm.{operation}.{SUFFIX[kind]}", [(kind, self.pick(kind)) for _ in range(arity)])
+
+    def short(self) -> None:
+        """Arithmetic of half and bfloat, whose results in float round to those of a single rounding."""
+        kind = self.choose.choice(("half", "bfloat"))
+        left, right = (
+            self.new(kind, f"fptrunc float {self.choose.choice(self.values['float'])} to {kind}") for _ in range(2)
+        )
+        value = self.new(kind, f"{self.choose.choice(('fadd', 'fsub', 'fmul'))} {kind} {left}, {right}")
+        self.new("float", f"fpext {kind} {value} to float")
 
     def compare(self) -> None:
         kind = self.choose.choice((*INTEGERS, *FLOATS))
@@ -173,7 +197,8 @@ class RandomProgram:
         return f"{header} {{\n{index}\n{self._body()}\nret void\n}}"
 
     def host(self) -> str:
-        body = re.sub(r"(%v\d+) = fptrunc float (\S+) to bfloat", _rounded_to_bfloat, self._body())
+        body = re.sub(r"(%v\d+) = (f\w+) bfloat (%v\d+), (%v\d+)", _bfloat_arithmetic, self._body())
+        body = re.sub(r"(%v\d+) = fptrunc float (\S+) to bfloat", _rounded_to_bfloat, body)
         body = re.sub(r"= fpext bfloat (%v\d+) to float", r"= bitcast i32 \1.bits to float", body)
         declarations = "\n".join(sorted(self.declarations))
         loop = f"""
@@ -194,6 +219,126 @@ ret void
     def inputs(self, seed: int, count: int) -> list[np.ndarray]:
         rng = np.random.default_rng(seed)
         return [_numbers(rng, kind, count) for kind in WIDTHS]
+
+
+class RandomControlFlow:
+    """Branches and loops, nested at random, over variables that LLVM turns into registers. Threads part often."""
+
+    VARIABLES = 5
+
+    def __init__(self, seed: int, statements: int = 12) -> None:
+        self.choose = random.Random(seed)
+        self.lines: list[str] = []
+        self.count = 0
+        self.sequence(statements, depth=0)
+
+    def name(self, prefix: str) -> str:
+        self.count += 1
+        return f"{prefix}{self.count}"
+
+    def emit(self, text: str) -> str:
+        name = "%" + self.name("v")
+        self.lines.append(f"{name} = {text}")
+        return name
+
+    def value(self) -> str:
+        if self.choose.random() < 0.2:
+            return str(self.choose.randrange(-9, 100))
+        return self.emit(f"load i32, ptr %x{self.choose.randrange(self.VARIABLES)}")
+
+    def assign(self) -> None:
+        operation = self.choose.choice(["add", "sub", "mul", "xor", "and", "or"])
+        value = self.emit(f"{operation} i32 {self.value()}, {self.value()}")
+        self.lines.append(f"store i32 {value}, ptr %x{self.choose.randrange(self.VARIABLES)}")
+
+    def condition(self) -> str:
+        return self.emit(f"icmp {self.choose.choice(['slt', 'ugt', 'eq', 'ne', 'sge'])} i32 {self.value()}, {self.value()}")
+
+    def sequence(self, statements: int, depth: int) -> None:
+        for _ in range(statements):
+            kind = self.choose.random()
+            if kind < 0.5 or depth == 3:
+                self.assign()
+            elif kind < 0.8:
+                self.branch(depth)
+            else:
+                self.loop(depth)
+
+    def branch(self, depth: int) -> None:
+        yes, no, join = (self.name(label) for label in ("yes", "no", "join"))
+        self.lines.append(f"br i1 {self.condition()}, label %{yes}, label %{no}")
+        for label in (yes, no):
+            self.lines.append(f"{label}:")
+            self.sequence(self.choose.randrange(1, 4), depth + 1)
+            self.lines.append(f"br label %{join}")
+        self.lines.append(f"{join}:")
+
+    def loop(self, depth: int) -> None:
+        """At most seven rounds, a number that depends on the data, with a way out in the middle."""
+        head, body, rest, done, counter = (self.name(label) for label in ("head", "body", "rest", "done", "n"))
+        rounds = self.emit(f"and i32 {self.value()}, 7")
+        self.lines += [f"store i32 {rounds}, ptr %counter{depth}", f"br label %{head}", f"{head}:"]
+        left = self.emit(f"load i32, ptr %counter{depth}")
+        more = self.emit(f"icmp sgt i32 {left}, 0")
+        self.lines += [f"br i1 {more}, label %{body}, label %{done}", f"{body}:"]
+        self.lines += [f"%{counter} = sub i32 {left}, 1", f"store i32 %{counter}, ptr %counter{depth}"]
+        self.sequence(self.choose.randrange(1, 4), depth + 1)
+        self.lines += [f"br i1 {self.condition()}, label %{done}, label %{rest}", f"{rest}:"]
+        self.sequence(1, depth + 1)
+        self.lines += [f"br label %{head}", f"{done}:"]
+
+    def _function(self, header: str, before: str, after: str) -> str:
+        names = [f"%x{number}" for number in range(self.VARIABLES)]
+        start = [f"{name} = alloca i32" for name in (*names, *(f"%counter{depth}" for depth in range(4)))]
+        start.append(before)
+        end = []
+        for number, name in enumerate(names):
+            start += [
+                f"%i{number} = add i32 %first, {number}",
+                f"%a{number} = getelementptr i32, ptr addrspace(1) %in, i32 %i{number}",
+            ]
+            start += [f"%l{number} = load i32, ptr addrspace(1) %a{number}", f"store i32 %l{number}, ptr {name}"]
+            end += [
+                f"%r{number} = load i32, ptr {name}",
+                f"%b{number} = getelementptr i32, ptr addrspace(1) %out, i32 %i{number}",
+            ]
+            end.append(f"store i32 %r{number}, ptr addrspace(1) %b{number}")
+        return "\n".join([INTRINSICS if "ptx" in header else "", header, *start, *self.lines, *end, after, "}"])
+
+    def kernel(self) -> str:
+        header = "define ptx_kernel void @k(ptr addrspace(1) noalias %out, ptr addrspace(1) noalias %in) {"
+        index = f"%t = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()\n%first = mul i32 %t, {self.VARIABLES}"
+        return self._function(header, index, "ret void")
+
+    def host(self) -> str:
+        """The same for one row, and a function that calls it for every row."""
+        one = self._function(
+            "define void @one(ptr noalias %out, ptr noalias %in, i32 %t) {",
+            f"%first = mul i32 %t, {self.VARIABLES}",
+            "ret void",
+        )
+        loop = """
+define void @k(ptr %out, ptr %in, i32 %n) {
+entry:
+br label %loop
+loop:
+%t = phi i32 [0, %entry], [%next, %loop]
+call void @one(ptr %out, ptr %in, i32 %t)
+%next = add i32 %t, 1
+%more = icmp ult i32 %next, %n
+br i1 %more, label %loop, label %done
+done:
+ret void
+}"""
+        return (one + loop).replace(" addrspace(1)", "")
+
+
+def _bfloat_arithmetic(match: re.Match[str]) -> str:
+    name, operation, left, right = match.groups()
+    return f"""{name}.left = bitcast i32 {left}.bits to float
+{name}.right = bitcast i32 {right}.bits to float
+{name}.exact = {operation} float {name}.left, {name}.right
+{name} = fptrunc float {name}.exact to bfloat"""
 
 
 def _rounded_to_bfloat(match: re.Match[str]) -> str:

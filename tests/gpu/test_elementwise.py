@@ -113,7 +113,7 @@ def run_on_device(func: Operation, arrays: list[np.ndarray]) -> list[np.ndarray]
     program = plan_for_device(func, [Held(argument.type, Buffer(1)) for argument in arguments], device)
     leaves = [Held(argument.type, DeviceBuffer.of(device, array)) for argument, array in zip(arguments, arrays, strict=True)]
     outputs = [Held(type) for type in types]
-    program.run(leaves, outputs)
+    program.run(leaves, outputs, (), {})
     return [output.buffer.numpy(type.dtype.numpy, type.shape) for output, type in zip(outputs, types, strict=True)]
 
 

@@ -159,6 +159,18 @@ ret void""", before)  # fmt: skip
     np.testing.assert_array_equal(found[0].view("i4"), (index % 8) * numbers.view("i4") + np.array([5, 6, 7, -8])[index % 4])
 
 
+def test_local_memory_of_odd_sizes_and_initial_values_of_variables():
+    body = """
+cvt.u64.u32 %rd1, %t; st.local.b64 [space], %rd1; ld.local.b64 %rd2, [space]; cvt.u32.u64 %r1, %rd2;
+ld.const.b32 %r2, [table+4]; add.u32 %r1, %r1, %r2;
+mad.lo.u64 %rd0, %t64, 4, %p0; st.global.b32 [%rd0], %r1;
+"""
+    text = kernel(body, registers=".local .align 8 .b8 space[12];")
+    text = text.replace(".visible .entry", ".const .align 4 .f32 table[2] = {0f3F800000, 0f00000100};\n.visible .entry")
+    found, _ = execute(text, [np.zeros(40, "u4")], 40)
+    np.testing.assert_array_equal(found[0], np.arange(40) + 256)
+
+
 def test_dynamic_shared_memory_follows_the_static():
     before = """
 @fixed = internal addrspace(3) global [5 x i32] undef, align 4
@@ -228,6 +240,12 @@ mad.lo.u64 %rd3, %t64, {size}, %p1; st.global{register} [%rd3], %d;
         memory[thread % 4] = function(memory[thread % 4], value)
     np.testing.assert_array_equal(found[1], old)
     np.testing.assert_array_equal(found[0], memory)
+    start = np.full(4, 5, dtype)
+    without = text.replace("atom.global", "red.global").replace("%d, [%rd1]", "[%rd1]").replace("st.global", "//")
+    if "exch" not in instruction:
+        np.testing.assert_array_equal(
+            execute(without, [start, np.zeros_like(values), values], 64)[0][0], memory
+        )  # the result is not used
 
 
 def test_compare_and_swap_loops():

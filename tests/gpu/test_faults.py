@@ -8,6 +8,7 @@ from lazytorch.runtime.ptx_emulator import (
     DeviceMemoryError,
     DivergentSynchronisation,
     Emulator,
+    EndlessKernel,
     KernelFault,
     LaunchError,
     MisalignedAccess,
@@ -114,6 +115,13 @@ def test_the_last_block_sees_what_others_published_with_fences():
     found, _ = execute(kernel(LAST_BLOCK, 3), arrays, 1, 4)
     assert found[2][0] == 2
     fault(DataRace, kernel(LAST_BLOCK.replace("membar.gl;", ""), 3), "ld.global.b32 %r3, [%p0];", arrays, 1, 4)
+
+
+def test_fences_order_blocks_that_do_not_execute_at_once():
+    body = LAST_BLOCK.replace("%r2, 3;", "%r2, 102399;").replace("[%p1], 1;", "[%p1], 1;")
+    arrays = [np.zeros(100, "u4"), np.zeros(1, "u4"), np.zeros(1, "u4")]
+    found, _ = execute(kernel(body, 3), arrays, 1024, 100)
+    assert found[1][0] == 1024 * 100 and found[2][0] == 2
 
 
 def test_atomics_do_not_race_with_each_other_but_with_plain_accesses():
@@ -282,7 +290,7 @@ ret void, !dbg !7
 !llvm.dbg.cu = !{!0}
 !llvm.module.flags = !{!2}
 !0 = distinct !DICompileUnit(language: DW_LANG_C, file: !1, runtimeVersion: 0, emissionKind: DebugDirectivesOnly)
-!1 = !DIFile(filename: "train.py", directory: "/home/user")
+!1 = !DIFile(filename: "train.py", directory: "/src")
 !2 = !{i32 2, !"Debug Info Version", i32 3}
 !3 = distinct !DISubprogram(name: "k", scope: !1, file: !1, line: 1, type: !4, unit: !0, spFlags: DISPFlagDefinition)
 !4 = !DISubroutineType(types: !5)
@@ -298,11 +306,30 @@ def test_faults_name_the_line_of_the_user(text):
     device = Emulator(1 << 16)
     loaded = device.load(text).kernel("k")
     address = device.allocate(4)
-    with pytest.raises(UninitialisedRead, match=r"\[(/home/user/)?train.py:41\]"):
+    with pytest.raises(UninitialisedRead, match=r"\[(/src/)?train.py:41\]"):
         loaded.launch((1,), (1,), [address])
     device.write(address, b"1234")
-    with pytest.raises(OutOfBoundsAccess, match=r"\[(/home/user/)?train.py:52\]"):
+    with pytest.raises(OutOfBoundsAccess, match=r"\[(/src/)?train.py:52\]"):
         loaded.launch((1,), (1,), [address])
+
+
+@pytest.mark.parametrize("start", ["", "setp.eq.u32 %q0, %t, 5;\n@%q0 bra done;"])
+def test_endless_loops_are_a_fault(start):
+    text = kernel(f"{start}\nagain:\nadd.u32 %r1, %r1, 1;\nbra again;\ndone:")
+    device = Emulator(1 << 16, most_visits=1000)
+    with pytest.raises(EndlessKernel, match="executed 1000 times"):
+        device.load(text).kernel("k").launch((1,), (32,), [0])
+
+
+def test_freed_memory_comes_again_late():
+    device = Emulator(64 << 20)
+    first = device.allocate(1 << 20)
+    device.free(first)
+    later = []
+    for _ in range(40):
+        later.append(device.allocate(1 << 20))
+        device.free(later[-1])
+    assert first not in later[:10] and first in later
 
 
 def test_a_trap_is_a_fault():

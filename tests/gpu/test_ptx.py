@@ -30,9 +30,7 @@ X, Y = torch.rand(1024).realize(), torch.rand(1024).realize()
 def launches(y: torch.Tensor, architecture: str) -> list[Launch]:
     """The launches that would compute a pending tensor on a GPU."""
     node, trace = value(y), STATE.trace
-    if node.epoch is not trace.epoch:
-        enter(trace, node)
-    func = capture(trace.nodes, [leaf.type for leaf in trace.leaves], [node.number])
+    func = capture(trace, [enter(trace, node) if node.epoch is not trace.epoch else node.number])
     PassManager(PIPELINE).run_on_func(func)
     fuse(func)
     context = ScheduleContext(gpu_target(architecture), 1)

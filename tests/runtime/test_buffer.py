@@ -151,3 +151,25 @@ def test_a_copy_has_the_same_bytes_in_other_memory() -> None:
     assert copy.ptr != buffer.ptr
     assert not copy.shared
     assert copy.numpy(np.int64, (100,)).tolist() == list(range(100))
+
+
+def test_a_buffer_knows_whether_an_array_on_its_memory_is_alive() -> None:
+    holder = [Buffer(8)]
+
+    def held() -> bool:
+        buffer = holder[0]
+        return buffer.is_held_outside()
+
+    assert not held()
+    array = holder[0].numpy(np.int8, (8,))
+    assert held()
+    del array
+    assert not held()
+    for part in (slice(None), slice(1, None)):
+        array = np.ones(4)
+        holder[0] = Buffer.from_numpy(array[part])
+        assert held()
+        del array
+        assert not held()
+    holder[0] = Buffer.from_numpy(np.frombuffer(bytearray(8), np.uint8))
+    assert held(), "memory of something else than NumPy's: who knows"

@@ -31,7 +31,7 @@ class Letters:
             lonely = set(letters) - set(a.out) - (set(a.lhs) & set(a.rhs))
             if lonely:
                 raise CompileError(f"contract: letters {sorted(lonely)} are in one operand only", stage="schedule")
-        last = a.out[-1:] or ""
+        last = next((letter for letter in reversed(a.out) if self.sizes[letter] > 1), a.out[-1:])
         swap = last in a.lhs and last not in a.rhs
         left, right = ((a.rhs, rhs), (a.lhs, lhs)) if swap else ((a.lhs, lhs), (a.rhs, rhs))
         # In the order of lhs, whichever side it is: it decides the order of accumulation (ir/accumulation.py).

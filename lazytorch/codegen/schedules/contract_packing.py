@@ -9,6 +9,7 @@ together from *segments*, runs of consecutive memory: lane l of segment s reads 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,10 +20,22 @@ from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Value
 from lazytorch.ir.dialects import arith, loop
+from lazytorch.ir.types import INDEX, BufferType
 
 KC = 256
 PAD = 16
 """Extra elements per packed row, so that the rows of a panel do not fall on the same cache sets."""
+FEW = 8
+"""Accumulators that leave registers free even where there are 16."""
+SHORT_STEP = 1024
+"""Bytes of accumulators below which a step of the microkernel takes so little time that memory must be asked earlier."""
+
+
+def accumulator_of(dtype: DType) -> DType:
+    """The type that products of a type are accumulated in."""
+    if dtype.itemsize >= 4:
+        return dtype
+    return dtypes.float32 if dtype.kind == "f" else dtypes.int32
 
 
 @dataclass(frozen=True)
@@ -42,21 +55,57 @@ class OperandShape:
 class ContractShape:
     """The structure of a contraction kernel: register tile, packing, loops around it, results.
 
+    lanes, left_lanes: elements of a vector of columns, and of those that the left operand is packed by.
     batch, outer: numbers of loops over letters that both operands have, and over those of the right operand that have no
     common stride with the columns.
+    stack: of how many neighbouring indices of the last outer letter a tile takes vectors; 0: it takes them in turn.
+    single: K is one block at most. plain: there is no epilogue, and sums so far are kept in the result.
+    split: K is divided among threads; the kernel leaves the sums of the blocks of K for build_contract_sum.
+    stores_registers: a whole tile goes through the epilogue in its registers.
+    reading: how tiles read the right operand: "packed" before; "first": the first panel of rows packs it while it computes;
+    "direct" or "transposed" in registers: there is one panel of rows only, so that packing would not pay.
     """
 
     dtype: DType
     lanes: int
+    left_lanes: int
     rows: int
     vectors: int
-    panels: int
+    stack: int
     left: OperandShape
     right: OperandShape
     batch: int
     outer: int
     given: int
     outputs: tuple[DType, ...]
+    single: bool
+    plain: bool
+    reading: str
+    stores_registers: bool
+    has_mask_registers: bool
+    split: bool
+
+    @property
+    def accumulator(self) -> DType:
+        """What products are accumulated in: 32 bits at least."""
+        return accumulator_of(self.dtype)
+
+    @property
+    def spills(self) -> bool:
+        """Whether the tile goes to memory right after its loop: with few registers, values that stay in them after the loop
+        would cost some inside of it."""
+        return not self.has_mask_registers and self.rows * self.vectors > FEW
+
+    @property
+    def ahead(self) -> int:
+        """Rows of the right operand by which reading it is ahead of using it."""
+        step = self.rows * self.vectors * self.lanes * self.accumulator.itemsize
+        return 20 if self.rows > 1 and step < SHORT_STEP else 8
+
+    @property
+    def reads_edges(self) -> bool:
+        """Whether columns past the edge are masked where the right operand is read in place, at no cost worth avoiding."""
+        return self.has_mask_registers or self.right.segments > 0
 
     @property
     def width(self) -> int:
@@ -68,7 +117,7 @@ class ContractShape:
         """Strides of (row, k) within a packed panel of the left operand."""
         if self.left.kind == "k":
             return KC + PAD, 1
-        return 1, -(-self.rows // self.lanes) * self.lanes
+        return 1, -(-self.rows // self.left_lanes) * self.left_lanes
 
     @property
     def panel_size(self) -> int:
@@ -79,8 +128,8 @@ class ContractShape:
         """Canonical text for the kernel's key."""
         outputs = ",".join(dtype.name for dtype in self.outputs)
         return (
-            f"{self.dtype.name}|{self.lanes}x{self.rows}x{self.vectors}x{self.panels}|{self.left.text()}|{self.right.text()}"
-            f"|{self.batch}|{self.outer}|{self.given}|{outputs}"
+            f"{self.dtype.name}|{self.left_lanes}|{self.lanes}x{self.rows}x{self.vectors}/{self.stack}|{self.left.text()}|{self.right.text()}"
+            f"|{self.batch}|{self.outer}|{self.given}|{outputs}|{self.single}|{self.plain}|{self.reading}|{self.stores_registers}|{self.split}"
         )
 
 
@@ -116,12 +165,13 @@ class Column:
 class Operand:
     """The kernel arguments of one operand, in the order of the slots that schedules/contract.py makes."""
 
-    def __init__(self, k: KernelBuilder, shape: ContractShape, own: OperandShape, outer: int, name: str) -> None:
+    def __init__(self, k: KernelBuilder, shape: ContractShape, own: OperandShape, outer: int, lanes: int, name: str) -> None:
         self.k = k
         self.kind, self.segments = own.kind, own.segments
         self.flat = self.kind == "table" or (self.kind == "row" and self.segments > 0)
-        self.lanes = shape.lanes
-        self.zero = k.splat(0, shape.dtype, shape.lanes)
+        self.lanes = lanes
+        self.accumulator = shape.accumulator
+        self.dtype = shape.dtype
         strides: tuple[int | None, ...] = (1,) if self.flat else (None, 1) if self.kind == "k" else (1, None)
         self.buffer = k.buffer(shape.dtype, strides, name)
         tables = ["rows", "depth"] if self.kind == "table" else []
@@ -155,8 +205,8 @@ class Operand:
         """One element, whatever the addressing."""
         k = self.k
         if self.kind != "table":
-            return k.load(source, row, depth)
-        return k.load(source, k.add(self.lookup("rows", row), self.lookup("depth", depth)))
+            return self._widened(k.load(source, row, depth))
+        return self._widened(k.load(source, k.add(self.lookup("rows", row), self.lookup("depth", depth))))
 
     def along_rows(self, source: Value, row: Index, depth: Index, mask: Value | None) -> Value:
         """A vector along rows of stride 1."""
@@ -167,8 +217,36 @@ class Operand:
     def vector(self, source: Value, at: Index, mask: Value | None) -> Value:
         """A whole or masked vector of consecutive elements; masked-off lanes are 0."""
         if mask is None:
-            return self.k.load(source, at, lanes=self.lanes)
-        return self.k.masked_load(source, at, mask=mask, other=self.zero)
+            return self._widened(self.k.load(source, at, lanes=self.lanes))
+        return self._widened(self.k.masked_load(source, at, mask=mask, other=self._zero()))
+
+    def _zero(self) -> Value:
+        return self.k.splat(0, self.dtype, self.lanes)
+
+    def _widened(self, value: Value) -> Value:
+        """In the type of the accumulators."""
+        return self.k.cast(value, self.accumulator)
+
+    def with_tables(self, tables: dict[str, Value]) -> Operand:
+        """The operand inside of a function that got its tables as arguments."""
+        inside = copy(self)
+        inside.tables = tables
+        return inside
+
+    def squares(self, source: Value, last: Index) -> list[Value]:
+        """As many columns as a vector has lanes, each from its first element on, when the depth has stride 1."""
+        k = self.k
+        return [loop.flatten(k.offset(source, k.min(i, last), 0)) for i in range(self.lanes)]
+
+    def square(self, columns: Sequence[Value], depth: Index, mask: Value | None) -> list[Value]:
+        """A square of such columns from a depth on, as vectors along the columns. With segments `mask` is not needed."""
+        k = self.k
+        if self.segments:
+            read = self.segmented(k.div(depth, self.lanes))
+            loaded = [read(column, 0) for column in columns]
+        else:
+            loaded = [self.vector(column, depth, mask) for column in columns]
+        return transposed(loaded, 16 // self.accumulator.itemsize)
 
     def segmented(self, number: Index) -> Callable[[Value, Index], Value]:
         """A reader of vector `number`: from a flat source at an offset. Offsets and masks are computed here, once."""
@@ -184,10 +262,10 @@ class Operand:
             pieces.append((self.lookup("offset", place), mask))
 
         def read(source: Value, offset: Index) -> Value:
-            value = self.zero
+            value = self._zero()
             for start, mask in pieces:
                 value = k.masked_load(source, k.add(start, offset), mask=mask, other=value)
-            return value
+            return self._widened(value)
 
         return read
 
@@ -206,21 +284,21 @@ def pack_left(
     padded = k.mul(k.ceil_div(rows, shape.rows), shape.rows)
     last = k.sub(rows, 1)
     if left.kind == "k" and left.segments:
-        with k.loop(0, k.ceil_div(count, shape.lanes)) as vector:
-            read = left.segmented(k.add(k.div(start, shape.lanes), vector))
+        with k.loop(0, k.ceil_div(count, left.lanes)) as vector:
+            read = left.segmented(k.add(k.div(start, left.lanes), vector))
             with k.loop(0, padded) as row:
                 source = loop.flatten(k.offset(left.start, k.add(m0, k.min(row, last)), 0))
-                k.store(read(source, 0), packed, k.add(k.mul(row, KC + PAD), k.mul(vector, shape.lanes)))
+                k.store(read(source, 0), packed, k.add(k.mul(row, KC + PAD), k.mul(vector, left.lanes)))
         return
     if left.kind == "k":
-        main = k.round_down(count, shape.lanes)
+        main = k.round_down(count, left.lanes)
         with k.loop(0, padded) as row:
             source = loop.flatten(k.offset(left.start, k.add(m0, k.min(row, last)), start))
             target = k.offset(packed, k.mul(row, KC + PAD))
-            with k.loop(0, main, shape.lanes) as at:
+            with k.loop(0, main, left.lanes) as at:
                 k.store(left.vector(source, at, None), target, at)
             with k.when(k.compare("lt", main, count)):
-                k.store(left.vector(source, main, k.mask(k.sub(count, main), shape.lanes)), target, main)
+                k.store(left.vector(source, main, k.mask(k.sub(count, main), left.lanes)), target, main)
         return
     step = shape.left_strides[1]
     with k.loop(0, padded, shape.rows) as row:
@@ -229,8 +307,8 @@ def pack_left(
         with k.loop(0, count) as depth:
             here = k.add(start, depth)
             if left.kind == "row":
-                for u in range(0, step, shape.lanes):
-                    mask = k.mask(k.sub(remaining, u), shape.lanes)
+                for u in range(0, step, left.lanes):
+                    mask = k.mask(k.sub(remaining, u), left.lanes)
                     value = left.along_rows(left.start, k.add(m0, k.add(row, u)), here, mask)
                     k.store(value, target, k.add(k.mul(depth, step), u))
             else:
@@ -239,88 +317,164 @@ def pack_left(
                     k.store(left.element(left.start, place, here), target, k.add(k.mul(depth, step), i))
 
 
+Reader = Callable[[Index], list[Value]]
+"""From a number along K within a block: the vectors of columns."""
+
+
+def column_reader(
+    k: KernelBuilder, shape: ContractShape, right: Operand, columns: Sequence[Column], masked: bool, start: Index
+) -> Reader:
+    """Reads a right operand whose columns have stride 1, as a whole or in segments, where it lies."""
+    lanes = shape.lanes
+    if right.kind != "row":
+        return lambda index: []
+    if right.segments:
+        shared: dict[Index, Callable[[Value, Index], Value]] = {}
+        for column in columns:
+            if column.start not in shared:
+                shared[column.start] = right.segmented(k.div(column.start, lanes))
+        readers = [shared[column.start] for column in columns]
+
+        def pieces(index: Index) -> list[Value]:
+            offset = right.lookup("depth", k.add(start, index))
+            return [read(column.source, offset) for column, read in zip(columns, readers, strict=True)]
+
+        return pieces
+    masks = [k.mask(column.remaining, lanes) if masked else None for column in columns]
+
+    def vectors(index: Index) -> list[Value]:
+        depth = k.add(start, index)
+        for column in columns:  # rows of the operand are too far apart for the hardware to foresee the next one
+            k.prefetch(column.source, column.start, k.add(depth, shape.ahead))
+        return [
+            right.along_rows(column.source, column.start, depth, mask) for column, mask in zip(columns, masks, strict=True)
+        ]
+
+    return vectors
+
+
 def pack_right(
     k: KernelBuilder,
     shape: ContractShape,
     right: Operand,
     packed: Value,
     columns: Sequence[Column],
-    whole: Value,
+    whole: Value | None,
     start: Index,
     count: Index,
 ) -> None:
-    """A panel [k][width]; columns past the edge are zero or repeat the last one."""
+    """A panel [k][width]; columns past the edge are zero or repeat the last one. `whole`: None says that some do."""
     lanes, width = shape.lanes, shape.width
-    if right.segments:
-        readers = [right.segmented(k.div(column.start, lanes)) for column in columns]
-        with k.loop(0, count) as depth:
-            offset = right.lookup("depth", k.add(start, depth))
-            for v, (column, read) in enumerate(zip(columns, readers, strict=True)):
-                k.store(read(column.source, offset), packed, k.add(k.mul(depth, width), v * lanes), aligned=True)
-        return
     if right.kind == "row":
 
-        def copy(masks: Sequence[Value | None]) -> None:
+        def pack(masked: bool) -> None:
+            read = column_reader(k, shape, right, columns, masked, start)
             with k.loop(0, count) as depth:
-                for v, column in enumerate(columns):
-                    value = right.along_rows(column.source, column.start, k.add(start, depth), masks[v])
+                for v, value in enumerate(read(depth)):
                     k.store(value, packed, k.add(k.mul(depth, width), v * lanes), aligned=True)
 
-        k.choose(
-            whole,
-            lambda: copy([None] * shape.vectors),
-            lambda: copy([k.mask(column.remaining, lanes) for column in columns]),
-        )
+        if whole is None or right.segments:
+            pack(True)
+        else:
+            k.choose(whole, lambda: pack(False), lambda: pack(True))
         return
     for v, column in enumerate(columns):
-        last = k.max(k.sub(column.remaining, 1), 0)
         if right.kind == "k":
-            _pack_transposed(k, shape, right, packed, column, v, last, start, count)
+            transpose(k, right, column, start, k.offset(packed, v * lanes), count)
             continue
+        last = k.max(k.sub(column.remaining, 1), 0)
         with k.loop(0, count) as depth, k.loop(0, lanes) as i:
             value = right.element(column.source, k.add(column.start, k.min(i, last)), k.add(start, depth))
             k.store(value, packed, k.add(k.mul(depth, width), k.add(v * lanes, i)))
 
 
-def _pack_transposed(
-    k: KernelBuilder,
-    shape: ContractShape,
-    right: Operand,
-    packed: Value,
-    column: Column,
-    v: int,
-    last: Index,
-    start: Index,
-    count: Index,
-) -> None:
-    """Columns whose depth has stride 1: squares of vectors, transposed in registers."""
+def transposing_function(k: KernelBuilder, shape: ContractShape, right: Operand) -> None:
+    """transpose(source, target, last, start, count, tables): columns whose depth has stride 1, `last` + 1 of them, by
+    squares of vectors in registers."""
+    if right.kind != "k":
+        return
     lanes = shape.lanes
-    rows = [loop.flatten(k.offset(column.source, k.add(column.start, k.min(i, last)), start)) for i in range(lanes)]
+    tables = list(right.tables)
+    names = ["source", "target", "last", "start", "count", *tables]
+    types = [right.buffer.type, BufferType(shape.accumulator, (1,)), INDEX, INDEX, INDEX]
+    types += [right.tables[table].type for table in tables]
+    with k.function("transpose", types, names) as (source, target, last, start, count, *given):
+        inside = right.with_tables(dict(zip(tables, given, strict=True)))
+        rows = inside.squares(source, last)
 
-    def square(depth: Index, mask: Value | None) -> None:
-        loaded = [right.vector(row, depth, mask) for row in rows]
-        for i, vector in enumerate(transposed(loaded, lanes)):
-            k.store(vector, packed, k.add(k.mul(k.add(depth, i), shape.width), v * lanes), aligned=True)
+        def square(depth: Index, mask: Value | None) -> None:
+            loaded = inside.square(rows, k.add(start, depth), mask)
+            for i, vector in enumerate(loaded):
+                k.store(vector, target, k.mul(k.add(depth, i), shape.width), aligned=True)
 
-    main = k.round_down(count, lanes)
-    with k.loop(0, main, lanes) as depth:
-        square(depth, None)
-    with k.when(k.compare("lt", main, count)):
-        square(main, k.mask(k.sub(count, main), lanes))
+        if shape.has_mask_registers or right.segments:
+            with k.loop(0, count, lanes) as depth:
+                square(depth, k.mask(k.sub(count, depth), lanes))
+            return
+        main = k.round_down(count, lanes)
+        with k.loop(0, main, lanes) as depth:
+            square(depth, None)
+        with k.when(k.compare("lt", main, count)):
+            square(main, k.mask(k.sub(count, main), lanes))
 
 
-def transposed(rows: list[Value], lanes: int) -> list[Value]:
-    """A lanes x lanes matrix in registers, transposed by exchanging blocks of halving size."""
-    block = lanes // 2
-    while block:
-        out = list(rows)
-        for i in range(lanes):
-            if i & block:
-                continue
-            a, b = rows[i], rows[i + block]
-            low = tuple([j if not j & block else lanes + j - block for j in range(lanes)])
-            high = tuple([j + block if not j & block else lanes + j for j in range(lanes)])
-            out[i], out[i + block] = loop.shuffle(a, b, lanes=low), loop.shuffle(a, b, lanes=high)
-        rows = out
-        block //= 2
-    return rows
+def transpose(k: KernelBuilder, right: Operand, column: Column, start: Index, target: Value, count: Index) -> None:
+    """Call the transposing function for one vector of columns; those past the edge repeat the last one."""
+    last = k.max(k.sub(column.remaining, 1), 0)
+    k.call("transpose", k.offset(column.source, column.start, 0), target, last, start, count, *right.tables.values())
+
+
+def transposed(rows: list[Value], group: int) -> list[Value]:
+    """A square matrix in registers, transposed: within lanes of 128 bits (`group` elements) by interleaving neighbours, then
+    by moving such lanes. Each step is one instruction on machines whose wide registers consist of such lanes."""
+    lanes = len(rows)
+    within: list[Value] = []
+    for first in range(0, lanes, group):
+        within += _interleaved(rows[first : first + group], group, 1)
+    out = list(rows)
+    for j in range(group):
+        for number, vector in enumerate(_lanes_transposed(within[j::group], group)):
+            out[number * group + j] = vector
+    return out
+
+
+def _interleaved(rows: list[Value], group: int, unit: int) -> list[Value]:
+    """Vector c holds element c of every row, in each lane: pairs of rows by units of 1, 2, … elements."""
+    if len(rows) == 1:
+        return rows
+    lanes = rows[0].type.lanes  # type: ignore[attr-defined]
+    half = len(rows) // 2
+    low, high = [], []
+    for lane in range(0, lanes, group):
+        for at in range(0, group // 2, unit):
+            low += [*range(lane + at, lane + at + unit), *range(lanes + lane + at, lanes + lane + at + unit)]
+        for at in range(group // 2, group, unit):
+            high += [*range(lane + at, lane + at + unit), *range(lanes + lane + at, lanes + lane + at + unit)]
+    pairs = [
+        (
+            loop.shuffle(rows[2 * i], rows[2 * i + 1], lanes=tuple(low)),
+            loop.shuffle(rows[2 * i], rows[2 * i + 1], lanes=tuple(high)),
+        )
+        for i in range(half)
+    ]
+    lows = _interleaved([pair[0] for pair in pairs], group, 2 * unit)
+    highs = _interleaved([pair[1] for pair in pairs], group, 2 * unit)
+    return lows + highs
+
+
+def _lanes_transposed(vectors: list[Value], group: int) -> list[Value]:
+    """Vector l holds lane l of every vector: halves of pairs, again and again."""
+    if len(vectors) == 1:
+        return vectors
+    lanes = vectors[0].type.lanes  # type: ignore[attr-defined]
+
+    def picked(parity: int) -> tuple[int, ...]:
+        return tuple([i for i in range(2 * lanes) if i // group % 2 == parity])
+
+    even, odd = [], []
+    for a, b in zip(vectors[::2], vectors[1::2], strict=True):
+        even.append(loop.shuffle(a, b, lanes=picked(0)))
+        odd.append(loop.shuffle(a, b, lanes=picked(1)))
+    out = list(vectors)
+    out[::2], out[1::2] = _lanes_transposed(even, group), _lanes_transposed(odd, group)
+    return out

@@ -19,7 +19,7 @@ from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot, Tab
 from lazytorch.codegen.schedules.contract import contraction_of
 from lazytorch.codegen.schedules.contract_kernel import multiply_add
 from lazytorch.codegen.schedules.contract_letters import Letters
-from lazytorch.codegen.schedules.contract_packing import KC
+from lazytorch.codegen.schedules.contract_packing import KC, accumulator_of
 from lazytorch.codegen.schedules.gpu_team import MOST_BLOCKS
 from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows, write
 from lazytorch.codegen.views import contiguous
@@ -101,7 +101,7 @@ class Side:
             across, own = (letters.k_letters, rows)[:: 1 if self.along == 0 else -1]
             steps = [int(step) for step in letters.table(across, stride)] if "table" in self.kinds else []
             single = letters.single(across, stride)
-            most = ACCESS // leaf.dtype.itemsize
+            most = ACCESS // accumulator_of(leaf.dtype).itemsize
             self.lanes = math.gcd(most, leaf.access.offset, letters.size(own), *around, *([single] if single else steps))
 
     def declare(self, k: KernelBuilder, name: str) -> None:
@@ -216,7 +216,8 @@ class _Kernel:
         self.across = k.rem(self.thread, self.tile.across)
         self.down = k.div(self.thread, self.tile.across)
         self.widths = [self.tile.side + (PAD if side.along else 0) for side in plan.sides]
-        self.tiles = [gpu.shared.build(k.builder, dtype=plan.dtype, size=DEPTH * width) for width in self.widths]
+        self.accumulator = accumulator_of(plan.dtype)
+        self.tiles = [gpu.shared.build(k.builder, dtype=self.accumulator, size=DEPTH * width) for width in self.widths]
         given = [i for i, entry in enumerate(plan.nest.expression.entries) if entry[0] == "given"]
         self.given = given[0] if given else -1
 
@@ -249,7 +250,7 @@ class _Kernel:
         return blocks.results
 
     def _zeros(self) -> list[Value]:
-        return [self.k.splat(0, self.plan.dtype, self.tile.each)] * self.tile.each
+        return [self.k.splat(0, self.accumulator, self.tile.each)] * self.tile.each
 
     def _chain(self, row: Index, column: Index, low: Index, high: Index) -> Sequence[Value]:
         """The chains of multiply-adds over [low, high) of K."""
@@ -291,6 +292,8 @@ class _Kernel:
         row, place = k.add(at, own_row), k.add(depth, own_depth)
         inside = arith.bit_and(k.compare("lt", row, end), k.compare("lt", place, high))
         (value,) = k.choose(inside, lambda: [side.element(row, place)], lambda: [k.splat(0, side.dtype, lanes)])
+        if side.dtype is not self.accumulator:
+            value = arith.cast(value, dtype=self.accumulator)
         target = k.add(k.mul(own_depth, width), own_row)
         if side.along == 0 or lanes == 1:
             k.store(value, tile, target, aligned=True)
@@ -301,13 +304,13 @@ class _Kernel:
     def _step(self, depth: Index, sums: Sequence[Value]) -> list[Value]:
         """One multiply-add per element of the thread's part."""
         k, each = self.k, self.tile.each
-        aligned = each * self.plan.dtype.itemsize <= 16
+        aligned = each * self.accumulator.itemsize <= ACCESS
         a, b = (
             k.load(tile, k.add(k.mul(depth, width), k.mul(place, each)), lanes=each, aligned=aligned)
             for tile, width, place in zip(self.tiles, self.widths, (self.down, self.across), strict=True)
         )
         rows = [a] if each == 1 else [k.broadcast(loop.extract(a, lane=i), each) for i in range(each)]
-        return [multiply_add(self.plan.dtype, x, b, total) for x, total in zip(rows, sums, strict=True)]
+        return [multiply_add(self.accumulator, x, b, total) for x, total in zip(rows, sums, strict=True)]
 
     def _store(self, totals: Sequence[Value], row: Index, column: Index) -> None:
         """The epilogue, row by row and vector by vector of the thread's part."""
@@ -322,10 +325,18 @@ class _Kernel:
                 for part in range(0, each, lanes):
                     n = k.add(first, part)
                     with k.when(k.compare("lt", n, self.n)):
-                        given = {self.given: _part(total, part, lanes)} if self.given >= 0 else {}
+                        given = {self.given: self._result(total, part)} if self.given >= 0 else {}
                         values = self.emitter.values(n, lanes, None, given)
                         for value, out in zip(values, self.outputs, strict=True):
                             write(k, value, out, (k.add(base, n),), None, aligned=True)
+
+    def _result(self, total: Value, start: int) -> Value:
+        """Elements of the result: what was accumulated, in its type."""
+        elements = _part(total, start, self.plan.lanes)
+        if elements.type.dtype is self.plan.dtype:
+            return elements
+        rounded: Value = arith.cast(elements, dtype=self.plan.dtype)
+        return rounded
 
 
 def _part(vector: Value, start: int, lanes: int) -> Value:

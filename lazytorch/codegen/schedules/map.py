@@ -11,6 +11,7 @@ from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot, symbol_of
 from lazytorch.codegen.schedules.gpu_map import gpu_map_launch
+from lazytorch.codegen.schedules.map_tiles import build_tiles, tiled_group, tiles_of
 from lazytorch.codegen.schedules.nest import Nest, NestEmitter, Output, split_rows, vector_loop, write
 from lazytorch.ir.core import Operation, Value
 
@@ -51,11 +52,13 @@ def map_launch(
     nest = Nest(expression, sizes, groups)
     inner = nest.sizes[-1]
     lanes = 1 if inner == 1 else nest.lanes(context.target, written)
+    nest.find_windows(lanes)
     flat = len(groups) == 1
-    parallel = _parallel_groups(nest.sizes)
+    tiled = tiled_group(nest, lanes)
+    parallel = parallel_groups(nest.sizes) if tiled is None else len(nest.sizes) - 1
     out_strides = [nest.group_strides(output.access.strides) for output in outputs]
     patterns = [nest.pattern(strides) for strides in out_strides]
-    key = f"map|{lanes}|{parallel}|{nest.key()}|{patterns}"
+    key = f"map|{lanes}|{parallel}|{tiled}|{nest.key()}|{patterns}"
     symbol = symbol_of("map", key)
     slots: list[Slot] = nest.slots()
     for output, own in zip(outputs, out_strides, strict=True):
@@ -66,10 +69,12 @@ def map_launch(
     for size in sizes:
         count *= size
     rows = -(-count // BLOCK) if flat else math.prod(nest.sizes[:parallel])
+    if tiled is not None:
+        rows = math.prod(tiles_of(nest, tiled, lanes))
     return Launch(
         key=key,
         symbol=symbol,
-        build=lambda: _build(symbol, nest, outputs, patterns, lanes, parallel),
+        build=lambda: _build(symbol, nest, outputs, patterns, lanes, parallel, tiled),
         slots=slots,
         chunks=chunks_for(rows, count * (2 + expression.operations), context),
         flops=count * expression.operations,
@@ -85,10 +90,10 @@ def _flattened(
 
     What has no common stride then is read through a table of offsets; results must have one.
     """
-    flattened = list(groups)
+    flattened = [list(group) for group in groups]
     while len(flattened) > 1:
         inner = math.prod([sizes[d] for d in flattened[-1]])
-        merged = flattened[-2] + flattened[-1]
+        merged = flattened[-2][-1:] + flattened[-1]
         extent = math.prod([sizes[d] for d in merged])
         if inner >= SHORT * lanes or extent > LONGEST_TABLE:
             break
@@ -97,11 +102,12 @@ def _flattened(
         reach = [sum((sizes[d] - 1) * abs(leaf.access.strides[d]) for d in kept) for leaf in expression.leaves]
         if len(collapse([sizes[d] for d in kept], steps)) > 1 or max(reach, default=0) >= 1 << 31:
             break
-        flattened[-2:] = [merged]
+        del flattened[-2][-1]
+        flattened[-2:] = [*filter(None, flattened[-2:-1]), merged]
     return flattened
 
 
-def _parallel_groups(sizes: Sequence[int]) -> int:
+def parallel_groups(sizes: Sequence[int]) -> int:
     """How many outer groups are divided among threads; the others are loops of each thread."""
     for count in range(1, len(sizes)):
         if math.prod(sizes[:count]) >= ENOUGH_ROWS:
@@ -116,6 +122,7 @@ def _build(
     patterns: Sequence[tuple[int | None, ...]],
     lanes: int,
     parallel: int,
+    tiled: int | None,
 ) -> Operation:
     k = KernelBuilder(symbol)
     emitter = NestEmitter(k, nest, lanes)
@@ -125,7 +132,9 @@ def _build(
     ]
     sizes = [k.index_argument(f"size{g}") for g in range(len(nest.sizes))]
     inner = sizes[-1]
-    if len(sizes) == 1:
+    if tiled is not None:
+        _build_tiled(k, nest, emitter, buffers, tiled, sizes, lanes)
+    elif len(sizes) == 1:
         emitter.at()
         with k.parallel(0, k.ceil_div(inner, BLOCK)) as block:
             low = k.mul(block, BLOCK)
@@ -138,6 +147,27 @@ def _build(
             emitter.at(*outer)
             _inner(k, emitter, buffers, outer, 0, inner, lanes)
     return k.finish()
+
+
+def _build_tiled(
+    k: KernelBuilder,
+    nest: Nest,
+    emitter: NestEmitter,
+    buffers: Sequence[Value],
+    group: int,
+    sizes: Sequence[Value],
+    lanes: int,
+) -> None:
+    def row(outer: tuple[Index, ...], low: Index, high: Index) -> None:
+        emitter.at(*outer)
+        _inner(k, emitter, buffers, outer, low, high, lanes)
+
+    def point(outer: tuple[Index, ...], index: Index, given: dict[int, Value] | None) -> None:
+        emitter.at(*outer)
+        for value, buffer in zip(emitter.values(index, lanes, None, given), buffers, strict=True):
+            write(k, value, buffer, (*outer, index), None)
+
+    build_tiles(k, nest, emitter, group, sizes, lanes, row, point)
 
 
 def _inner(

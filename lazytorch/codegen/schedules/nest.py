@@ -21,6 +21,9 @@ from lazytorch.ir.core import Value
 from lazytorch.ir.dialects import arith, loop
 from lazytorch.ir.types import VectorType
 
+WIDEST_WINDOW = 4
+"""Vectors from which the lanes of one may be shuffled together: beyond, a gather is no slower."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -34,7 +37,8 @@ class Nest:
     """An expression over collapsed dimensions. The last group is the inner loop, which vectors run along.
 
     `groups` are lists of dimension numbers of the iteration space; [] stands for a single point. Dimensions of the last
-    group need not have a common stride: leaves for which they have none are read through a table of offsets (`tables`).
+    group need not have a common stride: leaves for which they have none are read through a table of offsets (`tables`), and
+    where every vector's offsets repeat the same short pattern (`windows`), by loading the window and shuffling it.
     Leaves in `internal` are numbers that the kernel itself computes per row (NestEmitter.supply).
     """
 
@@ -56,7 +60,17 @@ class Nest:
             if len(collapse([sizes[d] for d in inner], [[leaf.access.strides[d] for d in inner]])) > 1:
                 self.tables[number] = offsets([(sizes[d], leaf.access.strides[d]) for d in inner]).astype(np.int32)
                 self.strides[number] = (*self.strides[number][:-1], 1)
+        self.windows: dict[int, tuple[int, ...]] = {}
         self.varying = self._varying()
+
+    def find_windows(self, lanes: int) -> None:
+        """Find the tables whose vectors of so many lanes have one pattern, which is structure of the kernel then. The vector
+        loop must start at a multiple of `lanes`."""
+        for number, table in self.tables.items():
+            vectors = table[: len(table) // lanes * lanes].reshape(-1, lanes)
+            steps = vectors - vectors[:, :1]
+            if lanes > 1 and len(steps) and (steps == steps[0]).all() and np.ptp(steps[0]) < WIDEST_WINDOW * lanes:
+                self.windows[number] = tuple(steps[0].tolist())
 
     def group_strides(self, strides: Sequence[int]) -> tuple[int, ...]:
         """One stride per group: that of its last dimension; a group of size 1 has none."""
@@ -111,7 +125,7 @@ class Nest:
             f"internal{leaf.dtype.name}"
             if number in self.internal
             else f"{'iota' if leaf.value is None else 'buffer'}{leaf.dtype.name}{self.pattern(strides)}"
-            f"{'table' if number in self.tables else ''}"
+            f"{'table' if number in self.tables else ''}{self.windows.get(number, '')}"
             for number, (leaf, strides) in enumerate(zip(self.expression.leaves, self.strides, strict=True))
         ]
         return f"{len(self.groups)}|{'/'.join(leaves)}|{describe(self.expression)}"
@@ -254,6 +268,11 @@ class NestEmitter:
                 values[number] = operands[0].builder.emit(entry[1], operands)
         return [values[number] for number in wanted]
 
+    def along(self, number: int, outer: tuple[Index, ...], inner: Index, lanes: int) -> Value:
+        """`lanes` consecutive elements of a leaf's memory from an index on, whichever loop they lie along."""
+        (buffer,) = self.arguments[number]
+        return self.k.load(loop.flatten(self.k.offset(buffer, *outer, inner)), 0, lanes=lanes)
+
     def _read(self, number: int, inner: Index, lanes: int, mask: Value | None) -> Value:
         leaf = self.nest.expression.leaves[number]
         if leaf.value is None:
@@ -278,12 +297,39 @@ class NestEmitter:
         k = self.k
         buffer, table = self.arguments[number]
         source = loop.flatten(k.offset(buffer, *self.outer_index, 0))
+        if mask is None and lanes == self.lanes and number in self.nest.windows:
+            return self._read_window(source, arith.cast(k.load(table, inner), dtype=dtypes.index), self.nest.windows[number])
         offsets = self._table_vector(table, inner, lanes, mask)
         if lanes == 1:
             return k.load(source, arith.cast(offsets, dtype=dtypes.index))
         some = mask if mask is not None else k.splat(True, dtypes.bool_, lanes)
         value: Value = loop.gather_load(source, offsets, some)
         return value
+
+    def _read_window(self, source: Value, start: Value, steps: tuple[int, ...]) -> Value:
+        """The elements at `steps` from `start`: whole vectors that cover them, of which none reaches beyond the outermost
+        ones, shuffled pairwise until one is left."""
+        k, lanes = self.k, len(steps)
+        low = min(steps)
+        span = max(steps) - low + 1
+        begins = [min(begin, max(span - lanes, 0)) for begin in range(0, span, lanes)]
+        first = k.add(start, low)
+        if span < lanes:
+            zero = k.splat(0, source.type.dtype, lanes)
+            vectors = [k.masked_load(source, first, mask=k.mask(span, lanes), other=zero)]
+        else:
+            vectors = [k.load(source, k.add(first, begin), lanes=lanes) for begin in begins]
+        # Where each wanted element is: the number of its vector, and its lane there.
+        places = [(min((step - low) // lanes, len(begins) - 1), step - low) for step in steps]
+        places = [(vector, element - begins[vector]) for vector, element in places]
+        while len(vectors) > 1 or places != [(0, lane) for lane in range(lanes)]:
+            pairs = [(vectors[i], vectors[i + 1] if i + 1 < len(vectors) else vectors[i]) for i in range(0, len(vectors), 2)]
+            vectors = [
+                loop.shuffle(a, b, lanes=tuple([lane + lanes * (v & 1) if v // 2 == pair else 0 for v, lane in places]))
+                for pair, (a, b) in enumerate(pairs)
+            ]
+            places = [(vector // 2, lane) for lane, (vector, _) in enumerate(places)]
+        return vectors[0]
 
     def _table_vector(self, table: Value, inner: Index, lanes: int, mask: Value | None) -> Value:
         if mask is None:

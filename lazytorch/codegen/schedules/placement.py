@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from lazytorch.codegen.expression import Expression, Leaf, tensor_type
 from lazytorch.codegen.launch import Launch, ScheduleContext
+from lazytorch.codegen.schedules.border import border_launch
 from lazytorch.codegen.schedules.map import map_launch
 from lazytorch.codegen.schedules.nest import Output
+from lazytorch.codegen.target import Target
 from lazytorch.codegen.views import Access, contiguous
 from lazytorch.ir.core import Operation, Value
 
@@ -20,7 +22,7 @@ def copy_launch(source: Value, result: Value, place: Access, context: ScheduleCo
 
 
 def pad_launches(operation: Operation, context: ScheduleContext) -> list[Launch]:
-    """Fill the result, then write the operand into it."""
+    """One pass where the operand's elements stay neighbours; else fill the result, then write the operand into it."""
     result = operation.result
     type = tensor_type(result)
     value = (
@@ -28,9 +30,12 @@ def pad_launches(operation: Operation, context: ScheduleContext) -> list[Launch]
         if type.dtype.kind != "f"
         else float(operation.attributes.value)
     )
+    a = operation.attributes
+    on_cpu = isinstance(context.target, Target)
+    if on_cpu and not any(a.interior) and min((*a.low, *a.high), default=0) >= 0 and 0 not in type.shape:
+        return [border_launch(operation, value, context)]
     expression = Expression(type.shape, [], [("constant", value, type.dtype)], [0])
     fill = map_launch(expression, [Output(result, contiguous(type.shape))], context, [operation])
-    a = operation.attributes
     steps = tuple([interior + 1 for interior in a.interior])
     place = _place(type.shape, a.low, steps, tensor_type(operation.operands[0]).shape)
     launches = [fill] if fill is not None else []

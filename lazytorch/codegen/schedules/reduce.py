@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch import dtypes
 from lazytorch.codegen.expression import Expression, Leaf, NotStrided, collapse, pull, tensor_type
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, symbol_of
+from lazytorch.codegen.schedules.extremes import ARGUMENTS
 from lazytorch.codegen.schedules.map import chunks_for, map_launch
 from lazytorch.codegen.schedules.nest import Nest, NestEmitter, Output, split_rows
 from lazytorch.codegen.views import contiguous
@@ -91,7 +91,8 @@ def reduce_launches(operation: Operation, context: ScheduleContext) -> list[Laun
         return [] if 0 in tensor_type(result).shape else [_fill(operation, context)]
     reduction = Reduction(operation)
     if operation.declaration in (tensor.argmax, tensor.argmin):
-        return [_launch(reduction, "arg", _build_argument, Address(result), context)]
+        along = "rows" if reduction.trailing else "columns"
+        return [_launch(reduction, f"arg_{along}", ARGUMENTS[reduction.trailing], Address(result), context)]
     if not reduction.trailing:
         return [_launch(reduction, "columns", _build_columns, Address(result), context)]
     if reduction.count <= BLOCK:
@@ -127,14 +128,14 @@ def _launch(
 
     def make() -> Operation:
         k = KernelBuilder(symbol)
-        emitter = NestEmitter(k, nest, 1 if kind == "arg" else lanes)
+        emitter = NestEmitter(k, nest, lanes)
         buffer = k.buffer(dtype, (1,), "out")
         sizes = [k.index_argument(f"size{g}") for g in range(len(nest.sizes))]
         build(k, reduction, emitter, buffer, sizes, lanes)
         return k.finish()
 
     iterations = rows if rows is not None else reduction.rows
-    if not reduction.trailing and kind == "columns":
+    if not reduction.trailing:
         iterations = reduction.rows * -(-nest.sizes[-1] // lanes)
     return Launch(
         key=key,
@@ -322,36 +323,3 @@ def _build_columns(
                 middle.next(combine(middle.carried[0], low.results[0]))
             top.next(combine(top.carried[0], middle.results[0]))
         k.masked_store(top.results[0], out, k.add(k.mul(row, inner), column), mask=mask)
-
-
-def _build_argument(
-    k: KernelBuilder, reduction: Reduction, emitter: NestEmitter, out: Value, sizes: Sequence[Value], lanes: int
-) -> None:
-    """The index of the first extreme element; a nan is more extreme than any number."""
-    outer = sizes[: len(reduction.outer_sizes)]
-    count = sizes[len(outer)]
-    inner: Index = 1 if reduction.trailing else sizes[-1]
-    predicate = "gt" if reduction.operation.declaration is tensor.argmax else "lt"
-
-    def element(position: Index, column: Index, index: tuple[Index, ...]) -> Value:
-        if reduction.trailing:
-            return emitter.values(position, 1)[0]
-        emitter.at(*index, position)
-        return emitter.values(column, 1)[0]
-
-    with k.parallel(0, k.mul(k.product(outer), inner)) as item:
-        index = split_rows(k, k.div(item, inner), outer)
-        column = k.rem(item, inner)
-        if reduction.trailing:
-            emitter.at(*index)
-        best = element(0, column, index)
-        with k.carry(1, count, 1, [best, k.value(0)]) as state:
-            old, place = state.carried
-            new = element(state.index, column, index)
-            better = arith.compare(new, old, predicate=predicate)
-            if new.type.dtype.kind == "f":
-                is_nan = arith.compare(new, new, predicate="ne")
-                was_nan = arith.compare(old, old, predicate="ne")
-                better = arith.bit_and(arith.bit_or(better, is_nan), arith.bit_not(was_nan))
-            state.next(arith.select(better, new, old), arith.select(better, state.index, place))
-        k.store(arith.cast(state.results[1], dtype=dtypes.int64), out, item)

@@ -8,7 +8,6 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
-from lazytorch.ir import random_reference
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects import nn_activation as pieces
@@ -156,7 +155,7 @@ def rrelu(
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     low = np.asarray(input.detach().cpu().numpy()) <= 0
-    drawn = default_generator.draw(random_reference.uniform, int(low.sum()), dtypes.float64, lower, upper)
+    drawn = default_generator.uniform(int(low.sum()), dtypes.float64, lower, upper)
     slopes = np.ones(low.shape, input.dtype.numpy)
     slopes[low] = drawn
     out = input * from_array(slopes, input.dtype, input)

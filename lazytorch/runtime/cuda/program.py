@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +61,9 @@ class DeviceProgram:
     saved: Sequence[int] = ()
     stages: Stages = field(default_factory=Stages)
 
-    def run(self, leaves: Sequence[Leaf], outputs: Sequence[Leaf], replaced: Sequence[Leaf] = ()) -> None:
+    def run(
+        self, leaves: Sequence[Leaf], outputs: Sequence[Leaf], replaced: Sequence[Leaf], hidden: Mapping[int, int]
+    ) -> None:
         """Compute, and give every output its buffer. Raises IndexError for an index found out of range."""
         device = self.device
         buffers = [DeviceBuffer(device, size) for size in self.sizes]

@@ -6,7 +6,7 @@ is copied. What is computed from constants alone is computed on every device tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from lazytorch.config import config
 from lazytorch.ir.capture import capture
 from lazytorch.ir.core import Operation, Value, new_func, return_
 from lazytorch.ir.declaration import Operator, Trait
-from lazytorch.ir.trace import Node
+from lazytorch.ir.trace import Node, Trace
 from lazytorch.ir.types import TensorType, Type
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.cuda.device import DeviceBuffer, device_named
@@ -60,15 +60,17 @@ class StagedProgram:
     saved: Sequence[int] = ()
     stages: Stages = field(default_factory=Stages)
 
-    def run(self, leaves: Sequence[Leaf], outputs: Sequence[Leaf], replaced: Sequence[Leaf] = ()) -> None:
-        """Compute stage by stage, and give every output its buffer."""
+    def run(
+        self, leaves: Sequence[Leaf], outputs: Sequence[Leaf], replaced: Sequence[Leaf], hidden: Mapping[int, int]
+    ) -> None:
+        """Compute stage by stage, and give every output its buffer. No result is written over a leaf."""
         places: dict[tuple[Value, str | None], Any] = {}
         for argument, leaf in zip(self.arguments, leaves, strict=True):
             places[argument, argument.type.device] = leaf.buffer
         for stage in self.stages_in_order:
             inputs = [Held(value.type, moved(places, value, stage.device)) for value in stage.inputs]
             results = [Held(value.type) for value in stage.results]
-            stage.program.run(inputs, results)
+            stage.program.run(inputs, results, (), {})
             for value, result in zip(stage.results, results, strict=True):
                 places[value, stage.device] = result.buffer
         for output, (value, device) in zip(outputs, self.returned, strict=True):
@@ -99,12 +101,12 @@ def copied(source: Any, type: TensorType, device: str | None) -> Buffer:
     return buffer
 
 
-def plan(nodes: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[int], saved: Sequence[int]) -> StagedProgram:
-    """Compile a program that computes the numbered values (see ir/capture.py) from the leaves."""
-    func = capture(nodes, [leaf.type for leaf in leaves], outputs)
+def plan(trace: Trace, outputs: Sequence[int], saved: Sequence[int]) -> StagedProgram:
+    """Compile a program that computes the trace's numbered values (see ir/capture.py) from its leaves."""
+    func = capture(trace, outputs)
     program = staged(func)
     program.saved = saved
-    leaf_of = dict(zip(func.region.block.arguments, leaves, strict=True))
+    leaf_of = dict(zip(func.region.block.arguments, trace.leaves, strict=True))
     for stage in program.stages_in_order:
         stubs = [_stub(value, leaf_of) for value in stage.inputs]
         with config(check=False):  # its kernels are compared on host memory

@@ -5,6 +5,7 @@ addresses of variables, which the launch fills in. So a closure only indexes a l
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -86,6 +87,7 @@ class Decoder:
     slots: Slots
     call_parameters: set[str]  # variables that hold arguments and results of calls
     smallest_access: dict[str, int] = field(default_factory=dict)  # bytes, per memory
+    mentions: Counter[str] = field(default_factory=Counter)  # how often the kernel mentions a name
     swapped: set[Address] = field(default_factory=set)  # addresses of compare-and-swap
     instruction: Instruction = field(init=False)
     modifiers: list[str] = field(init=False)

@@ -18,8 +18,9 @@ from lazytorch.runtime.ptx_emulator.launch import Dimensions, Launch, Request
 from lazytorch.runtime.ptx_emulator.memory import KNOWN, DeviceMemory
 from lazytorch.runtime.ptx_emulator.parser import ParsedModule, Variable, parse
 from lazytorch.runtime.ptx_emulator.program import KernelProgram, build_kernel
-from lazytorch.runtime.ptx_emulator.races import RaceShadow
+from lazytorch.runtime.ptx_emulator.races import Shadows
 from lazytorch.runtime.ptx_emulator.scheduler import Scheduler
+from lazytorch.runtime.ptx_emulator.types import literal
 
 assert instructions  # importing it registers them
 
@@ -31,8 +32,9 @@ STATIC_SHARED_BYTES = 48 * 1024
 
 class Emulator:
     """A GPU in NumPy. Launches are synchronous. `check` switches the detection of races and uninitialised reads, `count`
-    the counters of memory sectors and bank conflicts; bounds, alignment and barriers are always checked. `shared_memory` is
-    what a block may use at most, `capability` the compute capability (major, minor) up to which modules are accepted."""
+    the counters of memory sectors and bank conflicts; bounds, alignment and barriers are always checked. `shared_memory`
+    is what a block may use at most, `capability` the compute capability (major, minor) up to which modules are accepted;
+    a kernel that executes a basic block more than `most_visits` times is taken for endless."""
 
     def __init__(
         self,
@@ -41,13 +43,15 @@ class Emulator:
         count: bool = True,
         shared_memory: int = 227 * 1024,
         capability: tuple[int, int] = (10, 0),
+        most_visits: int = 2_000_000,
     ) -> None:
         self.memory = DeviceMemory(memory)
         self.check, self.count = check, count
         self.shared_memory = shared_memory
         self.capability = capability
+        self.most_visits = most_visits
         self.clock = 1  # of memory accesses, over all launches: what earlier launches did is never a race
-        self._races: dict[int, RaceShadow] = {}
+        self.shadows = Shadows()
 
     def allocate(self, nbytes: int) -> int:
         """The address of `nbytes` bytes, a multiple of 256. Raises OutOfDeviceMemory."""
@@ -94,16 +98,6 @@ class Emulator:
             raise PtxError(f"the module is for {parsed.target}, the device has compute capability {self.capability}")
         return Module(self, parsed, programs)
 
-    def race_shadow(self, shift: int) -> RaceShadow:
-        """The shadow of device memory with granules of 2**shift bytes, large enough for what is allocated."""
-        starts, sizes = self.memory.starts, self.memory.sizes
-        extent = starts[-1] + sizes[starts[-1]] if starts else 0
-        granules = (extent >> shift) + 32
-        shadow = self._races.get(shift)
-        if shadow is None or len(shadow.writer) < granules:
-            shadow = self._races[shift] = RaceShadow(2 * granules, shift, is_shared=False)
-        return shadow
-
 
 @lru_cache(maxsize=512)
 def _decode(ptx: str) -> tuple[ParsedModule, dict[str, KernelProgram]]:
@@ -130,11 +124,11 @@ class Module:
         address = self.symbols[variable.name] = self.device.allocate(variable.bytes)
         size = variable.type.bytes
         try:
-            values = [int(value, 0) & ((1 << 8 * size) - 1) for value in variable.initial]
+            values = [literal(value, 8 * size).tobytes() for value in variable.initial]
         except ValueError:
             raise PtxError(f"unsupported initial value of {variable.name}: {', '.join(variable.initial)}") from None
         # Variables without a value start as zero, as the driver promises.
-        self.device.write(address, b"".join(value.to_bytes(size, "little") for value in values).ljust(variable.bytes, b"\0"))
+        self.device.write(address, b"".join(values).ljust(variable.bytes, b"\0"))
 
     def kernel(self, name: str) -> Kernel:
         """A kernel by name. Raises KeyError."""
@@ -178,8 +172,6 @@ class Kernel:
         shape = _dimensions(grid, "grid"), _dimensions(block, "block")
         self._check(*shape, shared_bytes)
         packed = self._pack(arguments)
-        grain = program.smallest_access.get("global")
-        races = device.race_shadow(grain.bit_length() - 1) if device.check and grain else None
         request = Request(
             program=program,
             grid=shape[0],
@@ -188,10 +180,10 @@ class Kernel:
             dynamic_shared=shared_bytes,
             symbols=self.module.symbols,
             memory=device.memory,
-            global_races=races,
+            shadows=device.shadows if device.check else None,
             start=device.clock + 1,
-            check=device.check,
             count=device.count,
+            most_visits=device.most_visits,
         )
         report = LaunchReport(self.name, request.threads_per_block * request.blocks, request.blocks)
         at_once = max(1, THREADS_AT_ONCE // request.threads_per_block)

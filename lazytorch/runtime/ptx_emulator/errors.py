@@ -78,5 +78,9 @@ class Trap(KernelFault):
     """The kernel executed `trap`."""
 
 
+class EndlessKernel(KernelFault):
+    """A basic block was executed so often that the kernel seems never to end."""
+
+
 class UnsupportedOperation(KernelFault):
     """Legal PTX whose operands, known only now, the emulator does not handle."""

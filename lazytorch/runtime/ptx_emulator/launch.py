@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -13,7 +13,7 @@ from lazytorch.runtime.ptx_emulator.counters import LaunchReport
 from lazytorch.runtime.ptx_emulator.errors import KernelFault, Location
 from lazytorch.runtime.ptx_emulator.memory import DeviceMemory, Region
 from lazytorch.runtime.ptx_emulator.program import KernelProgram
-from lazytorch.runtime.ptx_emulator.races import RaceShadow
+from lazytorch.runtime.ptx_emulator.races import RaceShadow, Shadows
 from lazytorch.runtime.ptx_emulator.special import special_register
 from lazytorch.runtime.ptx_emulator.threads import WARP, Threads
 from lazytorch.runtime.ptx_emulator.types import UNSIGNED, Array
@@ -23,8 +23,8 @@ Dimensions = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A launch as it was asked for. `start` is the device's clock at its beginning; without `global_races`, or with `check`
-    off, races are not looked for."""
+    """A launch as it was asked for. `start` is the device's clock at its beginning; without `shadows`, races and reads of
+    what was never written are not looked for."""
 
     program: KernelProgram
     grid: Dimensions
@@ -33,10 +33,11 @@ class Request:
     dynamic_shared: int
     symbols: dict[str, int]
     memory: DeviceMemory
-    global_races: RaceShadow | None
+    shadows: Shadows | None
     start: int
-    check: bool
     count: bool
+    most_visits: int
+    fenced: dict[int, int] = field(default_factory=dict)  # when a block executed its last fence
 
     @property
     def threads_per_block(self) -> int:
@@ -57,7 +58,7 @@ class Launch:
         self.memory: DeviceMemory = request.memory
         self.grid: Dimensions = request.grid
         self.block: Dimensions = request.block
-        self.check: bool = request.check
+        self.check: bool = request.shadows is not None
         self.count: bool = request.count
         self.first_block, self.blocks = first_block, blocks
         self.threads_per_block: int = request.threads_per_block
@@ -69,24 +70,22 @@ class Launch:
         self.shared_limit: int = program.shared_bytes + request.dynamic_shared
         self.shared_stride: int = -(-self.shared_limit // 16) * 16
         self.shared = Region(self.shared_stride * blocks)
-        self.local = Region(program.local_bytes * self.total)
+        self.local_stride: int = -(-program.local_bytes // 16) * 16
+        self.local = Region(self.local_stride * self.total)
         # Times of accesses and barriers, see races.py.
         self.start: int = request.start
         self.clock: int = clock
-        self.synced: NDArray[np.int64] = np.full(self.total, self.start, np.int64)
-        self.warp_synced: NDArray[np.int64] = np.full(self.total, self.start, np.int64)
-        self.oldest_barrier: int = self.start  # the smallest of `synced`
-        self.fenced: dict[int, int] = {}
-        self.global_races = request.global_races
-        self.shared_races = self._shared_races() if self.check else None
+        self.synced: NDArray[np.int64] = np.full(self.total, clock, np.int64)
+        self.warp_synced: NDArray[np.int64] = np.full(self.total, clock, np.int64)
+        self.oldest_barrier: int = clock  # the smallest of `synced`
+        self.global_races: RaceShadow | None = None
+        self.shared_races: RaceShadow | None = None
+        if request.shadows:
+            smallest = program.smallest_access
+            self.global_races = request.shadows.get("global", smallest, self.memory.extent)
+            self.shared_races = request.shadows.get("shared", smallest, self.shared_stride * blocks)
         self.copies = PendingCopies()
         self.all = Threads(self, np.arange(self.total), self._registers(), is_all=True)
-
-    def _shared_races(self) -> RaceShadow | None:
-        if not self.shared_limit:
-            return None
-        shift = self.program.smallest_access.get("shared", 1).bit_length() - 1
-        return RaceShadow(-(-self.shared_stride * self.blocks >> shift), shift, is_shared=True)
 
     def _registers(self) -> list[Array]:
         program, request = self.program, self.request
@@ -149,16 +148,17 @@ class Launch:
         """Threads of these blocks executed a fence."""
         self.clock += 1
         for block in np.unique(threads.ids // self.threads_per_block):
-            self.fenced[int(block)] = self.clock
+            self.request.fenced[int(block)] = self.clock
 
     def ordered_by_fences(
         self, other: NDArray[np.int32], mine: NDArray[np.int32], times: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
         """Whether both blocks executed a fence since the other's access, as they do around a flag or a counter in memory."""
-        if not self.fenced:
+        fenced = self.request.fenced
+        if not fenced:
             return np.zeros(len(times), bool)
-        theirs = np.array([self.fenced.get(int(block), 0) for block in other], np.int64)
-        ours = np.array([self.fenced.get(int(block), 0) for block in mine], np.int64)
+        theirs = np.array([fenced.get(int(block), 0) for block in other], np.int64)
+        ours = np.array([fenced.get(int(block), 0) for block in mine], np.int64)
         return (theirs > times) & (ours > times)
 
 

@@ -138,6 +138,11 @@ class DeviceMemory:
         self.recent = (start, stop)
         return self.recent
 
+    @property
+    def extent(self) -> int:
+        """Bytes up to the end of the last allocation."""
+        return self.starts[-1] + self.sizes[self.starts[-1]] if self.starts else 0
+
     def host_range(self, address: int, nbytes: int) -> slice:
         """The bytes of the arena that a host copy reads or writes. Raises DeviceMemoryError if they are not one live
         allocation's."""

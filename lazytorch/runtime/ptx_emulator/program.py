@@ -28,6 +28,7 @@ from lazytorch.runtime.ptx_emulator.parser import (
     Label,
     ParsedModule,
     Variable,
+    Vector,
 )
 from lazytorch.runtime.ptx_emulator.synchronisation import BARRIERS, Barrier, decode_barrier
 from lazytorch.runtime.ptx_emulator.threads import Threads
@@ -79,8 +80,12 @@ class Block:
     reads: set[int] = field(default_factory=set)  # registers that must be there before
     writes: set[int] = field(default_factory=set)
     opcodes: Counter[str] = field(default_factory=Counter)
+    location: Location | None = None  # of its first instruction
 
-    def note(self, reads: Iterable[int], writes: Iterable[int], opcode: str) -> None:
+    def note(self, decoder: Decoder) -> None:
+        """An instruction that was decoded joins."""
+        reads, writes, opcode = decoder.reads, decoder.writes, decoder.opcode
+        self.location = self.location or decoder.location
         self.reads.update(slot for slot in reads if slot not in self.writes)
         self.writes.update(writes)
         self.opcodes[opcode] += 1
@@ -162,20 +167,18 @@ class _Builder:
         self.items = list(self._without_guarded_synchronisation(items))
         self.blocks: list[Block] = [Block()]
         self.labels: dict[str, int] = {}
+        instructions = [item for item in self.items if isinstance(item, Instruction)]
+        decoder.mentions = Counter(name for item in instructions for name in _names(item))
         decoder.swapped = {
             operand
-            for item in items
-            if isinstance(item, Instruction) and item.opcode == "atom" and "cas" in item.modifiers
+            for item in instructions
+            if item.opcode == "atom" and "cas" in item.modifiers
             for operand in item.operands
             if isinstance(operand, Address)
         }
         self.tables = {item.name: item for item in items if isinstance(item, BranchTargets)}
         self.targets = {label for table in self.tables.values() for label in table.labels}
-        self.targets.update(
-            str(item.operands[0])
-            for item in self.items
-            if isinstance(item, Instruction) and item.opcode == "bra" and item.operands
-        )
+        self.targets.update(str(item.operands[0]) for item in instructions if item.opcode == "bra" and item.operands)
         self.pending: list[tuple[Block, Instruction]] = []  # branches whose targets are looked up at the end
 
     def _without_guarded_synchronisation(self, items: list[Item]) -> Iterable[Item]:
@@ -218,26 +221,26 @@ class _Builder:
         if opcode in ("bra", "brx", "ret", "exit"):
             self.control(item)
         elif opcode in BARRIERS and "warp" not in item.modifiers:
-            self.end(decode_barrier(decoder), opcode)
+            self.end(decode_barrier(decoder))
         elif opcode in COLLECTIVE or (opcode in BARRIERS and "warp" in item.modifiers):
             self.start_block()  # what stands before must not run again while lanes wait here
             execute = COLLECTIVE[opcode](decoder)
-            self.end(Collective(execute, decoder.mask, item.location), opcode)
+            self.end(Collective(execute, decoder.mask, item.location))
         elif opcode in ORDINARY:
             execute = ORDINARY[opcode](decoder)
             decoder.finish()
             if item.guard:
                 execute = self.guarded(item, execute)
             block = self.blocks[-1]
-            block.note(decoder.reads, decoder.writes, opcode)
+            block.note(decoder)
             block.body.append(execute)
         else:
             raise decoder.error(f"unknown instruction {opcode}")
 
-    def end(self, end: End, opcode: str) -> None:
+    def end(self, end: End) -> None:
         self.decoder.finish()
         block = self.blocks[-1]
-        block.note(self.decoder.reads, self.decoder.writes, opcode)
+        block.note(self.decoder)
         block.end = end
         self.blocks.append(Block())
 
@@ -250,15 +253,15 @@ class _Builder:
         decoder = self.decoder
         decoder.flag("uni")
         if item.opcode in ("ret", "exit"):
-            self.end(Exit(self.guard(item)), item.opcode)
+            self.end(Exit(self.guard(item)))
             return
         block = self.blocks[-1]
         if item.opcode == "bra":
-            self.end(Branch(self.guard(item), -1), "bra")
+            self.end(Branch(self.guard(item), -1))
         else:
             decoder.choose("idx")
             index = decoder.read(item.operands[0], type_named("u32"))
-            self.end(IndirectBranch(index, np.zeros(0, np.int32), item.location), "brx")
+            self.end(IndirectBranch(index, np.zeros(0, np.int32), item.location))
         self.pending.append((block, item))
 
     def resolve(self, block: Block, item: Instruction) -> None:
@@ -302,3 +305,16 @@ class _Builder:
             needed |= block.reads
         for block in self.blocks:
             block.writes &= needed
+
+
+def _names(instruction: Instruction) -> Iterable[str]:
+    """Every register and variable that an instruction mentions."""
+    if instruction.guard:
+        yield instruction.guard
+    for operand in instruction.operands:
+        if isinstance(operand, Address):
+            yield operand.base
+        elif isinstance(operand, Vector):
+            yield from operand.elements
+        elif isinstance(operand, str):
+            yield from (part.strip(" !") for part in operand.split("|"))

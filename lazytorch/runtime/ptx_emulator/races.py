@@ -26,6 +26,26 @@ Times = NDArray[np.int64]
 Places = NDArray[np.int64]
 
 
+class Shadows:
+    """The shadows of a device's memories, by their grain. They are never cleared: only times since the beginning of a
+    launch (of its blocks, in shared memory) count."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, int], RaceShadow] = {}
+
+    def get(self, space: str, smallest_access: dict[str, int], size: int) -> RaceShadow | None:
+        """The shadow of `size` bytes with granules as large as the kernel's smallest access to this memory; None if it has
+        no access."""
+        if space not in smallest_access or not size:
+            return None
+        shift = smallest_access[space].bit_length() - 1
+        granules = (size >> shift) + 32  # an access may begin in the last granule
+        shadow = self.known.get((space, shift))
+        if shadow is None or len(shadow.writer) < granules:
+            shadow = self.known[space, shift] = RaceShadow(2 * granules, shift, is_shared=space == "shared")
+        return shadow
+
+
 class RaceShadow:
     """For every granule (2**shift bytes) the last writer and reader with their times. Readers are grouped by warp in
     shared memory, which is one block's, and by block in global memory."""
@@ -128,7 +148,10 @@ class RaceShadow:
         self.written[place] = launch.clock
         self.writer[place] = me
         others: Mask = self.writer[place] != me
-        return others.reshape(threads.count, -1).any(axis=1) if others.any() else None
+        if not others.any():
+            return None
+        repeated: Mask = np.logical_or.reduce(others.reshape(threads.count, -1), axis=1)
+        return repeated
 
     def _note_atomic(self, place: Places, me: Ids, launch: Launch) -> None:
         """Atomic accesses of several threads to one place are a crowd; those of one thread stay its own."""
@@ -183,6 +206,9 @@ class RaceShadow:
         if self.is_shared and before_barrier.all():
             return before_barrier
         group, mine = self._group(others, launch), self._group(me, launch)
+        same: Mask = group == mine
         if self.is_shared:
-            return before_barrier | ((group == mine) & (times < launch.warp_synced[slots]))
-        return ((group == mine) & before_barrier) | launch.ordered_by_fences(group, mine, times)
+            before_barrier |= same & (times < launch.warp_synced[slots])
+            return before_barrier
+        same &= before_barrier
+        return same | launch.ordered_by_fences(group, mine, times)

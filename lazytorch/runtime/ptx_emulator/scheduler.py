@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazytorch.runtime.ptx_emulator.decoding import Reader
-from lazytorch.runtime.ptx_emulator.errors import DivergentSynchronisation, KernelFault, OutOfBoundsAccess
+from lazytorch.runtime.ptx_emulator.errors import DivergentSynchronisation, EndlessKernel, KernelFault, OutOfBoundsAccess
 from lazytorch.runtime.ptx_emulator.launch import Launch
 from lazytorch.runtime.ptx_emulator.program import Block, Branch, Collective, End, Exit, IndirectBranch
 from lazytorch.runtime.ptx_emulator.synchronisation import Barrier, check_participants, reduce_over_blocks
@@ -30,6 +30,7 @@ class Scheduler:
         self.launch = launch
         self.blocks: list[Block] = launch.program.blocks
         self.executed = [0] * len(self.blocks)  # how often all threads executed a basic block together
+        self.visits = [0] * len(self.blocks)  # and how often some of them did
         self.counters: Counters = np.zeros(0, np.int32)
         self.waiting_at: Counters = np.zeros(0, np.int32)  # the basic block whose end a thread waits at
         self.arrived: list[tuple[Barrier, Threads]] = []  # at barriers that they do not wait for
@@ -44,9 +45,12 @@ class Scheduler:
         """Execute from this basic block on while all threads go the same way. Whether they parted: then `counters` says
         where each of them goes; otherwise the kernel has ended."""
         blocks, threads, executed = self.blocks, self.launch.all, self.executed
+        most = self.launch.request.most_visits
         while True:
             block = blocks[at]
             executed[at] += 1
+            if executed[at] > most:
+                raise self._endless(block, 0)
             for execute in block.body:
                 execute(threads)
             following = self._follow(block.end, threads, at)
@@ -107,6 +111,9 @@ class Scheduler:
     def _step(self, block: Block, slots: Slots, at: int) -> None:
         everyone = self.launch.all
         part = everyone.subset(slots, block.reads)
+        self.visits[at] += 1
+        if self.visits[at] > self.launch.request.most_visits:
+            raise self._endless(block, int(slots[0]))
         self.launch.report.count_instructions(block.opcodes, part.count, part.warp_count)
         for execute in block.body:
             execute(part)
@@ -226,6 +233,11 @@ class Scheduler:
             return False
         self.arrived = [pair for pair in self.arrived if pair not in mine]
         return True
+
+    def _endless(self, block: Block, slot: int) -> KernelFault:
+        assert block.location is not None
+        message = f"the kernel does not seem to end: this was executed {self.launch.request.most_visits} times"
+        return self.launch.fault(EndlessKernel, message, block.location, slot + self.launch.first_thread)
 
     def _fault(self, message: str, end: Barrier | Collective, slot: int) -> KernelFault:
         return self.launch.fault(DivergentSynchronisation, message, end.location, slot + self.launch.first_thread)

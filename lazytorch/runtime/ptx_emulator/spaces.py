@@ -83,7 +83,7 @@ def resolve(threads: Threads, space: str, address: Addresses, access: Access) ->
         return launch.shared, address + base if launch.blocks > 1 or len(address) > 1 else address, launch.shared_races
     if space == "local":
         _within(threads, "local", address, access, launch.program.local_bytes)
-        return launch.local, address + threads.slots * launch.program.local_bytes, None
+        return launch.local, address + threads.slots * launch.local_stride, None
     if launch.count:
         launch.report.count_global(threads, address, size, access.is_store)
     offsets = address - BASE

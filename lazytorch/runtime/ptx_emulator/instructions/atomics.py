@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lazytorch.runtime.ptx_emulator.decoding import Decoder, Execute, instruction
+from lazytorch.runtime.ptx_emulator.decoding import Decoder, Execute, Writer, instruction
 from lazytorch.runtime.ptx_emulator.instructions.floating import Function, lanewise, maximum, minimum
 from lazytorch.runtime.ptx_emulator.instructions.integer import BITWISE
 from lazytorch.runtime.ptx_emulator.instructions.memory_access import note_size, take_space
@@ -41,9 +41,20 @@ def _update(operation: str, kind: Type) -> Update:
     return lambda old, value, _: function(old, value)
 
 
+def _accumulation(operation: str, kind: Type) -> np.ufunc | None:
+    """The NumPy function, if there is one, that does the same to many places in the order of the threads."""
+    if operation in BITWISE:
+        return BITWISE[operation]
+    if kind.kind in ("u", "s") or (kind.kind == "f" and kind.lanes == 1 and operation == "add"):
+        return _ACCUMULATIONS.get(operation)
+    return None
+
+
+_ACCUMULATIONS = {"add": np.add, "min": np.minimum, "max": np.maximum}
+
+
 @instruction("atom", "red")
 def atomic(decoder: Decoder) -> Execute:
-    has_result = decoder.opcode == "atom"
     ordered = decoder.take("relaxed", "acquire", "release", "acq_rel")
     decoder.take("cta", "cluster", "gpu", "sys")
     space = take_space(decoder)
@@ -51,13 +62,19 @@ def atomic(decoder: Decoder) -> Execute:
     decoder.flag("noftz")
     kind = decoder.take_type()
     operands = list(decoder.operands)
-    write = decoder.write(operands.pop(0), kind) if has_result else None
+    write: Writer | None = None
+    if decoder.opcode == "atom":
+        result = operands.pop(0)
+        write = decoder.write(result, kind)
+        if result == "_" or decoder.mentions[str(result)] == 1:
+            write = None  # nobody reads it
     if len(operands) != (3 if operation == "cas" else 2):
         raise decoder.error("the wrong number of operands")
     address = decoder.address(operands[0])
     values = [decoder.read(operand, kind) for operand in operands[1:]]
     note_size(decoder, space, kind.bytes)
     update = _update(operation, kind)
+    accumulate = None if write else _accumulation(operation, kind)
     access = Access(decoder.location, kind.bytes, 1, is_store=True, strong=True, atomic=True)
     view = kind.view
     is_fence = ordered in ("acquire", "release", "acq_rel")
@@ -76,7 +93,11 @@ def atomic(decoder: Decoder) -> Execute:
             races.note_write(index, kind.bytes, threads, access.location, atomic=True)
         first = threads.full(values[0](registers))
         second = threads.full(values[1](registers)) if len(values) > 1 else first
-        old = in_turn(region.words[kind.bytes].view(view), index // kind.bytes, first, second, update)
+        memory, index = region.words[kind.bytes].view(view), index // kind.bytes
+        if accumulate is not None:
+            accumulate.at(memory, index, first)
+        else:
+            old = in_turn(memory, index, first, second, update)
         if is_fence:
             threads.launch.fence(threads)
         if write:
