@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable
-from functools import cache
 from sys import getrefcount
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,7 @@ from lazytorch.ir.types import TensorType
 from lazytorch.ir.write_through import write_through
 from lazytorch.printing import format_size, format_tensor
 from lazytorch.runtime.buffer import Buffer
-from lazytorch.runtime.device import Device
+from lazytorch.runtime.device import Device, device_called
 from lazytorch.runtime.session import synchronize
 
 _new = object.__new__
@@ -362,12 +361,6 @@ class Tensor:
 
 AT_ONCE = "eager mode, or memory was read that NumPy shares"
 """Why a trace whose limit is 0 is run."""
-
-
-@cache
-def device_called(name: str | None) -> Device:
-    """The device that types of tensors call so; None is the CPU."""
-    return Device(name or "cpu")
 
 
 DATA = tensor.detach.operator("Data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from types import TracebackType
 from typing import Any
 
@@ -126,6 +127,12 @@ def _checked_index(index: int) -> int:
 
 def _type_name(value: object) -> str:
     return value.__class__.__name__
+
+
+@cache
+def device_called(name: str | None) -> Device:
+    """The device that types of tensors call so; None is the CPU."""
+    return Device(name or "cpu")
 
 
 CPU = Device("cpu")

@@ -52,10 +52,14 @@ class Letters:
         self.n_letters = names.pop() if names and names[-1][0] in own_n else ""
         runs = [name for name in names if name[0] in own_m]
         self.m_letters = max(runs, key=self.size, default="")
+        self.regroup(names)
         # Letters that an operand holds in another order have no common stride: each is a loop of its own.
         rest = [part for name in names if name != self.m_letters for part in ([name] if self._together(name) else name)]
         self.outer_groups = [name for name in rest if name[0] in own_n]
         self.batch_groups = [name for name in rest if name[0] not in own_n]
+
+    def regroup(self, names: list[str]) -> None:
+        """Change the division before the loops around the product are made of what is left; `names`: the runs but N."""
 
     def _borders(self, own_m: set[str], own_n: set[str]) -> list[int]:
         kinds = [0 if x in own_m else 1 if x in own_n else 2 for x in self.out]
