@@ -248,6 +248,21 @@ mad.lo.u64 %rd3, %t64, {size}, %p1; st.global{register} [%rd3], %d;
         )  # the result is not used
 
 
+@pytest.mark.parametrize("space, wanted", [("global", [2.0**-126, 0.0]), ("shared", [1.5 * 2.0**-126, 2.0**-127])])
+def test_atomic_sums_of_float32_flush_subnormals_in_global_memory(space, wanted):
+    place = "%p0" if space == "global" else "memory"
+    body = f"""
+ld.global.b32 %r1, [%p0]; ld.global.b32 %r2, [%p0+4]; ld.global.b32 %r3, [%p0+8]; bar.sync 0;
+st.{space}.b32 [{place}], %r1; st.{space}.b32 [{place}+4], %r2;
+red.{space}.add.f32 [{place}], %r3; red.{space}.add.f32 [{place}+4], %r3;
+ld.{space}.b32 %r1, [{place}]; ld.{space}.b32 %r2, [{place}+4];
+st.global.b32 [%p0], %r1; st.global.b32 [%p0+4], %r2;
+"""
+    values = np.array([2.0**-126, 0.0, 2.0**-127], "f4")
+    found, _ = execute(kernel(body, shared=8), [values], 1)
+    assert found[0][:2].tolist() == wanted
+
+
 def test_compare_and_swap_loops():
     """LLVM makes a loop of compare-and-swap of an atomic maximum of floats."""
     text = compiled("""
@@ -317,6 +332,7 @@ def test_sectors_of_coalesced_and_strided_accesses():
     apart = strided_copy(8)
     assert apart.used_bytes_per_sector == 4
     assert (apart.load_sectors, apart.load_requests, apart.load_used_bytes) == (64, 2, 256)
+    assert sorted(apart.unused_bytes_by_line.values()) == [64 * 28, 64 * 28]
 
 
 def shared_store(stride: int, vector: int = 1) -> LaunchReport:
@@ -332,7 +348,7 @@ def shared_store(stride: int, vector: int = 1) -> LaunchReport:
 def test_bank_conflicts(stride, vector, waves, ideal):
     report = shared_store(stride, vector)
     assert (report.shared_waves, report.shared_ideal_waves) == (waves, ideal)
-    assert report.bank_conflicts == waves - ideal
+    assert report.bank_conflicts == waves - ideal == sum(report.bank_conflicts_by_line.values())
 
 
 def test_lanes_that_read_one_word_share_a_wave():

@@ -236,13 +236,18 @@ def test_conversions_from_integers_round_once(target, source, mode):
 
 @pytest.mark.parametrize("mode, whole", [("rni", np.rint), ("rzi", np.trunc), ("rmi", np.floor), ("rpi", np.ceil)])
 @pytest.mark.parametrize("target, dtype", [("s32", "i4"), ("u32", "u4"), ("s64", "i8"), ("u64", "u8")])
-def test_conversions_to_integers_clip_and_take_nan_for_zero(target, dtype, mode, whole):
+def test_conversions_to_integers_clip(target, dtype, mode, whole):
     values = floats("f4", spread=34)
     values[:8] = [np.nan, np.inf, -np.inf, 0.5, 1.5, -0.5, 3e9, -3e9]
     found = run(f"cvt.{mode}.{target}.f32 %d, %a;", dtype, values)
     limits = np.iinfo(dtype)
-    wanted = [0 if np.isnan(v) else int(max(limits.min, min(limits.max, v))) for v in whole(values.astype("f8")).tolist()]
-    assert found.tolist() == wanted
+    assert found[0] == (0 if target in ("s32", "u32") else 2**63 if target == "u64" else -(2**63))
+    wanted = [int(max(limits.min, min(limits.max, value))) for value in whole(values[1:].astype("f8")).tolist()]
+    assert found[1:].tolist() == wanted
+
+
+def test_nan_of_float64_becomes_an_integer_with_the_highest_bit():
+    assert run("cvt.rzi.s32.f64 %d, %a;", "i4", np.full(4, np.nan)).tolist() == [-(2**31)] * 4
 
 
 def test_pairs_and_eight_bit_floats_convert():
@@ -314,6 +319,12 @@ def test_float_instructions_on_special_values(text, result, function):
         ("add.s64 %rd1, %r1, %rd2;", "%r1 has 32 bits, .s64 needs 64"),
         ("bra nowhere;", "branch to an unknown label"),
         ("cvt.rn.f32.q32 %r1, %r2;", "unsupported modifier .q32|no type"),
+        ("ld.global.pred %q1, [%rd1];", "unsupported types or operands"),
+        ("bra ;", "1 operands expected, found 0"),
+        ("ld.param.b64 %rd1, k_0;", "an address expected"),
+        ("cp.async.wait_group %r1;", "a number expected"),
+        ("ld.global.b32 %r1, [%rd1+%rd2];", "unsupported address"),
+        ("mov.b32 %r1, 0f3F8;", "unknown operand 0f3F8"),
         ("call (%r1), expf, (%r2);", "call of a function that the module does not define"),
         ("mma.sync.aligned.m16n8k16.row.col.f32.f64.f64.f32 {%r1}, {%r2}, {%r3}, {%r4};", "unsupported form of mma"),
     ],
@@ -326,7 +337,12 @@ def test_what_is_unknown_is_an_error_when_the_module_is_loaded(text, message):
 
 
 @pytest.mark.parametrize(
-    "text, message", [(HEADER + ".entry k() { ret;", "ends inside"), (HEADER + ".global .q32 x;", "unknown type")]
+    "text, message",
+    [
+        (HEADER + ".entry k() { ret;", "ends inside"),
+        (HEADER + ".global .q32 x;", "unknown type"),
+        (".version 8", "unsupported directive"),
+    ],
 )
 def test_broken_modules_are_errors(text, message):
     with pytest.raises(PtxError, match=message):

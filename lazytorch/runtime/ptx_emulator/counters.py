@@ -21,7 +21,7 @@ class LaunchReport:
 
     Instructions are counted per thread and per warp. A request is one memory instruction of one warp; a sector is 32 bytes
     of global memory that a request touches; `used_bytes` are the distinct bytes it asks for. A wave is one pass through the
-    banks of shared memory; without conflicts a request takes `ideal` waves."""
+    banks of shared memory; without conflicts a request takes `ideal` waves. What is lost is told by PTX line, too."""
 
     kernel: str = ""
     threads: int = 0
@@ -39,6 +39,8 @@ class LaunchReport:
     shared_waves: int = 0
     shared_ideal_waves: int = 0
     barriers: int = 0
+    unused_bytes_by_line: dict[int, int] = field(default_factory=dict)
+    bank_conflicts_by_line: dict[int, int] = field(default_factory=dict)
 
     @property
     def used_bytes_per_sector(self) -> float:
@@ -59,7 +61,7 @@ class LaunchReport:
         for opcode, times in opcodes.items():
             self.instructions_by_opcode[opcode] = self.instructions_by_opcode.get(opcode, 0) + times * threads
 
-    def count_global(self, threads: Threads, address: NDArray[np.int64], size: int, is_store: bool) -> None:
+    def count_global(self, threads: Threads, address: NDArray[np.int64], size: int, is_store: bool, line: int) -> None:
         requests = threads.warp_count
         if len(address) == 1:
             sectors = used = requests
@@ -68,6 +70,9 @@ class LaunchReport:
             if not bool((rows[:, 1:] >= rows[:, :-1]).all()):
                 rows = np.sort(rows, axis=1)
             sectors, used = _distinct(rows >> 5), _distinct(rows)
+        unused = sectors * SECTOR - used * size
+        if unused:
+            self.unused_bytes_by_line[line] = self.unused_bytes_by_line.get(line, 0) + unused
         if is_store:
             self.store_requests += requests
             self.store_sectors += sectors
@@ -77,7 +82,7 @@ class LaunchReport:
             self.load_sectors += sectors
             self.load_used_bytes += used * size
 
-    def count_shared(self, threads: Threads, address: NDArray[np.int64], size: int) -> None:
+    def count_shared(self, threads: Threads, address: NDArray[np.int64], size: int, line: int) -> None:
         requests = threads.warp_count
         self.shared_requests += requests
         if len(address) == 1:
@@ -87,6 +92,8 @@ class LaunchReport:
             waves, ideal = bank_waves(rows, size)
         self.shared_waves += waves
         self.shared_ideal_waves += ideal
+        if waves > ideal:
+            self.bank_conflicts_by_line[line] = self.bank_conflicts_by_line.get(line, 0) + waves - ideal
 
 
 def _distinct(rows: NDArray[Any]) -> int:

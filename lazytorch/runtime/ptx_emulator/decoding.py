@@ -236,6 +236,13 @@ class Decoder:
         narrow = kind.view if kind.kind == "s" else kind.storage
         return lambda registers, value: registers.__setitem__(slot, value.view(narrow).astype(wide).view(storage))
 
+    def constant(self, operand: Operand) -> int:
+        """An operand that has to be a number."""
+        try:
+            return int(str(operand), 0)
+        except ValueError:
+            raise self.error(f"a number expected, found {operand}") from None
+
     def predicate(self, operand: Operand) -> Reader:
         """A source predicate, possibly negated (`!%p1`), or an immediate truth value."""
         pred = type_named("pred")

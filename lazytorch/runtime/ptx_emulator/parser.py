@@ -194,16 +194,16 @@ class _Parser:
     def directive(self, position: int) -> int:
         stop = self.text.find("\n", position)
         stop = len(self.text) if stop < 0 else stop
-        words = self.text[position:stop].split()
-        if words[0] == ".version":
-            major, minor = words[1].split(".")
-            self.module.version = int(major), int(minor)
-        elif words[0] == ".target":
-            self.module.target = words[1].rstrip(",")
-        elif words[0] == ".address_size" and words[1] != "64":
-            raise PtxError("only 64-bit addresses are supported", self.line(position))
-        elif words[0] == ".loc":
-            self.source = None if words[2] == "0" else f"{self.files.get(words[1], 'file ' + words[1])}:{words[2]}"
+        line = self.text[position:stop].strip()
+        if match := re.fullmatch(r"\.version\s+(\d+)\.(\d+)", line):
+            self.module.version = int(match[1]), int(match[2])
+        elif match := re.fullmatch(r"\.target\s+(\w+).*", line):
+            self.module.target = match[1]
+        elif match := re.match(r"\.loc\s+(\d+)\s+(\d+)\s", line):
+            file, number = match.groups()
+            self.source = None if number == "0" else f"{self.files.get(file, 'file ' + file)}:{number}"
+        elif not re.fullmatch(r"\.address_size\s+64|\.file\s.*", line):
+            raise PtxError("unsupported directive", self.line(position), line)
         return stop
 
     def header(self, match: re.Match[str], position: int) -> int:
@@ -300,7 +300,10 @@ def _operand(text: str, line: int, statement: str) -> Operand:
         match = re.fullmatch(r"\[\s*([%\w$]+)\s*(?:([+-])\s*(-?\w+)\s*)?\]", text)
         if match is None:
             raise PtxError(f"unsupported address {text}", line, statement)
-        offset = int(match[3], 0) if match[3] else 0
+        try:
+            offset = int(match[3], 0) if match[3] else 0
+        except ValueError:
+            raise PtxError(f"unsupported address {text}", line, statement) from None
         return Address(match[1], -offset if match[2] == "-" else offset)
     return text
 

@@ -200,7 +200,10 @@ class _Builder:
                 self.start_block()
                 self.labels[item.name] = len(self.blocks) - 1
             elif isinstance(item, Instruction):
-                self.instruction(item)
+                try:
+                    self.instruction(item)
+                except (KeyError, IndexError) as error:  # types or operands that no decoder expects
+                    raise self.decoder.error("unsupported types or operands") from error
         if self.blocks[-1].end is None:
             self.blocks[-1].end = Exit(None)
         for block, item in self.pending:
@@ -256,6 +259,7 @@ class _Builder:
             self.end(Exit(self.guard(item)))
             return
         block = self.blocks[-1]
+        decoder.arity(1 if item.opcode == "bra" else 2)
         if item.opcode == "bra":
             self.end(Branch(self.guard(item), -1))
         else:

@@ -78,14 +78,14 @@ def resolve(threads: Threads, space: str, address: Addresses, access: Access) ->
     if space == "shared":
         _within(threads, "shared", address, access, launch.shared_limit)
         if launch.count:
-            launch.report.count_shared(threads, address, size)
+            launch.report.count_shared(threads, address, size, access.location.line)
         base = launch.shared_base if threads.is_all else launch.shared_base[threads.slots]
         return launch.shared, address + base if launch.blocks > 1 or len(address) > 1 else address, launch.shared_races
     if space == "local":
         _within(threads, "local", address, access, launch.program.local_bytes)
         return launch.local, address + threads.slots * launch.local_stride, None
     if launch.count:
-        launch.report.count_global(threads, address, size, access.is_store)
+        launch.report.count_global(threads, address, size, access.is_store, access.location.line)
     offsets = address - BASE
     outside = launch.memory.outside(offsets, size)
     if outside is not None:

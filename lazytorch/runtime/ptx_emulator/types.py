@@ -84,9 +84,11 @@ def garbage(bits: int) -> Array:
 
 def literal(text: str, bits: int) -> Array:
     """An immediate operand as unsigned bits of the given size. Raises ValueError when the text is no such number."""
+    if bits not in UNSIGNED:
+        raise ValueError(text)
     if text[:2] in ("0f", "0F", "0d", "0D"):
         size = 32 if text[1] in "fF" else 64
-        if size != bits:
+        if size != bits or len(text) != 2 + size // 4:
             raise ValueError(text)
         return np.array([int(text[2:], 16)], UNSIGNED[bits])
     return np.array([int(text.rstrip("U"), 0) & ((1 << bits) - 1)], UNSIGNED[bits])

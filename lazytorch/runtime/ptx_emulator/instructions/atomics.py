@@ -10,6 +10,7 @@ from lazytorch.runtime.ptx_emulator.decoding import Decoder, Execute, Writer, in
 from lazytorch.runtime.ptx_emulator.instructions.floating import Function, lanewise, maximum, minimum
 from lazytorch.runtime.ptx_emulator.instructions.integer import BITWISE
 from lazytorch.runtime.ptx_emulator.instructions.memory_access import note_size, take_space
+from lazytorch.runtime.ptx_emulator.rounding import flush
 from lazytorch.runtime.ptx_emulator.spaces import Access, check_read, generic_space, resolve
 from lazytorch.runtime.ptx_emulator.threads import Threads
 from lazytorch.runtime.ptx_emulator.types import Array, Type
@@ -50,6 +51,17 @@ def _accumulation(operation: str, kind: Type) -> np.ufunc | None:
     return None
 
 
+def _flushed_sum(old: Array, value: Array, _: Array) -> Array:
+    """atom.add.f32 in global memory takes subnormals, and makes of them, zeros of their sign."""
+    return flush(flush(old) + flush(value))
+
+
+def _tiny(value: Array) -> bool:
+    """Whether sums of such numbers may be subnormal: all others are multiples of the smallest normal number."""
+    size = np.abs(value)
+    return bool(((size < 2.0**-102) & (size > 0)).any())
+
+
 _ACCUMULATIONS = {"add": np.add, "min": np.minimum, "max": np.maximum}
 
 
@@ -77,6 +89,7 @@ def atomic(decoder: Decoder) -> Execute:
     accumulate = None if write else _accumulation(operation, kind)
     access = Access(decoder.location, kind.bytes, 1, is_store=True, strong=True, atomic=True)
     view = kind.view
+    adds_float32 = operation == "add" and kind.name == "f32"
     is_fence = ordered in ("acquire", "release", "acq_rel")
 
     def execute(threads: Threads) -> None:
@@ -94,10 +107,11 @@ def atomic(decoder: Decoder) -> Execute:
         first = threads.full(values[0](registers))
         second = threads.full(values[1](registers)) if len(values) > 1 else first
         memory, index = region.words[kind.bytes].view(view), index // kind.bytes
-        if accumulate is not None:
+        flushing = adds_float32 and where == "global" and (_tiny(first) or _tiny(memory[index]))
+        if accumulate is not None and not flushing:
             accumulate.at(memory, index, first)
         else:
-            old = in_turn(memory, index, first, second, update)
+            old = in_turn(memory, index, first, second, _flushed_sum if flushing else update)
         if is_fence:
             threads.launch.fence(threads)
         if write:

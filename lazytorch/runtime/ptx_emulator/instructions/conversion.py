@@ -89,9 +89,11 @@ def _between_floats(
 
 
 def _to_integer(source: Type, target: Type, rounding: str) -> Callable[[Array], Array]:
-    """Rounded, then clipped to the target's range; nan is 0 (of 64-bit targets the smallest number)."""
+    """Rounded, then clipped to the target's range; nan is 0 between types of at most 32 bits, else only the highest bit."""
     decode, whole = decoded(source), INTEGER_ROUNDING[rounding]
     dtype, limits = target.view, np.iinfo(target.view)
+    highest = np.array([1 << (target.bits - 1)], target.storage).view(dtype)[0]
+    nan = highest if source.bits == 64 or target.bits == 64 else dtype.type(0)
     above = float(limits.max) + 1.0 if target.bits == 64 else float(limits.max)
 
     def function(value: Array) -> Array:
@@ -99,7 +101,8 @@ def _to_integer(source: Type, target: Type, rounding: str) -> Callable[[Array], 
         inside = np.clip(np.where(np.isnan(number), 0.0, number), float(limits.min), above)
         over = inside >= above
         exact = np.where(over, 0.0, inside).astype(dtype)
-        return np.where(over, dtype.type(limits.max), exact)
+        result = np.where(over, dtype.type(limits.max), exact)
+        return np.where(np.isnan(number), nan, result)
 
     return function
 

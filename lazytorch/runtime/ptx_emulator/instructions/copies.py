@@ -21,7 +21,7 @@ def copy(decoder: Decoder) -> Execute:
         return lambda threads: threads.launch.copies.commit(threads)
     if action == "wait_group":
         decoder.arity(1)
-        most = int(str(decoder.operands[0]), 0)
+        most = decoder.constant(decoder.operands[0])
         return lambda threads: threads.launch.copies.wait(threads, most)
     if action == "wait_all":
         decoder.arity(0)
@@ -41,7 +41,7 @@ def _start(decoder: Decoder) -> Execute:
     hints = [modifier for modifier in decoder.modifiers if modifier.startswith("L2::")]
     decoder.take(*hints)
     decoder.arity(3, 4)
-    size = int(str(decoder.operands[2]), 0)
+    size = decoder.constant(decoder.operands[2])
     if size not in ((16,) if through == "cg" else (4, 8, 16)):
         raise decoder.error(f"cp.async.{through} does not copy {size} bytes")
     target, source = decoder.address(decoder.operands[0]), decoder.address(decoder.operands[1])

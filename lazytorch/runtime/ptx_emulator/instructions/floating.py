@@ -22,6 +22,7 @@ from lazytorch.runtime.ptx_emulator.rounding import (
     two_product,
     two_sum,
 )
+from lazytorch.runtime.ptx_emulator.threads import Threads
 from lazytorch.runtime.ptx_emulator.types import Array, Type, is_type, type_named
 
 Function = Callable[..., Array]
@@ -396,7 +397,7 @@ def set_predicate(decoder: Decoder) -> Execute:
     if len(writes) == 1 and combine is None and kind.lanes == 1:
         return compute(writes[0], function, first, second)
 
-    def execute(threads) -> None:  # type: ignore[no-untyped-def]
+    def execute(threads: Threads) -> None:
         registers = threads.registers
         holds = function(first(registers), second(registers))
         results = [holds, ~holds] if kind.lanes == 1 else [holds[:, 0], holds[:, 1]]

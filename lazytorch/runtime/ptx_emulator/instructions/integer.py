@@ -240,7 +240,7 @@ def three_input_logic(decoder: Decoder) -> Execute:
     decoder.arity(5)
     write = decoder.write(decoder.operands[0], kind)
     a, b, c = (decoder.read(operand, kind) for operand in decoder.operands[1:4])
-    table = int(str(decoder.operands[4]), 0)
+    table = decoder.constant(decoder.operands[4])
 
     def function(x: Array, y: Array, z: Array) -> Array:
         result = np.zeros(1, kind.view)

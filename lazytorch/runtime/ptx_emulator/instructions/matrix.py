@@ -5,11 +5,11 @@ How the elements of the matrices lie in the lanes' registers is in the PTX manua
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from lazytorch.runtime.ptx_emulator.counters import bank_waves
 from lazytorch.runtime.ptx_emulator.decoding import Decoder, Execute, Reader, Writer, collective
 from lazytorch.runtime.ptx_emulator.errors import Location, MisalignedAccess, OutOfBoundsAccess
 from lazytorch.runtime.ptx_emulator.instructions.conversion import eight_bit_values
@@ -62,10 +62,7 @@ def _rows(
         message = f"matrix row at {int(place[bad[0]])} is outside the {launch.shared_limit} bytes of shared memory"
         raise launch.fault(OutOfBoundsAccess, message, location, int(part.ids[bad[0]]))
     if launch.count:
-        launch.report.shared_requests += threads.warp_count
-        waves, ideal = bank_waves(part.by_lane(place, -1), _ROW_BYTES)
-        launch.report.shared_waves += waves
-        launch.report.shared_ideal_waves += ideal
+        launch.report.count_shared(part, place, _ROW_BYTES, location.line)
     index = place + launch.shared_base[part.slots]
     access = Access(location, 8, 2, is_store=store)
     if store:
@@ -241,7 +238,7 @@ def _values(words: Array, kind: Type) -> Array:
     return words.view(kind.view).astype(np.float64)
 
 
-def _operand(decoder: Decoder, group: Vector, kind: Type, fragment: Fragment):  # type: ignore[no-untyped-def]
+def _operand(decoder: Decoder, group: Vector, kind: Type, fragment: Fragment) -> Callable[[Threads], Array]:
     register = type_named("b64") if kind.bits == 64 else _B32
     count = fragment.rows.shape[1] * kind.bits // register.bits
     if len(group.elements) != count:
@@ -258,7 +255,7 @@ def _operand(decoder: Decoder, group: Vector, kind: Type, fragment: Fragment):  
     return read
 
 
-def _result(decoder: Decoder, group: Vector, kind: Type, fragment: Fragment):  # type: ignore[no-untyped-def]
+def _result(decoder: Decoder, group: Vector, kind: Type, fragment: Fragment) -> Callable[[Threads, Array], None]:
     register = type_named("b64") if kind.bits == 64 else _B32
     count = fragment.rows.shape[1] * kind.bits // register.bits
     if len(group.elements) != count:

@@ -61,6 +61,8 @@ def load_registers(decoder: Decoder) -> Execute:
     names = decoder.vector(decoder.operands[0])
     if len(names) != count:
         raise decoder.error(f"{count} registers expected")
+    if not isinstance(decoder.operands[1], Address):
+        raise decoder.error(f"an address expected, found {decoder.operands[1]}")
     if space == "param":
         return _load_parameter(decoder, names, kind)
     address = decoder.address(decoder.operands[1])
