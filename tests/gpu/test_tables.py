@@ -1,4 +1,4 @@
-"""The tables of calls and modules that are compared with torch elsewhere, with `cuda` as the default device: the CPU's bits."""
+"""The tables of calls and modules that are compared with torch elsewhere, with `cuda` as the default device."""
 
 from __future__ import annotations
 
@@ -29,9 +29,13 @@ TABLES = (
     test_compositions,
     test_sorting_and_scans,
     test_statistics_and_random,
-    test_functional,
 )
-CALLS = {f"{module.__name__.rpartition('.')[2]}: {name}": entry for module in TABLES for name, entry in module.CALLS.items()}
+CALLS: dict[str, Any] = {
+    f"{module.__name__.rpartition('.')[2]}: {name}": entry for module in TABLES for name, entry in module.CALLS.items()
+}
+CALLS |= {
+    f"functional: {name}": lambda t, call=call: call(t, t.nn.functional) for name, call in test_functional.CALLS.items()
+}
 ON_THE_CPU = ("sparse",)
 """What has no form on a device."""
 
