@@ -81,17 +81,18 @@ def test_a_call_gives_the_bits_of_the_cpu(name: str) -> None:
     _same(_called(call, shape, "cuda"), _called(call, shape, "cpu"))
 
 
-def _moved(value: Any, device: str) -> Any:
-    if isinstance(value, tuple | list):
-        return type(value)(_moved(item, device) for item in value)
-    return value.to(device) if hasattr(value, "to") else value
+def _moved(value: Any, device: str, done: dict[int, Any]) -> Any:
+    """The arguments on a device: what is one tensor stays one."""
+    if hasattr(value, "to"):
+        return done.setdefault(id(value), value.to(device))
+    return type(value)(_moved(item, device, done) for item in value) if isinstance(value, tuple | list) else value
 
 
 def _applied(text: str, device: str) -> list[Any]:
     torch.manual_seed(1)
     module = eval(f"nn.{text}", {"nn": torch.nn})
     arguments = test_modules.TABLE[text](torch)
-    module, arguments = module.to(device), _moved(arguments, device)
+    module, arguments = module.to(device), _moved(arguments, device, {})
     leaves = [x.requires_grad_() for x in _tensors(arguments) if isinstance(x, torch.Tensor) and x.is_floating_point()]
     torch.manual_seed(2)
     with warnings.catch_warnings():

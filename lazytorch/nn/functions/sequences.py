@@ -22,12 +22,14 @@ class PackedSequence(NamedTuple):
     unsorted_indices: Tensor | None = None
 
     def to(self, *arguments: Any, **keywords: Any) -> PackedSequence:
-        """The same sequences with their elements converted."""
-        return self._replace(data=self.data.to(*arguments, **keywords))
+        """The same sequences with their elements converted, or on another device."""
+        data = self.data.to(*arguments, **keywords)
+        orders = [None if x is None else x.to(data.device) for x in (self.sorted_indices, self.unsorted_indices)]
+        return self._replace(data=data, sorted_indices=orders[0], unsorted_indices=orders[1])
 
     def cpu(self) -> PackedSequence:
-        """They are there already."""
-        return self
+        """On the CPU."""
+        return self.to("cpu")
 
     def double(self) -> PackedSequence:
         """Elements in float64."""
