@@ -11,6 +11,7 @@ from lazytorch.autograd.modes import enable_grad, inference_mode, is_grad_enable
 from lazytorch.dtypes import DType as dtype
 from lazytorch.ops import (
     activations,
+    complex_numbers,
     compositions,
     creation,
     einstein,
@@ -21,6 +22,7 @@ from lazytorch.ops import (
     matrices,
     norms,
     products,
+    random_variables,
     reductions,
     sampling,
     scans,
@@ -43,8 +45,8 @@ from lazytorch.runtime.statistics import STATISTICS
 from lazytorch.runtime.thread_count import get_num_threads, set_num_threads
 from lazytorch.tensor import Size, Tensor, set_default_dtype
 from lazytorch.tensor import default_dtype as get_default_dtype
+from lazytorch.version import __version__
 
-__version__ = "0.1.0"
 inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 
 globals().update(FUNCTIONS)
@@ -67,12 +69,25 @@ _LAZY = frozenset(
         "accelerator",
         "amp",
         "version",
+        "_C",
         "compiler",
+        "distributed",
+        "distributions",
+        "fft",
+        "functional",
+        "hub",
+        "multiprocessing",
+        "onnx",
+        "profiler",
+        "special",
         "jit",
         "random",
         "serialization",
         "signal",
+        "special",
         "sparse",
+        "func",
+        "xpu",
     )
 )
 _ELSEWHERE = {
@@ -83,7 +98,12 @@ _ELSEWHERE = {
     "is_autocast_enabled": "amp",
     "save": "serialization",
     "load": "serialization",
+    "vmap": "func",
 }
+_ELSEWHERE |= dict.fromkeys(
+    ("gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell"),
+    "nn.modules.recurrence",
+)
 """Names of this namespace that live in a module which is loaded when one of them is first used."""
 
 
@@ -104,6 +124,10 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"lazytorch.{_ELSEWHERE[name]}"), name)
     if name in _FUNCTIONAL:
         return getattr(importlib.import_module("lazytorch.nn.functional"), name)
+    if name.startswith("_foreach_"):
+        lists = importlib.import_module("lazytorch.ops.foreach").LISTS
+        if name in lists:
+            return lists[name]
     raise AttributeError(f"lazytorch has no attribute {name!r} (yet)")
 
 
@@ -116,8 +140,10 @@ __all__ = [
     "Generator",
     "Size",
     "Tensor",
+    "__version__",
     "activations",
     "autograd",
+    "complex_numbers",
     "compositions",
     "creation",
     "default_generator",
@@ -138,6 +164,7 @@ __all__ = [
     "norms",
     "products",
     "promote_types",
+    "random_variables",
     "reductions",
     "sampling",
     "scans",

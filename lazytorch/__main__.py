@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+from lazytorch import version
 from lazytorch.codegen.target import host_target
 from lazytorch.config import config
 from lazytorch.runtime.cuda.device import devices, why_none
@@ -61,7 +62,7 @@ def info() -> str:
     target = host_target()
     return "\n".join(
         [
-            f"lazytorch {importlib.import_module('lazytorch').__version__} on Python {platform.python_version()}",
+            f"lazytorch {version.package} on Python {platform.python_version()}",
             f"target    {target.cpu} ({target.triple}), {target.vector_bits}-bit vectors",
             f"threads   {get_num_threads()}",
             f"cache     {config.cache_folder() if config.cache else 'off'}",
@@ -87,12 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lazytorch", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run", help="run a PyTorch script with torch resolved to lazytorch")
+    running.add_argument("--check", action="store_true", help="run nothing: list the torch names that lazytorch lacks")
     running.add_argument("script")
     running.add_argument("arguments", nargs=argparse.REMAINDER)
     commands.add_parser("info", help="what the compiler found on this machine")
     for name, (_, meaning) in TOOLS.items():
         commands.add_parser(name, help=f"{meaning} (see python -m lazytorch {name} --help)")
     options = parser.parse_args(arguments)
+    if options.command == "run" and options.check:
+        return int(importlib.import_module("lazytorch.tools.check").check(options.script))
     if options.command == "run":
         run(options.script, options.arguments)
     else:

@@ -1,7 +1,6 @@
-"""Mixed precision (torch.amp): the gradient scaler, and `autocast` where it has nothing to do.
+"""Mixed precision (torch.amp): `autocast` on the CPU, and the gradient scaler.
 
-Without CUDA, `autocast("cuda")` and `GradScaler("cuda")` warn and do nothing, as in torch. Casting on the CPU is not
-supported, and says so.
+Without CUDA, `autocast("cuda")` and `GradScaler("cuda")` warn and do nothing, as in torch.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any, Self
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
+from lazytorch.ir.trace import STATE
 from lazytorch.ops.recording import FUNCTIONS
 from lazytorch.runtime.device import Device
 from lazytorch.tensor import Tensor
@@ -30,20 +30,28 @@ class autocast:
         if enabled and self.device == "cuda":
             warnings.warn("CUDA is not available. Disabling autocast.", UserWarning, stacklevel=2)
             enabled = False
-        if enabled:
-            raise NotImplementedError(
-                f"autocast to {self.fast_dtype} on '{self.device}' is not supported; convert with .to(...), or pass "
-                "enabled=False"
+        if enabled and self.fast_dtype not in (dtypes.bfloat16, dtypes.float16):
+            warnings.warn(
+                "In CPU autocast, but the target dtype is not supported. Disabling autocast.\nCPU Autocast only supports "
+                "dtype of torch.bfloat16, torch.float16 currently.",
+                UserWarning,
+                stacklevel=2,
             )
+            enabled = False
         self._enabled = enabled
+        self._outer: list[DType | None] = []
 
     def __enter__(self) -> Self:
+        trace = STATE.trace
+        self._outer.append(trace.autocast)
+        if self.device == "cpu":
+            trace.autocast = self.fast_dtype if self._enabled else None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        pass
+        STATE.trace.autocast = self._outer.pop()
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -56,12 +64,12 @@ class autocast:
 
 def is_autocast_available(device_type: str) -> bool:
     """Whether `autocast` does something on a kind of device."""
-    return False
+    return device_type == "cpu"
 
 
 def is_autocast_enabled(device_type: str | None = None) -> bool:
-    """Whether an `autocast` block that does something is open."""
-    return False
+    """Whether an `autocast` block that does something is open; of CUDA unless the device is named."""
+    return device_type == "cpu" and STATE.trace.autocast is not None
 
 
 class GradScaler:

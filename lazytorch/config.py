@@ -109,7 +109,7 @@ class Config:
     flush_nodes: int = _setting(
         "LAZYTORCH_FLUSH_NODES",
         3000,
-        "Recorded operations after which a graph that nobody asked for is run, so that memory stays bounded.",
+        "Recorded operations after which what nobody asked for is run where a loop comes round, at twice as many anyhow.",
         minimum=1,
     )
     interpret: bool = _setting(

@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lazytorch.nn.modules.module import Module
+
 Final = Any
+
+
+class ScriptModule(Module):
+    """What `torch.jit.script` makes of a module in PyTorch: nothing here is one."""
 
 
 def script(obj: Any = None, *arguments: Any, **options: Any) -> Any:

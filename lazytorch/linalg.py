@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from lazytorch import dtypes
 from lazytorch.errors import LinAlgError
 from lazytorch.ir.dialects import linalg as ops
 from lazytorch.ops import linear_algebra as algebra
-from lazytorch.ops.linear_algebra import (
-    det,
-    matrix_exp,
-    matrix_power,
-    several,
-    singular_values,
-)
-from lazytorch.ops.linear_algebra import inverse as inv
+from lazytorch.ops import norms
+from lazytorch.ops.linear_algebra import matrix_exp, several, singular_values
 from lazytorch.ops.linear_algebra import solved as _solved
-from lazytorch.ops.matrices import cross_product, matrix_chain, vander
+from lazytorch.ops.matrices import cross_product, matrix_chain
 from lazytorch.ops.matrices import diagonal as _diagonal
-from lazytorch.ops.norms import linalg_norm as norm
-from lazytorch.ops.norms import matrix_norm, vector_norm
-from lazytorch.ops.products import matmul
-from lazytorch.ops.recording import FUNCTIONS
+from lazytorch.ops.recording import FUNCTIONS, takes_out
 from lazytorch.ops.return_types import structure
 from lazytorch.tensor import Tensor
 
@@ -59,17 +51,23 @@ __all__ = [
     "vector_norm",
 ]
 
+_takes_out = partial(takes_out, same=True)
+det, inv, matrix_power, matmul = (FUNCTIONS[name] for name in ("det", "inverse", "matrix_power", "matmul"))
+norm, matrix_norm, vector_norm = map(_takes_out, (norms.linalg_norm, norms.matrix_norm, norms.vector_norm))
+
 _Eigh = structure("linalg_eigh", "eigenvalues", "eigenvectors")
 _Svd = structure("linalg_svd", "U", "S", "Vh")
 _Lstsq = structure("linalg_lstsq", "solution", "residuals", "rank", "singular_values")
 _CholeskyEx = structure("linalg_cholesky_ex", "L", "info")
 
 
+@_takes_out
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """The lower triangular factor L of L L^T = A (or `upper` its transpose)."""
     return algebra.cholesky(A, upper)
 
 
+@_takes_out
 def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
     """(L, info): as `cholesky`, with the order of the first minor that is not positive-definite instead of an error."""
     factor, info = several(ops.cholesky_ex, A)
@@ -78,51 +76,61 @@ def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -
     return _CholeskyEx(factor.transpose(-2, -1) if upper else factor, info)
 
 
+@_takes_out
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """X of A X = B (or X A = B), for regular A. Raises LinAlgError, when computed, for a singular one."""
     return _solved(A, B, left)
 
 
+@_takes_out
 def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
     """X of A X = B (or X A = B) for a triangular A."""
     return algebra.triangular(A, B, upper, left, unitriangular)
 
 
+@_takes_out
 def qr(A: Tensor, mode: str = "reduced") -> Any:
     """(Q, R) of Q R = A: orthonormal columns, upper triangular."""
     return algebra.orthogonal_triangular("linalg_qr", A, mode)
 
 
+@_takes_out
 def slogdet(A: Tensor) -> Any:
     """(sign, logabsdet): sign and logarithm of the absolute value of the determinant."""
     return algebra.sign_and_log("linalg_slogdet", A)
 
 
+@_takes_out
 def eigh(A: Tensor, UPLO: str = "L") -> Any:
     """(eigenvalues, eigenvectors) of symmetric matrices, ascending; one triangle is read."""
     return _Eigh(*several(ops.eigh, A, upper=UPLO.upper() == "U"))
 
 
+@_takes_out
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues of symmetric matrices, ascending."""
     return several(ops.eigh, A, upper=UPLO.upper() == "U")[0]
 
 
+@_takes_out
 def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:
     """(U, S, Vh) of U diag(S) Vh = A, singular values descending."""
     return _Svd(*several(ops.svd, A, full=full_matrices))
 
 
+@_takes_out
 def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     """The singular values, descending."""
     return singular_values(A)
 
 
+@_takes_out
 def matrix_rank(A: Tensor, tol: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Tensor:
     """How many singular values are above max(atol, rtol * largest)."""
     return algebra.rank(A, tol if atol is None else atol, 0.0 if tol is not None else rtol, hermitian)
 
 
+@_takes_out
 def pinv(A: Tensor, rcond: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Tensor:
     """The Moore-Penrose inverse; singular values below rtol times the largest count as 0."""
     if atol is not None:
@@ -130,6 +138,7 @@ def pinv(A: Tensor, rcond: Any = None, *, atol: Any = None, rtol: Any = None, he
     return algebra.pseudo_inverse(A, rcond if rtol is None else rtol)
 
 
+@_takes_out
 def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None) -> Any:
     """(solution, residuals, rank, singular_values) of the X that minimises |A X - B|.
 
@@ -152,6 +161,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
     return _Lstsq(found.squeeze(-1) if is_vector else found, residuals, ranks, sizes)
 
 
+@_takes_out
 def cond(A: Tensor, p: Any = None) -> Tensor:
     """The condition number: the norm times the inverse's norm."""
     if p in (None, 2, -2):
@@ -161,6 +171,7 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
     return matrix_norm(A, p) * matrix_norm(inv(A), p)
 
 
+@_takes_out
 def multi_dot(tensors: Any) -> Tensor:
     """The product of matrices (the first and last may be vectors) in the cheapest order."""
     several_ = list(tensors)
@@ -176,11 +187,13 @@ def multi_dot(tensors: Any) -> Tensor:
     return out.squeeze(0) if first else out
 
 
+@_takes_out
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The dot products of vectors along a dimension."""
     return (x * y).sum(dim)
 
 
+@_takes_out
 def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """The cross product along a dimension of size 3."""
     return cross_product(input, other, dim)
@@ -191,6 +204,19 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
     return _diagonal(A, offset, dim1, dim2)
 
 
+def vander(x: Tensor, *, N: int | None = None) -> Tensor:
+    """[..., n, N]: the powers 0 to N - 1 of vectors [..., n], N = n unless told otherwise."""
+    if not x.shape:
+        x = x.unsqueeze(0)
+    count = x.shape[-1] if N is None else N
+    if count <= 1:
+        raise RuntimeError(f"N must be greater than 1. Got N = {count}")
+    wide = x.to(dtypes.int64) if x.dtype.kind in "uib" else x
+    ones = FUNCTIONS["ones_like"](wide.detach()).unsqueeze(-1)
+    return FUNCTIONS["cat"]([ones, wide.unsqueeze(-1).expand(*x.shape, count - 1)], -1).cumprod(-1)
+
+
+@_takes_out
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     """The inverse of a tensor seen as a matrix from its last dimensions to its first `ind`."""
     rows, columns = tuple(A.shape[:ind]), tuple(A.shape[ind:])
@@ -200,6 +226,7 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     return inv(A.reshape(count, -1)).reshape(*columns, *rows)
 
 
+@_takes_out
 def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
     """X with tensordot(A, X) = B."""
     if dims is not None:

@@ -314,6 +314,11 @@ class Tensor:
 
     def _text(self) -> str:
         node = value(self)
+        for number, level in reversed(list(enumerate(STATE.trace.levels, 1))):
+            batch = level.batch_of(node)
+            if batch is not None:
+                inside = wrap(STATE.trace, batch)._text().replace("\n", "\n    ")
+                return f"BatchedTensor(lvl={number}, bdim=0, value=\n    {inside}\n)"
         array = self.detach()._array("print")
         name = None if self.is_leaf else gradient_name(node)
         return format_tensor(
@@ -427,10 +432,12 @@ def reread(self: Tensor) -> Node:
     assert base is not None
     node = base._node
     grad_enabled, trace.grad_enabled = trace.grad_enabled, True
-    for operator in self._view:
-        node = record_node(trace, operator, (node,))
-        node.storage = SHARED
-    trace.grad_enabled = grad_enabled
+    try:
+        for operator in self._view:
+            node = record_node(trace, operator, (node,))
+            node.storage = SHARED
+    finally:  # recording may run a program, and that may fail
+        trace.grad_enabled = grad_enabled
     node.storage = layout.shared(base._node.type, self._view)
     if isinstance(self._node.history, Accumulator):  # a view that was made a leaf stays one
         node.history = self._node.history
@@ -447,8 +454,10 @@ def wrap(trace: Trace, node: Node) -> Tensor:
     self._version_count = 0
     self.grad = None
     trace.live.append(self)
-    if node.number >= trace.limit:
+    if node.number >= trace.limit and trace.comes_round():
+        anchor = trace.anchor
         synchronize(trace, (), "the pending graph is long" if trace.limit else AT_ONCE)
+        trace.anchor = anchor
     return self
 
 
@@ -505,6 +514,8 @@ def own_node(self: Tensor) -> Node:
 def realize(self: Tensor, cause: str) -> Node:
     """Make sure that the value is computed."""
     node = value(self)
+    for level in STATE.trace.levels:
+        level.check(node, cause)
     if node.buffer is None:
         trace = STATE.trace
         if node.epoch is not trace.epoch:
@@ -627,6 +638,8 @@ def _with_history(trace: Trace, old: Node, new: Node) -> Node:
 def _replace(trace: Trace, root: Tensor, node: Node, noted: bool = True) -> None:
     """Give a storage new contents. noted: a derivative that needs the old ones is an error from now on."""
     old = root._node
+    for level in trace.levels:
+        level.written.append((root, old))
     if noted:
         old.storage = (root._version_count, trace.place)
     node = _with_history(trace, old, node)

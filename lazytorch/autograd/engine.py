@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,10 @@ from lazytorch.history import HOOKED, Accumulator
 from lazytorch.ir.backward import backward as walk
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import arith, tensor
-from lazytorch.ir.trace import RECORDER, STATE, Node
+from lazytorch.ir.trace import LONG_STEP, RECORDER, STATE, Node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.recording import attach, emit
+from lazytorch.runtime.session import synchronize
 from lazytorch.tensor import Tensor, assign, caller, value, wrap
 
 
@@ -92,8 +94,10 @@ def _deposit(owner: Tensor, gradient: Node, create_graph: bool = False) -> None:
         owner.grad = wrap(trace, gradient)
         return
     before, trace.grad_enabled = trace.grad_enabled, create_graph
-    total = emit(arith.add, value(owner.grad), gradient)
-    trace.grad_enabled = before
+    try:
+        total = emit(arith.add, value(owner.grad), gradient)
+    finally:
+        trace.grad_enabled = before
     if create_graph:
         owner.grad = wrap(trace, total)
     else:
@@ -140,6 +144,10 @@ def backward(
                 owner.grad = wrap(trace, gradient)
             else:
                 _deposit(owner, gradient, create_graph)
+    if trace.backwards and len(trace.nodes) > LONG_STEP:
+        # A loop that steps by hand and asks for nothing: programs end alike here, as they do where an optimizer steps.
+        synchronize(trace, (), "another backward() has ended")
+    trace.backwards += 1
 
 
 def _method(
@@ -162,11 +170,25 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of the outputs with respect to the inputs, without touching `.grad` (torch.autograd.grad)."""
+    """The gradients of the outputs with respect to the inputs, without touching `.grad` (torch.autograd.grad).
+
+    is_grads_batched: grad_outputs have one more leading dimension, and so have the gradients: a walk for each of its slices,
+    all at once.
+    """
+    if not only_inputs:
+        warnings.warn(
+            "only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate gradient for other "
+            "parts of the graph, please use torch.autograd.backward.",
+            FutureWarning,
+            stacklevel=2,
+        )
+    if is_grads_batched:
+        return _batched(outputs, inputs, grad_outputs, (create_graph, allow_unused, materialize_grads))
     results = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     seeds = [grad_outputs] if grad_outputs is None or isinstance(grad_outputs, Tensor) else list(grad_outputs)
@@ -203,6 +225,23 @@ def grad(
     return tuple(out)
 
 
+def _batched(outputs: Any, inputs: Any, grad_outputs: Any, options: tuple[Any, ...]) -> tuple[Tensor | None, ...]:
+    """`grad` for every slice of the cotangents."""
+    from lazytorch.vectorization import vmap  # loaded when first used: `import lazytorch` need not wait for it
+
+    create_graph, allow_unused, materialize_grads = options
+    present: list[bool] = []
+
+    def one(*seeds: Tensor) -> tuple[Tensor | None, ...]:
+        found = grad(outputs, inputs, seeds, True, create_graph, allow_unused, False, materialize_grads)
+        present[:] = [g is not None for g in found]
+        return tuple([g for g in found if g is not None])
+
+    several = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs)
+    rows = iter(vmap(one)(*several))
+    return tuple([next(rows) if there else None for there in present])
+
+
 def _arrived_at(node: Node, arrived: dict[Node, Node], create_graph: bool) -> Node | None:
     """The gradient of a value; of an autograd leaf, also that of the contents it had before it was written to."""
     if not isinstance(node.history, Accumulator):
@@ -210,10 +249,12 @@ def _arrived_at(node: Node, arrived: dict[Node, Node], create_graph: bool) -> No
     trace = STATE.trace
     before, trace.grad_enabled = trace.grad_enabled, create_graph
     total = None
-    for leaf, gradient in arrived.items():
-        if leaf.history is node.history:
-            total = gradient if total is None else emit(arith.add, total, gradient)
-    trace.grad_enabled = before
+    try:
+        for leaf, gradient in arrived.items():
+            if leaf.history is node.history:
+                total = gradient if total is None else emit(arith.add, total, gradient)
+    finally:
+        trace.grad_enabled = before
     return total
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from lazytorch.autograd.engine import as_tensors
-from lazytorch.ir.declaration import Declaration, Operator, Signature, Trait
+from lazytorch.ir.declaration import Declaration, Operator, Trait
+from lazytorch.ir.levels import Level
 from lazytorch.ir.saved import check_saved
 from lazytorch.ir.trace import STATE, Node, record, results_of
-from lazytorch.ir.types import TupleType
 from lazytorch.tensor import Tensor, caller, value, wrap
 
 
@@ -28,6 +29,11 @@ class Context:
         """Keep tensors for the backward."""
         self.saved = tensors
         self.values = tuple([value(x) if isinstance(x, Tensor) else None for x in tensors])
+
+    def save_for_forward(self, *tensors: Any) -> None:
+        """Keep tensors for `jvp`: they are found among `saved_tensors`."""
+        if not self.saved:
+            self.save_for_backward(*tensors)
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
@@ -71,6 +77,7 @@ class Function:
     """A function with its own derivative: static `forward(ctx, ...)` and `backward(ctx, *gradients)`."""
 
     setup_context: Any = None
+    generate_vmap_rule = False
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Any:
@@ -85,6 +92,18 @@ class Function:
             "backward mode AD."
         )
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        """The tangents of forward's outputs."""
+        raise NotImplementedError(
+            "You must implement the jvp function for custom autograd.Function to use it with forward mode AD."
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> Any:
+        """The outputs for a batch of examples, and which dimensions of theirs run over it."""
+        raise NotImplementedError("the vmap rule is asked for only where a subclass defines it")
+
     @classmethod
     def apply(cls, *arguments: Any) -> Any:
         """Call forward, and remember backward."""
@@ -93,6 +112,9 @@ class Function:
         ctx = Context()
         ctx.needs_input_grad = tuple([isinstance(x, Tensor) and x.requires_grad for x in arguments])
         before, trace.grad_enabled = trace.grad_enabled, False
+        levels = trace.levels
+        if levels and cls.vmap is not Function.vmap:
+            trace.levels = [Level(trace)]  # forward may look at the numbers of one example: its vmap stands for the batch
         try:
             if cls.setup_context is not None:
                 outputs = cls.forward(*arguments)
@@ -100,14 +122,15 @@ class Function:
             else:
                 outputs = cls.forward(ctx, *arguments)
         finally:
-            trace.grad_enabled = before
-        if not before or not any(ctx.needs_input_grad):
+            trace.grad_enabled, trace.levels = before, levels
+        tracked = before and any(ctx.needs_input_grad)
+        if not tracked and not trace.levels:
             return outputs
         trace.place = place
-        return _attach(cls, ctx, arguments, outputs)
+        return _attach(cls, ctx, arguments, outputs, tracked)
 
 
-def _attach(cls: type[Function], ctx: Context, arguments: tuple[Any, ...], outputs: Any) -> Any:
+def _attach(cls: type[Function], ctx: Context, arguments: tuple[Any, ...], outputs: Any, tracked: bool) -> Any:
     """The outputs with a history that calls `cls.backward`: one operation over inputs and forward's results."""
     inputs = [x for x in arguments if isinstance(x, Tensor)]
     results = as_tensors(outputs)
@@ -116,7 +139,8 @@ def _attach(cls: type[Function], ctx: Context, arguments: tuple[Any, ...], outpu
     operands = tuple([value(x) for x in inputs] + nodes)
     count = len(inputs)
     types = tuple([node.type for node in nodes])
-    signature = Signature(_operator(cls, count, len(types)), tuple([x.type for x in operands]), TupleType(types))
+    # A signature of its own, as the rule is, but with the number that all of its kind have: their programs are one.
+    signature = copy(_operator(cls, count, len(types)).signature(*[x.type for x in operands]))
 
     def rule(op: Node, gradients: Any) -> tuple[Any, ...]:
         given = [
@@ -129,7 +153,9 @@ def _attach(cls: type[Function], ctx: Context, arguments: tuple[Any, ...], outpu
         return (*[None if y is None else value(y) for y in kept], *[None] * len(types))
 
     signature.vjp = rule
-    node = record(trace, signature, operands, True)
+    if trace.levels:
+        signature.custom = _rules()(cls, Function, ctx, arguments, signature)
+    node = record(trace, signature, operands, True if tracked else None)
     wrapped = []
     for x, made in zip(results, results_of(trace, node), strict=True):
         if id(x) in ctx.constant or x.dtype.kind not in "fc":
@@ -137,6 +163,13 @@ def _attach(cls: type[Function], ctx: Context, arguments: tuple[Any, ...], outpu
         else:
             wrapped.append(wrap(trace, made))
     return tuple(wrapped) if isinstance(outputs, tuple | list) else wrapped[0]
+
+
+def _rules() -> Any:
+    """The class of the rules, loaded when the first transformation meets a Function."""
+    from lazytorch.autograd.function_rules import Rules
+
+    return Rules
 
 
 _operators: dict[tuple[int, int], Declaration] = {}

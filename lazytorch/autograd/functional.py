@@ -117,24 +117,31 @@ def jacobian(
     vectorize: bool = False,
     strategy: str = "reverse-mode",
 ) -> Any:
-    """The derivative of every output element by every input element, [*output, *input], row by row.
+    """The derivative of every output element by every input element, [*output, *input].
 
-    For several outputs or inputs, tuples of them (outputs outside).
+    For several outputs or inputs, tuples of them (outputs outside). All rows are computed by one vectorised walk, whether
+    or not `vectorize` asks for that, and in reverse mode whatever `strategy` says: the numbers are the same.
     """
     with enable_grad():
         given = _inputs(inputs, "jacobian", create_graph)
         outputs, is_tuple = _outputs(func, given, "jacobian")
-        rows = []
-        for y in outputs:
-            parts = [_gradients([element], given, [None], create_graph) for element in y.reshape(-1).unbind(0)]
-            blocks = [
-                FUNCTIONS["stack"]([part[i] for part in parts]).reshape(*y.shape, *x.shape)
-                if parts
-                else FUNCTIONS["zeros"]((*y.shape, *x.shape), dtype=x.dtype)
-                for i, x in enumerate(given)
-            ]
-            rows.append(_like(blocks, isinstance(inputs, tuple), create_graph))
+        rows = [_like(_rows(y, given, create_graph), isinstance(inputs, tuple), create_graph) for y in outputs]
     return tuple(rows) if is_tuple else rows[0]
+
+
+def _rows(y: Tensor, inputs: Sequence[Tensor], create_graph: bool) -> list[Tensor]:
+    """The derivatives of every element of one output, per input."""
+    found: Sequence[Tensor | None] = [None] * len(inputs)
+    if y.requires_grad and y._node.type.numel:
+        units = FUNCTIONS["eye"](y._node.type.numel, dtype=y.dtype).reshape((-1, *y.shape))
+        found = grad(
+            y, inputs, units, retain_graph=True, create_graph=create_graph, allow_unused=True, is_grads_batched=True
+        )
+    shapes = [(*y.shape, *x.shape) for x in inputs]
+    return [
+        FUNCTIONS["zeros"](shape, dtype=x.dtype) if g is None else g.reshape(shape)
+        for shape, x, g in zip(shapes, inputs, found, strict=True)
+    ]
 
 
 def _scalar(func: Function, given: Sequence[Tensor], name: str) -> Tensor:

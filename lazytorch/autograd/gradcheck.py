@@ -50,6 +50,37 @@ def _analytical(output: Tensor, x: Tensor) -> np.ndarray:
     return np.stack([row.reshape(-1) for row in rows], 1) if rows else np.zeros((x._node.type.numel, 0))
 
 
+def _batched(output: Tensor, x: Tensor) -> np.ndarray:
+    """The same by one vectorised walk."""
+    units = FUNCTIONS["eye"](output._node.type.numel, dtype=output.dtype).reshape((-1, *output.shape))
+    (found,) = grad(output, x, units, retain_graph=True, allow_unused=True, is_grads_batched=True)
+    count = x._node.type.numel
+    return np.zeros((count, len(units))) if found is None else found.detach().numpy().reshape(-1, count).T
+
+
+def _forward(func: Callable[..., Any], inputs: Sequence[Any], position: int, vectorized: bool) -> list[np.ndarray]:
+    """The same in forward mode, one direction after the other or all at once."""
+    from lazytorch.autograd import forward_ad  # loaded when first used: `import lazytorch` need not wait for it
+    from lazytorch.vectorization import vmap
+
+    given = [x.detach() if isinstance(x, Tensor) else x for x in inputs]
+    x = given[position]
+
+    def push(direction: Tensor) -> tuple[Tensor, ...]:
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(x, direction)
+            outputs = _differentiable(as_tensors(func(*given[:position], dual, *given[position + 1 :])), False)
+            pushed = [forward_ad.unpack_dual(y).tangent for y in outputs]
+        return tuple([FUNCTIONS["zeros_like"](y) if t is None else t for y, t in zip(outputs, pushed, strict=True)])
+
+    count = x._node.type.numel
+    units = FUNCTIONS["eye"](count, dtype=x.dtype).reshape((-1, *x.shape))
+    if vectorized:
+        return [column.numpy().reshape(count, -1) for column in vmap(push)(units)]
+    columns = [push(unit) for unit in units.unbind(0)]
+    return [np.stack([t.numpy().reshape(-1) for t in several]) for several in zip(*columns, strict=True)]
+
+
 def gradcheck(
     func: Callable[..., Any],
     inputs: Any,
@@ -71,8 +102,8 @@ def gradcheck(
     """Whether the derivatives agree with central differences, element by element.
 
     Inputs of float64 that require grad are moved by eps. Raises GradcheckError (or returns False) where they do not
-    agree, ValueError when no input requires grad. Only reverse mode is checked, not what forward mode
-    and batches would add.
+    agree, ValueError when no input requires grad. check_forward_ad: the derivatives of forward mode too. check_batched_grad,
+    check_batched_forward_grad: the vectorised ones of either mode too.
     """
     several = tuple(as_tensors(inputs))
     checked = [i for i, x in enumerate(several) if isinstance(x, Tensor) and x.requires_grad]
@@ -81,15 +112,26 @@ def gradcheck(
             "gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True."
         )
     outputs = _differentiable(as_tensors(func(*several)), True)
+    modes = [
+        ("Jacobian", check_backward_ad, lambda i: [_analytical(y, several[i]) for y in outputs]),
+        ("Jacobian computed with forward mode", check_forward_ad, lambda i: _forward(func, several, i, False)),
+        ("Jacobian of batched gradients", check_batched_grad, lambda i: [_batched(y, several[i]) for y in outputs]),
+        (
+            "Jacobian computed with batched forward mode",
+            check_batched_forward_grad,
+            lambda i: _forward(func, several, i, True),
+        ),
+    ]
     for number in checked:
         numerical = _numerical(func, several, number, eps)
-        for which, output in enumerate(outputs):
-            found = _analytical(output, several[number])
-            if not np.allclose(found, numerical[which], rtol, atol):
+        for name, wanted, analytical in modes:
+            for which, found in enumerate(analytical(number) if wanted else ()):
+                if np.allclose(found, numerical[which], rtol, atol):
+                    continue
                 if not raise_exception:
                     return False
                 raise GradcheckError(
-                    f"Jacobian mismatch for output {which} with respect to input {number},\n"
+                    f"{name} mismatch for output {which} with respect to input {number},\n"
                     f"numerical:{numerical[which]}\nanalytical:{found}\n"
                 )
     return True

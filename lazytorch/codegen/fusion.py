@@ -29,6 +29,8 @@ LONGEST = 96
 
 CHEAP = 6
 """Elementwise operations up to which a value is computed again for every repetition by a broadcast."""
+SHARED = 8
+"""Elementwise operations up to which several kernels compute a value each for itself."""
 HOISTED = 16
 """Elements of a row from which on what is constant along it is computed once, outside of the inner loop."""
 
@@ -64,15 +66,15 @@ def fuse(func: Operation, enabled: bool = True) -> None:
 
 def _pulled(operation: Operation) -> bool:
     """Whether readers may compute the operation themselves."""
-    return (
-        operation.has(Trait.ELEMENTWISE)
-        or operation.has(Trait.VIEW)
-        or operation.declaration
-        in (
-            arith.constant,
-            tensor.iota,
-        )
-    )
+    if on_host(operation):
+        return False
+    is_generator = operation.declaration in (arith.constant, tensor.iota)
+    return operation.has(Trait.ELEMENTWISE) or operation.has(Trait.VIEW) or is_generator
+
+
+def on_host(operation: Operation) -> bool:
+    """Whether the operation is a step of the host: declared so, or of complex numbers, which kernels do not know."""
+    return operation.has(Trait.HOST) or any(x.type.dtype.is_complex for x in (*operation.operands, *operation.results))
 
 
 def _repeated(operation: Operation, operand: Value) -> bool:
@@ -113,14 +115,66 @@ class _Buffers:
                 continue
             self.chosen.update(operation.results)
             self._require_operands(operation)
+        if enabled:
+            self._choose_shared(operations)
         for operation in operations:
             self._make_strided(operation)
+
+    def _choose_shared(self, operations: Sequence[Operation]) -> None:
+        """Give a buffer to what many operations compute and several kernels read.
+
+        Without this the cell state of a recurrent network, whose every step reads the one before, would be computed from
+        the first step on in the kernel of every step.
+        """
+        divided = self._read_by_several_kernels(operations)
+        below: dict[Value, int] = {}
+        for number, operation in enumerate(operations):
+            if not _pulled(operation) or operation.result in self.chosen:
+                continue
+            computed = 0
+            for operand in operation.operands:
+                if operand not in self.chosen:
+                    computed |= below.get(operand, 0)
+            if operation.has(Trait.ELEMENTWISE):
+                computed |= 1 << number
+                if operation.result in divided and computed.bit_count() > SHARED:
+                    self.chosen.add(operation.result)
+            below[operation.result] = computed
+
+    def _read_by_several_kernels(self, operations: Sequence[Operation]) -> set[Value]:
+        """Values whose readers belong to different kernels, as far as shape and depth in buffers tell."""
+        depth: dict[Value, int] = {}
+        for operation in operations:
+            level = max((depth.get(x, 0) + (x in self.chosen) for x in operation.operands), default=0)
+            depth.update((result, level) for result in operation.results)
+        divided: set[Value] = set()
+        kernel: dict[Value, tuple[tuple[int, ...], int]] = {}
+        for operation in reversed(operations):
+            if not _pulled(operation):
+                continue
+            value = operation.result
+            if value in self.chosen:
+                kernel[value] = tensor_type(value).shape, depth[value]
+                continue
+            found = {self._kernel_of(user, kernel, depth) for user in value.users if user.results}
+            if len(found) > 1:
+                divided.add(value)
+            if found:
+                kernel[value] = max(found)
+        return divided
+
+    def _kernel_of(
+        self, user: Operation, kernel: dict[Value, tuple[tuple[int, ...], int]], depth: dict[Value, int]
+    ) -> tuple[tuple[int, ...], int]:
+        """What tells the kernel of a user from others: that of the buffer it goes into, or its own."""
+        result = user.results[0]
+        return kernel[result] if result in kernel else (tensor_type(user.operands[0]).shape, depth[result])
 
     def _require(self, values: Iterable[Value]) -> None:
         self.chosen.update(value for value in values if value not in self.arguments)
 
     def _require_operands(self, operation: Operation) -> None:
-        if operation.declaration in WHOLE or operation.has(Trait.HOST):
+        if operation.declaration in WHOLE or on_host(operation):
             self._require(operation.operands)
         elif operation.has(Trait.CONTRACTION):
             for operand in operation.operands:
@@ -128,6 +182,8 @@ class _Buffers:
 
     def _make_strided(self, operation: Operation) -> None:
         """Give a buffer to whatever keeps the operation's operands from being read through strides."""
+        if on_host(operation):
+            return
         while True:
             try:
                 if operation.has(Trait.REDUCTION):
@@ -260,12 +316,12 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, returned: set[V
 def _schedule_name(operation: Operation) -> str:
     if _pulled(operation):
         return "map"
+    if on_host(operation):
+        return "host"
     if operation.has(Trait.REDUCTION):
         return "reduce"
     if operation.has(Trait.CONTRACTION):
         return "contract"
-    if operation.has(Trait.HOST):
-        return "host"
     name = WHOLE.get(operation.declaration)
     if name is None:
         raise CompileError(f"no schedule takes {operation.name}", stage="fusion", location=operation.location)

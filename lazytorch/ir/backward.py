@@ -60,7 +60,7 @@ def backward(
     for root in roots:
         if root.history is FREED:
             raise RuntimeError(AGAIN)
-    if create_graph or stops or hook is not None:
+    if create_graph or stops or hook is not None or trace.levels:
         return _walk(trace, roots, cotangents, create_graph, retain_graph, stops, hook)[0]
     key = walk_key(trace, roots, cotangents, retain_graph)
     if key is None:

@@ -37,8 +37,10 @@ class Trait(enum.Enum):
     CONSTANT = "constant"
     TERMINATOR = "terminator"
     LINEAR = "linear"  # derivatives read no values: they can be taken again after a backward that freed its graph
+    ADDITIVE = "additive"  # f(a + b) = f(a) + f(b) for its floating operands together: it is its own forward derivative
     EXPENSIVE = "expensive"  # never worth computing twice
     TRANSFER = "transfer"  # the result is on another device than the operand
+    WIRTINGER = "wirtinger"  # its derivative rules are those for complex numbers
     HOST = "host"  # no schedule: the program calls the NumPy meaning as a step of its own
 
 
@@ -69,6 +71,19 @@ def example(*operands: str, **attributes: Any) -> Example:
     return Example(operands, attributes)
 
 
+def leading(change: Callable[[Attributes, int], dict[str, Any]] | None = None) -> Rule:
+    """A batching rule: the same operation, every operand with the batch as one more leading dimension.
+
+    change(attributes, batch size) -> the attributes that are different then; None: all stay as they are.
+    """
+
+    def rule(operation: Any) -> Any:
+        changed = {} if change is None else change(operation.attributes, operation.size)
+        return operation.again(operation.leading(), **changed)
+
+    return rule
+
+
 class Declaration:
     """One operation. Calling it emits it: `arith.mul(x, 2.0)`, `tensor.permute(x, order=(1, 0))`.
 
@@ -80,6 +95,8 @@ class Declaration:
     reference(attributes, *arrays) -> array(s): the meaning, in NumPy.
     decompose(operation) -> value(s) equal to the operation's results, built from other operations.
     fold(attributes, *constant operands or None) -> constant, value or None.
+    batch(operation) -> the result(s) for a batch of operands (see ir/batching.py and `leading`). Elementwise operations need
+        none, and neither do composites: their decomposition has one.
     gradient_name: torch's name of the autograd node, without "Backward0".
     saves: the operands (by position) and results (`RESULT`) whose values torch keeps for the derivative, where `vjp` reads
         others; by default what `vjp` reads (see ir/saved.py).
@@ -91,6 +108,7 @@ class Declaration:
         "_operators",
         "_plain",
         "attribute_names",
+        "batch",
         "canonicalizations",
         "decompose",
         "defaults",
@@ -118,6 +136,7 @@ class Declaration:
         reference: Callable[..., np.ndarray | tuple[np.ndarray, ...]] | None = None,
         decompose: Rule | None = None,
         fold: Rule | None = None,
+        batch: Rule | None = None,
         gradient_name: str = "",
         saves: Sequence[int] | None = None,
         example: Example | str | None = None,
@@ -134,6 +153,7 @@ class Declaration:
         self.reference = reference
         self.decompose = decompose
         self.fold = fold
+        self.batch = batch
         self.gradient_name = gradient_name
         self.saves = saves
         self.documentation = doc
@@ -300,15 +320,18 @@ def is_differentiable(type: Type) -> bool:
 
 class Signature:
     """An operator with its operand types. `id` is its number in program keys. `differentiable` says whether gradients can
-    flow to the result: it is of floating numbers, and there is an operand that they would flow on to."""
+    flow to the result: it is of floating numbers, and there is an operand that they would flow on to. `custom` holds the
+    user's own rules for it beside `vjp`, if there are any (ir/transformations.py)."""
 
-    __slots__ = ("differentiable", "id", "linear", "operand_types", "operator", "result_type", "vjp")
+    __slots__ = ("custom", "differentiable", "id", "linear", "operand_types", "operator", "result_type", "vjp")
 
     def __init__(self, operator: Operator, operand_types: tuple[Type, ...], result_type: Type) -> None:
         self.operator = operator
         self.operand_types = operand_types
         self.result_type = result_type
-        self.vjp = vjp = operator.declaration.vjp
+        vjp = operator.declaration.vjp
+        self.vjp = vjp if _is_real(self) or vjp is None else _conjugated(vjp)
+        self.custom: Any = None
         flows = vjp is None or callable(vjp) or any(rule is not None for rule in vjp)
         self.differentiable = flows and is_differentiable(result_type)
         self.linear = operator.declaration.has(Trait.LINEAR)
@@ -318,6 +341,30 @@ class Signature:
     def __repr__(self) -> str:
         operands = ", ".join(map(repr, self.operand_types))
         return f"<{self.operator.declaration.name}({operands}) -> {self.result_type}>"
+
+
+def _is_real(signature: Signature) -> bool:
+    """Whether rules for real numbers do: no type is complex, or the operation's rules are those for complex numbers."""
+    if signature.operator.declaration.has(Trait.WIRTINGER):
+        return True
+    types = [*signature.operand_types, signature.result_type]
+    return not any(getattr(getattr(x, "dtype", None), "kind", "") == "c" for x in types)
+
+
+def _conjugate(x: Any) -> Any:
+    return _REGISTRY["complex.conj"](x) if x is not None and x.type.dtype.kind == "c" else x
+
+
+def _conjugated(rules: Sequence[Rule | None] | Rule) -> Any:
+    """Rules of a holomorphic function, g times its derivative, as g times the conjugate of it: conj(rule(conj(g)))."""
+    if callable(rules):
+        joint = rules
+        return lambda op, g: tuple([_conjugate(x) for x in joint(op, _conjugate(g))])
+
+    def one(rule: Rule | None) -> Rule | None:
+        return None if rule is None else lambda op, g: _conjugate(rule(op, _conjugate(g)))
+
+    return tuple([one(rule) for rule in rules])
 
 
 _SIGNATURES: list[Signature] = []

@@ -9,10 +9,10 @@ from lazytorch.ir.core import Operation
 from lazytorch.ir.core import func as func_
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import loop
-from lazytorch.ir.passes import canonicalize, cse, dce, decompose, differentiate
+from lazytorch.ir.passes import canonicalize, cse, dce, decompose, differentiate, jvp, split_complex, vmap
 from lazytorch.ir.passes.registry import Pass, make_pass
 
-BUILT_IN = (canonicalize, cse, dce, decompose, differentiate)
+BUILT_IN = (canonicalize, cse, dce, decompose, differentiate, jvp, split_complex, vmap)
 """The files whose passes are known by name once this one is imported."""
 
 ANCHORS: dict[str, Declaration] = {"func": func_, "loop.kernel": loop.kernel, "loop.function": loop.function}

@@ -13,6 +13,7 @@ from types import CodeType
 from typing import Any
 
 from lazytorch.config import config
+from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Attributes, Declaration, Operator, Signature, Trait
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.types import TensorType, TupleType, Type
@@ -74,23 +75,36 @@ class Node:
         return f"<{what}: {self.type}>"
 
 
+LONG_STEP = 32
+"""Pending operations from which on the end of a training step runs them: enough that a program's overhead does not count."""
+
+
 class Trace:
     """What one thread has recorded since its last sync.
 
     live: every tensor object made since then (whether the user still holds it is found out at the sync).
     updates: storages that already hold data and have a new value pending.
-    limit: so many operations are recorded at most before the trace is run (0: eagerly, every one by itself).
+    limit: operations after which the trace is run where the user's loop comes round (0: eagerly, every one by itself).
+    anchor: the place in the loop at which such runs end; None after a sync that the user asked for.
+    backwards: backward() calls in it, or at the end of the program before it.
     call: where the user called the library's module (an nn.Sequential, say) that is at work; None outside of such calls.
+    levels: the function transformations at work, outermost first (ir/transformations.py).
     mixed: some value with a history older than this trace is in it, so tape order is no topological order of histories.
     replays: the backward walks whose operations are mostly no nodes yet (see ir/replay.py), and the numbers of their first.
+    autocast: the narrow element type of products (ops/autocasting.py), None outside of `torch.autocast`.
+    watch: called before what was recorded is run, and so before the trace forgets it (autograd/graph.py).
     """
 
     __slots__ = (
+        "anchor",
+        "autocast",
+        "backwards",
         "call",
         "epoch",
         "grad_enabled",
         "key",
         "leaves",
+        "levels",
         "limit",
         "live",
         "mixed",
@@ -98,12 +112,16 @@ class Trace:
         "place",
         "replays",
         "updates",
+        "watch",
     )
 
     def __init__(self) -> None:
         self.grad_enabled = True
         self.call: Place | None = None
         self.place: Place | None = None
+        self.levels: list[Any] = []
+        self.autocast: DType | None = None
+        self.watch: Callable[[Trace], None] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -117,6 +135,32 @@ class Trace:
         self.mixed = False
         self.replays: list[tuple[int, Any]] = []
         self.limit = 0 if config.eager else config.flush_nodes
+        self.anchor: Place | None = None
+        self.backwards = 0
+
+    def comes_round(self) -> bool:
+        """Whether a trace that has become long is to be run now: where the user's outermost loop comes round, if any.
+
+        A loop that asks for nothing would otherwise be cut at another place every time, and each cut is another program.
+        """
+        if self.limit == 0 or len(self.nodes) >= 2 * config.flush_nodes:
+            return True
+        if self.anchor is None:
+            self.anchor = self._rarest_repeated_place()
+        place, anchor = self.place, self.anchor
+        return anchor is not None and place is not None and place[0] is anchor[0] and place[1] == anchor[1]
+
+    def _rarest_repeated_place(self) -> Place | None:
+        """Of the places that recorded several times, the first of those that did so least often; None if there is none."""
+        counts: dict[tuple[int, int], int] = {}
+        places: dict[tuple[int, int], Place] = {}
+        for node in self.nodes:
+            if node.place is not None:
+                key = (id(node.place[0]), node.place[1])
+                counts[key] = counts.get(key, 0) + 1
+                places[key] = node.place
+        repeated = [(count, key) for key, count in counts.items() if count > 1]
+        return places[min(repeated, key=lambda item: item[0])[1]] if repeated else None
 
 
 class _ThreadState(threading.local):

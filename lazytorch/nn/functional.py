@@ -8,6 +8,7 @@ from typing import Any
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects import nn_loss
+from lazytorch.ir.trace import STATE
 from lazytorch.nn.functions.activations import (
     celu,
     celu_,
@@ -146,8 +147,10 @@ from lazytorch.nn.functions.resampling import (
     upsample_nearest,
 )
 from lazytorch.ops.activations import log_softmax, softmax
+from lazytorch.ops.autocasting import narrowed, widening
 from lazytorch.ops.creation import one_hot
-from lazytorch.ops.recording import FUNCTIONS, apply
+from lazytorch.ops.promotion import promote_types
+from lazytorch.ops.recording import FUNCTIONS, apply, cast, require_floating, same_type, written
 from lazytorch.ops.unary import clamp
 from lazytorch.tensor import Tensor, value
 
@@ -274,8 +277,13 @@ __all__ = [
 ]
 
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias over the last dimension."""
+    if out is not None:
+        return written(linear(input, weight, bias), out, "linear", same=True)
+    dtype = STATE.trace.autocast
+    if dtype is not None:
+        input, weight, bias = (narrowed(x, dtype) for x in (input, weight, bias))
     x = input._node if input._base is None else value(input)
     w = weight._node if weight._base is None else value(weight)
     rank = len(x.type.shape)
@@ -303,7 +311,16 @@ def cross_entropy(
     """log_softmax and negative log-likelihood of class numbers, or of class probabilities."""
     x, y = value(input), value(target)
     kind = reduction_of(size_average, reduce, reduction)
-    operator = _cross_entropy(y.type.dtype.kind == "f", kind, ignore_index, float(label_smoothing))
+    probabilities = y.type.dtype.kind == "f"
+    if probabilities and ignore_index >= 0:
+        raise RuntimeError("ignore_index is not supported for floating point target")
+    if label_smoothing and not 0 <= label_smoothing <= 1:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    if probabilities and y.type.dtype is not x.type.dtype:
+        require_floating("log_softmax_kernel_impl", input)
+        dtype = promote_types(x.type.dtype, y.type.dtype)
+        x, y = cast(x, dtype), cast(y, dtype)
+    operator = _cross_entropy(probabilities, kind, ignore_index, float(label_smoothing))
     return apply(operator, x, y) if weight is None else apply(operator, x, y, value(weight))
 
 
@@ -325,5 +342,15 @@ def nll_loss(
 ) -> Tensor:
     """The negative of the scores at the target classes."""
     kind = reduction_of(size_average, reduce, reduction)
+    require_floating("nll_loss_out_frame", input)
+    same_type(input, weight)
     operands = [value(input), value(target)] + ([value(weight)] if weight is not None else [])
     return apply(nn_loss.nll_loss.operator(reduction=kind, ignore_index=ignore_index), *operands)
+
+
+_IN_FLOAT32 = """
+adaptive_avg_pool3d avg_pool3d binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cross_entropy
+ctc_loss grid_sample hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss max_pool3d mse_loss multi_margin_loss
+multilabel_margin_loss nll_loss poisson_nll_loss smooth_l1_loss soft_margin_loss triplet_margin_loss
+"""
+globals().update({name: widening(globals()[name]) for name in _IN_FLOAT32.split()})

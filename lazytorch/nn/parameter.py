@@ -56,3 +56,58 @@ class Buffer(Tensor, metaclass=_BufferType):
         out.__dict__["persistent"] = persistent
         out.__dict__["_is_buffer"] = True
         return out
+
+
+class _Uninitialized(Tensor):
+    """A tensor without a shape yet."""
+
+    _becomes: type[Tensor] = Tensor
+
+    @property
+    def shape(self) -> Any:
+        """Raises RuntimeError: there is none yet."""
+        raise RuntimeError(
+            "Can't access the shape of an uninitialized parameter or buffer. This error usually happens in "
+            "`load_state_dict` when trying to load an uninitialized parameter into an initialized module. Call `forward` "
+            "to initialize the parameters before accessing their attributes."
+        )
+
+    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
+        """Become an ordinary tensor of a shape, with undefined elements."""
+        requires_grad = self.requires_grad
+        fresh = empty(*shape, dtype=dtype or self.dtype, device=device)
+        self.__class__ = self._becomes  # type: ignore[assignment]
+        self._node = own_node(fresh)
+        if requires_grad:
+            self._node.history = Accumulator(self)
+
+    def _text(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class UninitializedParameter(_Uninitialized, Parameter):
+    """A parameter whose shape a lazy module finds out."""
+
+    _becomes = Parameter
+
+    def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> Any:
+        return Parameter.__new__(cls, empty(0, dtype=dtype, device=device), requires_grad)
+
+    def __init__(self, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> None:
+        pass
+
+
+class UninitializedBuffer(_Uninitialized):
+    """A buffer whose shape a lazy module finds out."""
+
+    def __new__(cls, requires_grad: bool = False, device: Any = None, dtype: Any = None, persistent: bool = True) -> Any:
+        out = empty(0, dtype=dtype, device=device)
+        out.__class__ = cls
+        out.__dict__["persistent"] = persistent
+        out.__dict__["_is_buffer"] = True
+        return out
+
+
+def is_lazy(x: Any) -> bool:
+    """Whether something is a parameter or buffer without a shape yet."""
+    return isinstance(x, _Uninitialized)

@@ -10,8 +10,19 @@ from lazytorch import dtypes
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, integers, math, tensor
 from lazytorch.ir.trace import Node
-from lazytorch.ops.elementwise import ADD, DIV, MUL, pow
-from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, floating, node_of, place, result, torch_function
+from lazytorch.ops.elementwise import ADD, DIV, MUL, pow, require_first
+from lazytorch.ops.recording import (
+    FUNCTIONS,
+    cast,
+    emit,
+    floating,
+    node_of,
+    place,
+    result,
+    takes_out,
+    torch_function,
+    without_slope,
+)
 from lazytorch.tensor import Tensor, value
 
 _BITS = {2: dtypes.int16, 4: dtypes.int32, 8: dtypes.int64}
@@ -49,34 +60,28 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
-@torch_function("signbit")
+@torch_function("signbit", out="same")
 def signbit(input: Tensor) -> Tensor:
     """Whether the sign bit is set."""
     place()
     return result(_is_negative(value(input)))
 
 
-@torch_function("isposinf")
+@torch_function("isposinf", out="same")
 def isposinf(input: Tensor) -> Tensor:
     """Whether each element is positive infinity."""
     place()
     return result(arith.compare(cast(value(input), floating(input)), python_math.inf, predicate="eq"))
 
 
-@torch_function("isneginf")
+@torch_function("isneginf", out="same")
 def isneginf(input: Tensor) -> Tensor:
     """Whether each element is negative infinity."""
     place()
     return result(arith.compare(cast(value(input), floating(input)), -python_math.inf, predicate="eq"))
 
 
-@torch_function("isreal", out=False)
-def isreal(input: Tensor) -> Tensor:
-    """Whether each element is a real number: all are, if the element type is not complex."""
-    return FUNCTIONS["ones_like"](input, dtype=dtypes.bool_)
-
-
-@torch_function("frac", inplace=True)
+@torch_function("frac", inplace=True, out="same")
 def frac(input: Tensor) -> Tensor:
     """The part after the point, with the sign of the number."""
     if input.dtype.kind != "f":
@@ -87,10 +92,12 @@ def frac(input: Tensor) -> Tensor:
 @torch_function("copysign", inplace=True)
 def copysign(input: Tensor, other: Any) -> Tensor:
     """The magnitude of input with the sign of other."""
+    require_first("copysign", input, other)
     place()
     a, b = DIV.operands(input, other)
     size = arith.abs_(a)
-    return result(emit(arith.select, _is_negative(b), arith.neg(size), size, label="Copysign0"))
+    signed = result(emit(arith.select, _is_negative(b), arith.neg(size), size, label="Copysign0"))
+    return without_slope(signed, other)
 
 
 def _ignoring_nan(name: str, predicate: str) -> None:
@@ -111,7 +118,7 @@ _ignoring_nan("fmax", "ge")
 _ignoring_nan("fmin", "le")
 
 
-@torch_function("heaviside", inplace=True)
+@torch_function("heaviside", inplace=True, out="same")
 def heaviside(input: Tensor, values: Tensor) -> Tensor:
     """0 below 0, 1 above, and the given values at 0."""
     if input.dtype is not values.dtype:
@@ -202,17 +209,42 @@ def sinc(input: Tensor) -> Tensor:
     return result(emit(arith.select, origin, one, arith.div(math.sin(angle), angle), label="Sinc"))
 
 
+def _times_log(input: Any, other: Any, logarithm: Declaration, bound: float, harmless: float, label: str) -> Tensor:
+    """input times a logarithm of `other` that is finite above a bound; 0 where input is 0 (nan where other is)."""
+    place()
+    x, y = DIV.operands(input, other)
+    zero = _number(0.0, x)
+    outside = arith.bit_or(
+        arith.compare(y, _number(bound, y), predicate="le"),
+        arith.compare(y, _number(python_math.inf, y), predicate="eq"),
+    )
+    nothing = arith.bit_and(arith.compare(x, zero, predicate="eq"), outside)
+    product = arith.mul(x, logarithm(arith.select(nothing, _number(harmless, y), y)))
+    return result(emit(arith.select, nothing, zero, product, label=label))
+
+
 @torch_function("xlogy", inplace=True)
 def xlogy(input: Any, other: Any) -> Tensor:
     """input * log(other), and 0 where input is 0 (nan where other is)."""
-    place()
-    x, y = DIV.operands(input, other)
-    zero, one = _number(0.0, x), _number(1.0, x)
-    outside = arith.bit_or(
-        arith.compare(y, zero, predicate="le"), arith.compare(y, _number(python_math.inf, y), predicate="eq")
-    )
-    nothing = arith.bit_and(arith.compare(x, zero, predicate="eq"), outside)
-    return result(emit(arith.select, nothing, zero, arith.mul(x, math.log(arith.select(nothing, one, y))), label="Xlogy0"))
+    return _times_log(input, other, math.log, 0.0, 1.0, "Xlogy0")
+
+
+@takes_out
+def xlog1py(input: Any, other: Any) -> Tensor:
+    """input * log1p(other), and 0 where input is 0 (nan where other is). A function of torch.special."""
+    return _times_log(input, other, math.log1p, -1.0, 0.0, "SpecialXlog1Py0")
+
+
+@torch_function("mvlgamma", inplace=True)
+def mvlgamma(input: Tensor, p: int) -> Tensor:
+    """The logarithm of the multivariate gamma function of dimension p."""
+    if p < 1:
+        raise RuntimeError("p has to be greater than or equal to 1")
+    x = input if input.dtype.kind == "f" else input.to(floating(input))
+    total = FUNCTIONS["lgamma"](x)
+    for j in range(1, p):
+        total = total + FUNCTIONS["lgamma"](x - j / 2)
+    return total + p * (p - 1) / 4 * python_math.log(python_math.pi)
 
 
 @torch_function("nextafter", inplace=True)
@@ -236,26 +268,3 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
     out = arith.select(arith.compare(a, b, predicate="eq"), b, arith.bitcast(moved, dtype=a.type.dtype))
     unknown = arith.bit_or(_is_nan(a), _is_nan(b))
     return result(arith.select(unknown, arith.add(a, b), out))
-
-
-# -- complex forms of real numbers
-
-
-@torch_function("conj", "conj_physical", "resolve_conj", "resolve_neg", out=False)
-def conj(input: Tensor) -> Tensor:
-    """The tensor itself: its numbers are real."""
-    return input
-
-
-FUNCTIONS["real"] = FUNCTIONS["conj"]
-attach("real", property(FUNCTIONS["conj"]))
-
-
-@torch_function("angle")
-def angle(input: Tensor) -> Tensor:
-    """pi for negative numbers, 0 for others; nan stays."""
-    place()
-    x = cast(value(input), floating(input))
-    x = emit(tensor.detach, x)
-    turned = arith.select(arith.compare(x, _number(0.0, x), predicate="lt"), _number(python_math.pi, x), _number(0.0, x))
-    return result(arith.select(_is_nan(x), x, turned))

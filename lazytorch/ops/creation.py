@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math as python_math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -189,7 +190,7 @@ def _maker(name: str, number: Any) -> Callable[..., Tensor]:
         return finish(out, options, device)
 
     function.__name__, function.__doc__ = name, f"A tensor of {name}." if number is not None else "Any contents."
-    torch_function(name, method=False)(function)
+    torch_function(name, method=False, out="made")(function)
 
     def like(input: Tensor, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
         out = _filled(number, tuple(input.shape), element_type(dtype, input.dtype), input)
@@ -209,7 +210,7 @@ def _maker(name: str, number: Any) -> Callable[..., Tensor]:
 zeros, ones, empty = _maker("zeros", 0), _maker("ones", 1), _maker("empty", 0)
 
 
-@torch_function("full", method=False)
+@torch_function("full", method=False, out="made")
 def full(size: Sequence[int], fill_value: Any, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
     """One number everywhere."""
     if isinstance(fill_value, Tensor) and not fill_value.shape:
@@ -239,7 +240,7 @@ attach("new_full", _new_full)
 attach("new_tensor", _new_tensor)
 
 
-@torch_function("arange", method=False)
+@torch_function("arange", method=False, out="made")
 def arange(
     start: Any, end: Any = None, step: Any = 1, *, dtype: DType | None = None, device: Any = None, **options: Any
 ) -> Tensor:
@@ -253,10 +254,16 @@ def arange(
             raise wrong_argument(name, "Number", x, first if name == "end" else 0)
     if step == 0:
         raise RuntimeError("step must be nonzero")
+    if not (python_math.isfinite(start) and python_math.isfinite(end)):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     whole = all(isinstance(x, int) for x in (start, end, step))
     kind = element_type(dtype, dtypes.int64 if whole else default_dtype())
+    if kind is dtypes.int64 and not whole:  # it counts in that type
+        start, end, step, whole = int(start), int(end), int(step), True
+        if step == 0:
+            raise ValueError("step must be nonzero")
     count = max(0, -(-(end - start) // step)) if whole else int(np.ceil((end - start) / step))
     wide = dtypes.int64 if kind.kind in "uib" else dtypes.float64
     place()
@@ -266,20 +273,28 @@ def arange(
     return finish(result(cast(out, kind)), options, device)
 
 
-@torch_function("linspace", method=False)
-def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
-    """`steps` numbers from start to end inclusive; the second half counts back from the end, as torch."""
-    kind = element_type(dtype, default_dtype())
+def _check_range(function: str, start: Any, end: Any, steps: Any) -> None:
+    """Raise torch's errors for what is no range of `steps` numbers."""
+    if not isinstance(steps, int):
+        raise TypeError(f"{function}(): argument 'steps' (position 3) must be int, not {type(steps).__name__}")
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     for name, x in (("start", start), ("end", end)):
         if isinstance(x, Tensor) and x.shape:
             raise RuntimeError(
-                f"linspace only supports 0-dimensional start and end tensors, but got {name} with {len(x.shape)} "
+                f"{function} only supports 0-dimensional start and end tensors, but got {name} with {len(x.shape)} "
                 "dimension(s)."
             )
-    real: Any = np.float32 if kind.itemsize < 8 else np.float64
-    first, last = real(start), real(end)
+
+
+@torch_function("linspace", method=False, out="made")
+def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
+    """`steps` numbers from start to end inclusive; the second half counts back from the end, as torch."""
+    kind = element_type(dtype, default_dtype())
+    _check_range("linspace", start, end, steps)
+    real: Any = np.float64 if kind.itemsize == 8 or kind.kind in "ui" else np.float32
+    whole = int if kind.kind in "ui" else float
+    first, last = real(whole(start)), real(whole(end))
     step = (last - first) / real(max(steps - 1, 1))
     position: Any = np.arange(steps)
     rising = first + step * position.astype(real)
@@ -288,15 +303,16 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: DType | None = None, de
     return finish(of_numpy_values(array.astype(real), kind), options, device)
 
 
-@torch_function("logspace", method=False)
+@torch_function("logspace", method=False, out="made")
 def logspace(
     start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: DType | None = None, device: Any = None, **options: Any
 ) -> Tensor:
     """base ** start to base ** end, with equal steps of the exponent."""
     kind = dtype or default_dtype()
-    if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
+    _check_range("logspace", start, end, steps)
     real: Any = np.float32 if kind.itemsize < 8 else np.float64
+    if kind.kind in "ui":
+        start, end = int(start), int(end)
     step = (real(end) - real(start)) / real(max(steps - 1, 1))
     position: Any = np.arange(steps)
     rising = real(start) + step * position.astype(real)
@@ -306,7 +322,7 @@ def logspace(
     return finish(of_numpy_values(array, kind), options, device)
 
 
-@torch_function("eye", method=False)
+@torch_function("eye", method=False, out="made")
 def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
     """Ones on the diagonal, zeros elsewhere."""
     columns = n if m is None else m
@@ -327,6 +343,7 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """int64 ones at the classes along a new last dimension (nn.functional.one_hot)."""
     if input.dtype is not dtypes.int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
+    num_classes = int(num_classes)
     count = num_classes if num_classes >= 0 else int(FUNCTIONS["max"](input)) + 1
     place()
     at = cast(value(input), dtypes.int64)
@@ -340,10 +357,10 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
 # -- writing whole tensors
 
 
-def _fill(self: Tensor, number: Any) -> Tensor:
+def _fill(self: Tensor, value: Any) -> Tensor:
     """Every element becomes the number."""
     place()
-    node = node_of(number, self.dtype) if not isinstance(number, Tensor) else cast(value(number), self.dtype)
+    node = node_of(value, self.dtype)
     return assign(self, emit(tensor.expand, beside(node, self._node), shape=tuple(self.shape)))
 
 

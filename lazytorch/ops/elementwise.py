@@ -22,7 +22,6 @@ from lazytorch.ops.recording import (
     attach,
     cast,
     emit,
-    node_of,
     number_leaf,
     place,
     rank_of,
@@ -124,7 +123,7 @@ _OPERATOR = '''
 def {name}(a, b):
     """{doc}"""
     if type(b) not in TENSOR_TYPES:
-        return other(binary, a, b, {swapped})
+        return other(binary, a, b, False)
     na = a._node
     if a._base is not None and a._seen != a._base._version_count:
         na = reread(a)
@@ -171,10 +170,10 @@ def _other(binary: Binary, a: Tensor, b: Any, swapped: bool) -> Any:
     return result(record_node(trace, binary.operator, operands), a, b)
 
 
-def define_operator(method: str, binary: Binary, differentiable: bool = True, swapped: bool = False) -> None:
+def define_operator(method: str, binary: Binary, differentiable: bool = True) -> None:
     """Generate one operator method, specialised (as dataclasses generates __init__)."""
     history = "True if trace.grad_enabled and (na.history or nb.history) else None" if differentiable else "None"
-    source = _OPERATOR.format(name=method, doc=f"`{binary.name}` as an operator.", swapped=swapped, history=history)
+    source = _OPERATOR.format(name=method, doc=f"`{binary.name}` as an operator.", history=history)
     scope: dict[str, Any] = {
         "TENSOR_TYPES": TENSOR_TYPES,
         "Tensor": Tensor,
@@ -194,6 +193,15 @@ def define_operator(method: str, binary: Binary, differentiable: bool = True, sw
     }
     exec(compile(source, f"<operator {method}>", "exec"), scope)
     setattr(Tensor, method, scope[method])
+
+
+def _swapped_operator(binary: Binary) -> Callable[[Tensor, Any], Any]:
+    """`b OP a` as the method of a: what Python calls when b is a number (or a subclass of Tensor has its say)."""
+
+    def operate(a: Tensor, b: Any) -> Any:
+        return _other(binary, a, b, True)
+
+    return operate
 
 
 ADD = Binary("add", arith.add)
@@ -225,10 +233,8 @@ for _name, _binary, _differentiable in (
     ("rshift", RIGHT, False),
 ):
     define_operator(f"__{_name}__", _binary, _differentiable)
-    if _name == "sub":
-        define_operator("__rsub__", RSUB, True, swapped=True)
-    elif _name != "truediv":
-        define_operator(f"__r{_name}__", _binary, _differentiable, swapped=True)
+    if _name != "truediv":
+        attach(f"__r{_name}__", _swapped_operator(RSUB if _name == "sub" else _binary))
 for _name, _binary in COMPARISONS.items():
     define_operator(f"__{_name}__", _binary, False)
 
@@ -278,6 +284,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 @torch_function("rsub")
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input"""
+    require_first("rsub", input, other)
     return SUB.call(other, _scaled(other, input, alpha))
 
 
@@ -466,34 +473,46 @@ for _method, _function, _swapped in (
 
 
 def _binary_function(name: str, binary: Binary, *aliases: str, inplace: bool = True) -> None:
+    first = binary.rule == "compare"  # of a number only an operator's second operand is made
+
     def function(input: Any, other: Any) -> Tensor:
-        if not isinstance(other, Tensor) and binary in (MAXIMUM, MINIMUM):
-            raise TypeError(f"{name}(): argument 'other' (position 2) must be Tensor, not {type(other).__name__}")
+        if first:
+            require_first(name, input, other)
         return binary.call(input, other)
 
     function.__name__, function.__doc__ = name, f"Elementwise `{name}`."
     torch_function(name, *aliases, inplace=inplace)(function)
 
 
-_binary_function("maximum", MAXIMUM, inplace=False)
-_binary_function("minimum", MINIMUM, inplace=False)
+def require_first(name: str, input: Any, other: Any) -> None:
+    """Raise torch's TypeError of a function that has a form for a number as second operand only."""
+    if not isinstance(input, Tensor):
+        kinds = ", ".join(type(x).__name__ for x in (input, other))
+        raise TypeError(f"{name}() received an invalid combination of arguments - got ({kinds})")
 
 
-def _function_of_tensors(binary: Binary, *aliases: str) -> None:
+def require_tensors(name: str, *operands: Any) -> None:
+    """Raise torch's TypeError of a function of one or two tensors that got something else."""
+    for position, (parameter, given) in enumerate(zip(("input", "other"), operands, strict=False), 1):
+        if not isinstance(given, Tensor):
+            kind = type(given).__name__
+            raise TypeError(f"{name}(): argument '{parameter}' (position {position}) must be Tensor, not {kind}")
+
+
+def _function_of_tensors(binary: Binary, *aliases: str, inplace: bool = True) -> None:
     """A binary function that takes no Python numbers."""
     name = binary.name
 
     def function(input: Tensor, other: Tensor) -> Tensor:
-        for position, (parameter, given) in enumerate((("input", input), ("other", other)), 1):
-            if not isinstance(given, Tensor):
-                kind = type(given).__name__
-                raise TypeError(f"{name}(): argument '{parameter}' (position {position}) must be Tensor, not {kind}")
+        require_tensors(name, input, other)
         return binary.call(input, other)
 
     function.__name__, function.__doc__ = name, f"Elementwise: {binary.operator.declaration.documentation}."
-    torch_function(name, *aliases, inplace=True)(function)
+    torch_function(name, *aliases, inplace=inplace)(function)
 
 
+_function_of_tensors(MAXIMUM, inplace=False)
+_function_of_tensors(MINIMUM, inplace=False)
 _function_of_tensors(ATAN2, "arctan2")
 _function_of_tensors(HYPOT)
 for _name, _binary in COMPARISONS.items():
@@ -521,17 +540,18 @@ for _name, _binary in (
 @torch_function("fmod", inplace=True)
 def fmod(input: Any, other: Any) -> Tensor:
     """input - other * trunc(input / other): the sign of the input."""
+    require_first("fmod", input, other)
     place()
     na, nb = FMOD.operands(input, other)
     return result(emit(arith.remainder, na, _divisor(na, nb)), input, other)
 
 
 def _logical(name: str, declaration: Declaration) -> None:
-    def function(input: Any, other: Any) -> Tensor:
+    def function(input: Tensor, other: Tensor) -> Tensor:
+        require_tensors(function.__name__, input, other)
         place()
-        return result(
-            emit(declaration, cast(node_of(input), dtypes.bool_), cast(node_of(other), dtypes.bool_)), input, other
-        )
+        a, b = cast(value(input), dtypes.bool_), cast(value(other), dtypes.bool_)
+        return result(emit(declaration, a, b), input, other)
 
     function.__name__, function.__doc__ = name, f"Elementwise `{name}`: anything but 0 is true."
     torch_function(name, inplace=True)(function)

@@ -282,7 +282,7 @@ def _masked_write(self: Tensor, mask: Tensor, new: Any) -> Tensor:
     return assign(self, emit(arith.select, holds, node_of(new, self.dtype), value(self)))
 
 
-@torch_function("index_select")
+@torch_function("index_select", out="same")
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The given positions along a dimension."""
     rank = len(input.shape)
@@ -302,12 +302,23 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     return result(emit(tensor.permute, picked, label=label, order=tensor.inverse_order(order)) if d else picked)
 
 
-@torch_function("masked_select")
+@torch_function("nonzero_static", out="same")
+def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
+    """The first `size` positions of elements that are not 0, one a row; missing rows hold the fill value."""
+    if size < 0:
+        raise RuntimeError("nonzero_static: 'size' must be an non-negative integer")
+    found = nonzero(input)[:size]
+    missing = found.new_full((size - found.shape[0], len(input.shape)), fill_value)
+    return FUNCTIONS["cat"]([found, missing], 0)
+
+
+@torch_function("masked_select", out="same")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, in one dimension."""
-    if not input.shape and not mask.shape:
-        input, mask = reshape(input, (1,)), reshape(mask, (1,))
-    return named(input[mask], "MaskedSelect")
+    if mask.dtype is not dtypes.bool_:
+        raise RuntimeError("masked_select: expected BoolTensor for mask")
+    shape = arith.broadcast_shapes(tuple(input.shape), tuple(mask.shape)) or (1,)
+    return named(input.expand(shape)[mask.expand(shape)], "MaskedSelect")
 
 
 def element_index(shape: Sequence[int], dim: int, index: Node) -> Node:
@@ -326,16 +337,19 @@ def element_index(shape: Sequence[int], dim: int, index: Node) -> Node:
     return node
 
 
-@torch_function("gather")
+@torch_function("gather", out="same")
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """out[i][j] = input[index[i][j]][j] for dim 0, and so on."""
     place()
-    shape = input.shape
-    if not shape:
-        return FUNCTIONS["clone"](input)
+    shape = tuple(input.shape) or (1,)
     d = dimension(dim, len(shape))
-    if len(index.shape) != len(shape):
+    indices, rank = index._node.type.numel, len(index.shape)
+    if (rank or 1) != len(shape) and indices:
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
+    if not indices:
+        return reshape(reshape(input, (-1,))[:0], tuple(index.shape))
+    if not rank or not input.shape:
+        return reshape(gather(reshape(input, shape), d, reshape(index, (indices,))), tuple(index.shape))
     x = emit(tensor.reshape, value(input), shape=(input._node.type.numel,))
     at = element_index(shape, d, cast(value(index), dtypes.int64))
     return result(emit(tensor.gather, x, at, label="Gather", bounds=((d, shape[d]),), fault="element"))
@@ -348,9 +362,14 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
     if not shape:
         wide = reshape(source, (1,)) if isinstance(source, Tensor) else source
         return reshape(_scattered(name, reshape(self, (1,)), 0, reshape(index, (1,)), wide), ())
+    for name_of, rank in (("self", len(shape)), ("src", len(source.shape) if isinstance(source, Tensor) else len(shape))):
+        if index._node.type.numel and (len(index.shape) or 1) != (rank or 1):
+            raise RuntimeError(f"Index tensor must have the same number of dimensions as {name_of} tensor")
     at = element_index(shape, d, cast(value(index), dtypes.int64))
     if isinstance(source, Tensor):
-        new = cast(value(source), self.dtype)
+        if source.dtype is not self.dtype:
+            raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
+        new = value(source)
         if new.type.shape != index.shape:
             starts = (0,) * len(shape)
             new = emit(tensor.slice_, new, starts=starts, sizes=tuple(index.shape), steps=(1,) * len(shape))
@@ -363,21 +382,36 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
     return result(emit(tensor.reshape, written, label=label, shape=tuple(shape)))
 
 
-@torch_function("scatter", inplace=True)
-def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, **other: Any) -> Tensor:
-    """Write src (or `value`) at the positions that `gather` would read."""
-    return _scattered("scatter", input, dim, index, other.get("value", src))
+@torch_function("scatter", inplace=True, out="same")
+def scatter(
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
+) -> Tensor:
+    """Write src (or `value`) at the positions that `gather` would read; reduce: "add" or "multiply" what is there."""
+    source = src if value is None else value
+    if reduce is None:
+        return _scattered("scatter", input, dim, index, source)
+    if reduce not in ("add", "multiply"):
+        raise RuntimeError("reduce argument must be either add or multiply.")
+    full = source if isinstance(source, Tensor) else input.new_full(tuple(index.shape), source)
+    return FUNCTIONS["scatter_reduce"](input, dim, index, full, "sum" if reduce == "add" else "prod")
 
 
-@torch_function("scatter_add", inplace=True)
+@torch_function("scatter_add", inplace=True, out="same")
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """Add src at the positions that `gather` would read."""
     return _scattered("scatter_add", input, dim, index, src)
 
 
-@torch_function("index_add", inplace=True)
+@torch_function("index_add", inplace=True, out="same")
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """Add rows of source to the given positions along a dimension, in order."""
+    if not input.shape:
+        wide = [reshape(x, (1,)) for x in (input, index, source)]
+        return reshape(index_add(wide[0], dim, wide[1], wide[2], alpha=alpha), ())
+    if source.dtype is not input.dtype:
+        raise RuntimeError(
+            f"index_add_(): self ({input.dtype.title}) and source ({source.dtype.title}) must have the same scalar type"
+        )
     place()
     rank = len(input.shape)
     d = dimension(dim, rank)
@@ -391,7 +425,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     return result(emit(tensor.permute, out, label="IndexAdd", order=tensor.inverse_order(order)))
 
 
-@torch_function("nonzero", out=False)
+@torch_function("nonzero", out="same")
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The positions of elements that are not 0; asks for the values."""
     array = input.detach()._array("nonzero()")

@@ -12,7 +12,7 @@ from lazytorch import dtypes
 from lazytorch.codegen.views import contiguous
 from lazytorch.ir.dialects import arith, tensor, tensor_strided
 from lazytorch.ops.matrices import diagonal
-from lazytorch.ops.recording import FUNCTIONS, attach, dimension, place, result, torch_function, view
+from lazytorch.ops.recording import FUNCTIONS, attach, cast, dimension, place, result, torch_function, view
 from lazytorch.ops.shaping import cat, permute, reshape, sizes_of, sliced, split, unsqueeze
 from lazytorch.ops.tensor_types import construct
 from lazytorch.tensor import Size, Tensor, from_array, root_of, value
@@ -44,29 +44,38 @@ _at_least("atleast_2d", lambda shape: (1, *(shape or (1,))), 2)
 _at_least("atleast_3d", lambda shape: (1, *(shape or (1,)), 1) if len(shape) < 2 else (*shape, 1), 3)
 
 
-@torch_function("hstack", method=False)
-def hstack(tensors: Sequence[Tensor]) -> Tensor:
+def _require_some(name: str, tensors: Sequence[Tensor]) -> None:
+    if not len(tensors):
+        raise RuntimeError(f"{name} expects a non-empty TensorList")
+
+
+@torch_function("hstack", method=False, out=False)
+def hstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Join along the second dimension (vectors: the first)."""
+    _require_some("hstack", tensors)
     pieces = [FUNCTIONS["atleast_1d"](x) for x in tensors]
-    return cat(pieces, 0 if len(pieces[0].shape) == 1 else 1)
+    return cat(pieces, 0 if len(pieces[0].shape) == 1 else 1, out=out)
 
 
-@torch_function("vstack", "row_stack", method=False)
-def vstack(tensors: Sequence[Tensor]) -> Tensor:
+@torch_function("vstack", "row_stack", method=False, out=False)
+def vstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Join along the first dimension; vectors are rows."""
-    return cat([FUNCTIONS["atleast_2d"](x) for x in tensors], 0)
+    _require_some("vstack", tensors)
+    return cat([FUNCTIONS["atleast_2d"](x) for x in tensors], 0, out=out)
 
 
-@torch_function("dstack", method=False)
-def dstack(tensors: Sequence[Tensor]) -> Tensor:
+@torch_function("dstack", method=False, out=False)
+def dstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Join along the third dimension."""
-    return cat([FUNCTIONS["atleast_3d"](x) for x in tensors], 2)
+    _require_some("dstack", tensors)
+    return cat([FUNCTIONS["atleast_3d"](x) for x in tensors], 2, out=out)
 
 
-@torch_function("column_stack", method=False)
-def column_stack(tensors: Sequence[Tensor]) -> Tensor:
+@torch_function("column_stack", method=False, out=False)
+def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
     """Join along the second dimension; vectors are columns."""
-    return cat([x if len(x.shape) > 1 else reshape(x, (-1, 1)) for x in tensors], 1)
+    _require_some("column_stack", tensors)
+    return cat([x if len(x.shape) > 1 else reshape(x, (-1, 1)) for x in tensors], 1, out=out)
 
 
 @torch_function("tensor_split", out=False)
@@ -96,7 +105,7 @@ def _split_along(name: str, least: int, dim_of: Callable[[int], int]) -> None:
             )
         d = dim_of(len(input.shape))
         count = indices_or_sections
-        if isinstance(count, int) and input.shape[d] % count:
+        if isinstance(count, int) and (count == 0 or input.shape[d] % count):
             raise RuntimeError(
                 f"torch.{name} attempted to split along dimension {d}, but the size of the dimension {input.shape[d]} is "
                 f"not divisible by the split_size {count}!"
@@ -136,6 +145,8 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     for x in vectors:
         if len(x.shape) != 1:
             raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {x}")
+    if len({x.dtype for x in vectors}) > 1:
+        raise RuntimeError("meshgrid expects all tensors to have the same dtype")
     turned = indexing == "xy" and len(vectors) > 1
     if turned:
         vectors[0], vectors[1] = vectors[1], vectors[0]
@@ -150,10 +161,10 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 
 @torch_function("broadcast_tensors", method=False, out=False)
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
-    """All in their common shape, as views."""
+    """All in their common shape: views of those that have another one."""
     several = _several(tensors)
     shape = broadcast_shapes(*[tuple(x.shape) for x in several])
-    return tuple([x.expand(shape) for x in several])
+    return tuple([x if x.shape == shape else x.expand(shape) for x in several])
 
 
 @torch_function("broadcast_shapes", method=False, out=False)
@@ -195,35 +206,39 @@ def repeat_interleave(
 @torch_function("fliplr", out=False)
 def fliplr(input: Tensor) -> Tensor:
     """Reversed along the second dimension."""
+    if len(input.shape) < 2:
+        raise RuntimeError("Input must be >= 2-d.")
     return FUNCTIONS["flip"](input, (1,))
 
 
 @torch_function("flipud", out=False)
 def flipud(input: Tensor) -> Tensor:
     """Reversed along the first dimension."""
+    if not input.shape:
+        raise RuntimeError("Input must be >= 1-d.")
     return FUNCTIONS["flip"](input, (0,))
 
 
 @torch_function("rot90", out=False)
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """Turned by k times 90 degrees, from the first towards the second of two dimensions."""
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
     first, second = dims
+    rank = len(input.shape)
+    if rank < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {rank}")
+    if first == second or abs(first - second) == rank:
+        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {first} and dim1 = {second}")
+    for number, d in enumerate(dims):
+        if not -rank <= d < rank:
+            raise RuntimeError(f"Rotation dim{number} out of range, dim{number} = {d}")
     if k % 4 == 0:
         return FUNCTIONS["clone"](input)
     if k % 4 == 2:
         return FUNCTIONS["flip"](input, (first, second))
     turned = FUNCTIONS["flip"](input, (second if k % 4 == 1 else first,))
     return FUNCTIONS["clone"](turned.transpose(first, second))
-
-
-@torch_function("adjoint", out=False)
-def adjoint(input: Tensor) -> Tensor:
-    """The matrices of real numbers transposed."""
-    return input.transpose(-2, -1)
-
-
-attach("H", property(lambda self: self.transpose(-2, -1) if self.ndim else self))
-attach("mH", property(adjoint))
 
 
 def _unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
@@ -251,10 +266,13 @@ attach("unfold", _unfold)
 def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
     """A view of the tensor's storage with any sizes, strides and offset."""
     offset = input.storage_offset() if storage_offset is None else int(storage_offset)
-    root = root_of(input)
-    flat = reshape(root, (-1,))
-    operator = tensor_strided.as_strided.operator(shape=tuple(size), strides=tuple(stride), offset=offset)
-    return view(flat, operator)
+    own = offset - input.storage_offset()
+    last = own + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    # Of the tensor itself where it has all the elements: it may have a history that its storage lacks (`detach()`).
+    inside = input.is_contiguous() and own >= 0 and last < input._node.type.numel
+    flat = reshape(input if inside else root_of(input), (-1,))
+    start = own if inside else offset
+    return view(flat, tensor_strided.as_strided.operator(shape=tuple(size), strides=tuple(stride), offset=start))
 
 
 @torch_function("cartesian_prod", method=False, out=False)
@@ -286,7 +304,10 @@ def sum_to_size(input: Tensor, *size: Any) -> Tensor:
     shape = sizes_of(size)
     if arith.broadcast_shapes(shape, tuple(input.shape)) != tuple(input.shape):
         raise RuntimeError(f"size {{{list(shape)}}} is not expandable to size {{{list(input.shape)}}}.")
-    return result(tensor.sum_to(value(input), shape))
+    x = value(input)
+    if x.type.dtype.kind in "uib" and (shape != x.type.shape or not shape):
+        x = cast(x, dtypes.int64)
+    return result(tensor.sum_to(x, shape))
 
 
 @torch_function("unravel_index", method=False, out=False)

@@ -9,7 +9,7 @@ from lazytorch.ir.dialects import arith, linalg
 from lazytorch.ir.trace import RECORDER, Node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.products import matmul
-from lazytorch.ops.recording import FUNCTIONS, emit, place, result, torch_function
+from lazytorch.ops.recording import FUNCTIONS, emit, place, result, torch_function, without_slope
 from lazytorch.ops.return_types import structure
 from lazytorch.tensor import Tensor, value
 
@@ -29,13 +29,13 @@ def several(declaration: Declaration, A: Tensor, **attributes: Any) -> list[Tens
     return [result(node) for node in nodes]
 
 
-@torch_function("inverse")
+@torch_function("inverse", out="same")
 def inverse(input: Tensor) -> Tensor:
     """The inverse of square matrices. Raises LinAlgError, when computed, for a singular one."""
     return _single(linalg.inv, input)
 
 
-@torch_function("det", out=False)
+@torch_function("det", out="same")
 def det(input: Tensor) -> Tensor:
     """The determinant of square matrices."""
     return _single(linalg.det, input)
@@ -46,7 +46,7 @@ def sign_and_log(name: str, A: Tensor) -> Any:
     return structure(name, "sign", "logabsdet")(*several(linalg.slogdet, A))
 
 
-@torch_function("slogdet", out=False)
+@torch_function("slogdet", out="same")
 def slogdet(input: Tensor) -> Any:
     """Sign and logarithm of the absolute value of the determinant."""
     return sign_and_log("slogdet", input)
@@ -59,7 +59,7 @@ def logdet(input: Tensor) -> Tensor:
     return FUNCTIONS["where"](sign < 0, float("nan"), size)
 
 
-@torch_function("cholesky")
+@torch_function("cholesky", out="same")
 def cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """The triangular factor L of L L^T (`upper`: its transpose). Raises LinAlgError, when computed, where there is none."""
     factor = _single(linalg.cholesky, input)
@@ -72,9 +72,18 @@ def _common(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     return A.expand(*batch, *A.shape[-2:]), B.expand(*batch, *B.shape[-2:])
 
 
+def _require_one_type(name: str, A: Tensor, B: Tensor) -> None:
+    if A.dtype is not B.dtype:
+        raise RuntimeError(
+            f"{name}: Expected A and B to have the same dtype, but found A of type {A.dtype.title} and B of type "
+            f"{B.dtype.title} instead"
+        )
+
+
 def solved(A: Tensor, B: Tensor, left: bool = True) -> Tensor:
     """X of A X = B (or X A = B); B may be a vector, or a batch of them as long as A is one of matrices."""
     linalg.check_matrix("linalg.solve", value(A).type, square=True)
+    _require_one_type("linalg.solve", A, B)
     is_vector = len(B.shape) == 1 or (len(B.shape) == len(A.shape) - 1 and B.shape == A.shape[:-1])
     right = B.unsqueeze(-1) if is_vector else B
     rows = -2 if left else -1
@@ -95,6 +104,7 @@ def solved(A: Tensor, B: Tensor, left: bool = True) -> Tensor:
 def triangular(A: Tensor, B: Tensor, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
     """X of A X = B (or X A = B) for a triangular A."""
     linalg.check_matrix("linalg.solve_triangular", value(A).type, square=True)
+    _require_one_type("linalg.solve_triangular", A, B)
     if not left:
         turned = triangular(A.transpose(-2, -1), B.transpose(-2, -1), not upper, True, unitriangular)
         return turned.transpose(-2, -1)
@@ -111,14 +121,19 @@ def triangular_solve(b: Tensor, A: Tensor, upper: bool = True, transpose: bool =
     return structure("triangular_solve", "solution", "cloned_coefficient")(found, FUNCTIONS["clone"](A))
 
 
-@torch_function("cholesky_solve")
+@torch_function("cholesky_solve", out="same")
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X of A X = B, given the Cholesky factor of A."""
+    if B.dtype is not L.dtype:
+        raise RuntimeError(
+            f"Expected b and A to have the same dtype, but found b of type {B.dtype.title} and A of type "
+            f"{L.dtype.title} instead."
+        )
     lower = L.transpose(-2, -1) if upper else L
     return triangular(lower.transpose(-2, -1), triangular(lower, B, False), True)
 
 
-@torch_function("cholesky_inverse")
+@torch_function("cholesky_inverse", out="same")
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A, given its Cholesky factor."""
     eye = FUNCTIONS["eye"](L.shape[-1], dtype=L.dtype).expand(L.shape)
@@ -137,13 +152,13 @@ def orthogonal_triangular(name: str, A: Tensor, mode: str) -> Any:
     return structure(name, "Q", "R")(q, r)
 
 
-@torch_function("qr", out=False)
+@torch_function("qr", out="same")
 def qr(input: Tensor, some: bool = True) -> Any:
     """Orthonormal Q and upper triangular R of Q R = input."""
     return orthogonal_triangular("qr", input, "reduced" if some else "complete")
 
 
-@torch_function("svd", out=False)
+@torch_function("svd", out="same")
 def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
     """U, singular values S and V of U diag(S) V^T = input."""
     kind = structure("svd", "U", "S", "V")
@@ -164,8 +179,12 @@ def rank_tolerance(sizes: Tensor, shape: Any, atol: Any, rtol: Any) -> Tensor:
     """Below what a singular value counts as 0: max(atol, rtol * largest); rtol max(m, n) eps unless told otherwise."""
     if rtol is None:
         rtol = 0.0 if atol is not None else max(shape[-2:]) * EPSILON[sizes.dtype.itemsize]
-    largest = sizes.amax(-1, keepdim=True) if sizes.shape[-1] else sizes
-    return FUNCTIONS["maximum"](largest * rtol, FUNCTIONS["full_like"](largest, 0.0 if atol is None else atol))
+    largest = sizes.amax(-1, keepdim=True) if sizes.shape[-1] else sizes.new_zeros((*sizes.shape[:-1], 1))
+    relative, absolute = (x.unsqueeze(-1) if isinstance(x, Tensor) else x for x in (rtol, atol))
+    limit = (
+        absolute if isinstance(absolute, Tensor) else FUNCTIONS["full_like"](largest, 0.0 if absolute is None else absolute)
+    )
+    return FUNCTIONS["maximum"](largest * relative, limit)
 
 
 def rank(A: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:
@@ -199,7 +218,7 @@ def matrix_exp(A: Tensor) -> Tensor:
     return _single(linalg.exp, A)
 
 
-@torch_function("matrix_power")
+@torch_function("matrix_power", out="same")
 def matrix_power(input: Tensor, n: int) -> Tensor:
     """The n-th power of square matrices, of the inverse for a negative n; by repeated squaring."""
     linalg.check_matrix("linalg.matrix_power", value(input).type, square=True)
@@ -213,5 +232,6 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
         if left:
             base = matmul(base, base)
     if out is None:
-        return FUNCTIONS["clone"](FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype).expand(input.shape))
+        ones = FUNCTIONS["clone"](FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype).expand(input.shape))
+        return without_slope(ones, input)
     return FUNCTIONS["clone"](out) if out is input else out

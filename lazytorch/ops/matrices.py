@@ -12,13 +12,14 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import tensor, tensor_strided
 from lazytorch.ir.trace import Node
-from lazytorch.ops.products import matmul
+from lazytorch.ops.products import combined, matmul, require_one_type
 from lazytorch.ops.recording import (
     FUNCTIONS,
     dimension,
     emit,
     place,
     result,
+    same_type,
     torch_function,
     view,
 )
@@ -52,7 +53,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     return result(emit(tensor.permute, node, label="DiagEmbed", order=order))
 
 
-@torch_function("diag")
+@torch_function("diag", out="same")
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """A matrix with a vector on its diagonal, or a copy of a matrix's diagonal."""
     if len(input.shape) == 1:
@@ -133,7 +134,7 @@ def _contracted(a: Node, b: Node, first: Sequence[int], second: Sequence[int], l
     return emit(tensor.contract, a, b, label=label, lhs="".join(lhs), rhs="".join(rhs), out="".join(out))
 
 
-@torch_function("tensordot", method=False)
+@torch_function("tensordot", method=False, out="same")
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """The product summed over the last `dims` of a and the first of b, or over two lists of dimensions."""
     if isinstance(dims, Tensor):
@@ -161,7 +162,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     return result(_contracted(value(a), value(b), first, second, "Mm"))
 
 
-@torch_function("inner")
+@torch_function("inner", out="same")
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """The product summed over both last dimensions."""
     if not input.shape or not other.shape:
@@ -174,7 +175,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     return tensordot(input, other, ([-1], [-1]))
 
 
-@torch_function("vdot")
+@torch_function("vdot", out="same")
 def vdot(input: Tensor, other: Tensor) -> Tensor:
     """The dot product of two vectors of real numbers."""
     return FUNCTIONS["dot"](input, other)
@@ -195,17 +196,20 @@ def cross_product(input: Tensor, other: Tensor, dim: int) -> Tensor:
     return FUNCTIONS["stack"](parts, d)
 
 
-@torch_function("cross")
+@torch_function("cross", out="same")
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product along a dimension of size 3 (the first one if none is named)."""
     if dim is None:
         dim = next((d for d, size in enumerate(input.shape) if size == 3), None)
         if dim is None:
             raise RuntimeError("no dimension of size 3 in input")
+    if input.dtype is dtypes.bool_:
+        raise NotImplementedError("\"cross\" not implemented for 'Bool'")
+    same_type(input, other)
     return cross_product(input, other, dim)
 
 
-@torch_function("addmv", inplace=True)
+@torch_function("addmv", inplace=True, out="same")
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * mat @ vec"""
     return FUNCTIONS["addmm"](input, mat, vec, beta=beta, alpha=alpha)
@@ -214,15 +218,16 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
 @torch_function("addr", inplace=True)
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)"""
-    product = FUNCTIONS["outer"](vec1, vec2)
-    return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
+    return combined(input, FUNCTIONS["outer"](vec1, vec2), beta, alpha, "Addr")
 
 
-@torch_function("addbmm", inplace=True)
+@torch_function("addbmm", inplace=True, out="same")
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * the sum of the batch's products"""
-    product = tensordot(batch1, batch2, ([0, 2], [0, 1]))
-    return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
+    if len(batch1.shape) != 3 or len(batch2.shape) != 3:
+        raise RuntimeError(f"batch{1 if len(batch1.shape) != 3 else 2} must be a 3D tensor")
+    require_one_type(input, batch2)
+    return combined(input, tensordot(batch1, batch2, ([0, 2], [0, 1])), beta, alpha, "Addbmm")
 
 
 @torch_function("chain_matmul", method=False)

@@ -18,6 +18,7 @@ from lazytorch.ops.recording import (
     node_of,
     place,
     result,
+    same_type,
     torch_function,
 )
 from lazytorch.ops.reductions import reduced
@@ -40,7 +41,8 @@ def _vector_norm(x: Node, order: float, dims: tuple[int, ...], keepdim: bool) ->
         return reduced(tensor.reduce_sum, size, dims, keepdim, "LinalgVectorNorm")
     if order == 0:
         present = arith.cast(arith.compare(x, 0.0, predicate="ne"), dtype=x.type.dtype)
-        return reduced(tensor.reduce_sum, present, dims, keepdim)
+        count = reduced(tensor.reduce_sum, present, dims, keepdim)
+        return emit(tensor.forget, x, count) if x.history is not None else count
     if order < 1:
         # Zeros have no finite derivative here: theirs is 0.
         nothing = arith.compare(size, node_of(0.0, x.type.dtype), predicate="eq")
@@ -80,7 +82,10 @@ def matrix_norm(
     if ord in ("nuc", 2, -2):
         rest = [d for d in range(rank) if d not in (rows, columns)]
         values = singular_values(FUNCTIONS["permute"](result(node), [*rest, rows, columns]))
-        out = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
+        if ord == 2 and not values.shape[-1]:
+            out = values.sum(-1)  # of no singular values: 0
+        else:
+            out = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
         shape = [1 if d in (rows, columns) else n for d, n in enumerate(A.shape)]
         return out.reshape(shape) if keepdim else out
     if ord not in (1, -1, INF, -INF):
@@ -107,7 +112,7 @@ def linalg_norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = Fal
     return vector_norm(A, ord, dims, keepdim, dtype=dtype)
 
 
-@torch_function("norm")
+@torch_function("norm", out="same")
 def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
     """The p-norm of all elements or over dimensions ("fro", "nuc", inf, -inf, 0 or any number)."""
     if p == "nuc":
@@ -130,12 +135,16 @@ def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
 @torch_function("cdist", method=False, out=False)
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "") -> Tensor:
     """[..., m, n]: the p-norm distance between every row of x1 and every row of x2."""
+    for number, x in enumerate((x1, x2), 1):
+        if x.dtype.kind != "f":
+            raise RuntimeError(f"cdist only supports floating-point dtypes, X{number} got: {x.dtype.title}")
+    same_type(x1, x2)
     if x1.shape[-1] != x2.shape[-1]:
         raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}")
     return vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
 
 
-@torch_function("renorm", inplace=True)
+@torch_function("renorm", inplace=True, out="same")
 def renorm(input: Tensor, p: Any, dim: int, maxnorm: Any) -> Tensor:
     """Scale the slices along a dimension whose p-norm is above maxnorm down to it."""
     d = dimension(dim, len(input.shape))

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import arith, tensor
-from lazytorch.ir.trace import Node
-from lazytorch.ops.recording import FUNCTIONS, attach, cast, emit, number_leaf, place, result, torch_function
+from lazytorch.ir.trace import STATE, Node
+from lazytorch.ops.autocasting import narrowing
+from lazytorch.ops.elementwise import ADD
+from lazytorch.ops.recording import (
+    FUNCTIONS,
+    attach,
+    cast,
+    emit,
+    number_leaf,
+    place,
+    require_floating,
+    result,
+    torch_function,
+    without_slope,
+)
 from lazytorch.tensor import Tensor, value
 
 _BATCH = "abcdefgh"
@@ -90,7 +104,8 @@ def _batched(a: Node, b: Node, label: str) -> Node:
     return out if out.type.shape == shape else emit(tensor.reshape, out, shape=shape)
 
 
-@torch_function("matmul")
+@torch_function("matmul", out="same")
+@narrowing
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The matrix product, with torch's rules for every rank."""
     place()
@@ -100,22 +115,29 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 def _operator(self: Tensor, other: Any) -> Any:
     if not isinstance(other, Tensor):
         return NotImplemented
+    if STATE.trace.autocast is not None:
+        return matmul(self, other)
     place()
     return result(product(value(self), value(other)))
 
 
 attach("__matmul__", _operator)
+attach("__rmatmul__", lambda self, other: _operator(other, self))
 
 
 def _ranked(name: str, ranks: tuple[int, int], message: str) -> None:
     def function(input: Tensor, other: Tensor) -> Tensor:
+        if input.dtype is dtypes.bool_ and other.dtype is not input.dtype:
+            require_floating(name, input)
         if (len(input.shape), len(other.shape)) != ranks:
             raise RuntimeError(message)
+        if not isinstance(input, Tensor) and input.is_sparse:
+            return input @ other
         place()
         return result(product(value(input), value(other), name.title()))
 
     function.__name__, function.__doc__ = name, f"The product of operands of ranks {ranks[0]} and {ranks[1]}."
-    torch_function(name)(function)
+    torch_function(name, out="same")(narrowing(function) if name in ("mm", "bmm") else function)
 
 
 _ranked("mm", (2, 2), "self must be a matrix")
@@ -124,24 +146,42 @@ _ranked("mv", (2, 1), "vector + matrix @ vector expected, got 1, 2, 1")
 _ranked("dot", (1, 1), "1D tensors expected, but got 2D and 2D tensors")
 
 
-@torch_function("addmm", inplace=True)
+@torch_function("addmm", inplace=True, out="same")
+@narrowing
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * mat1 @ mat2"""
     return _added(input, mat1, mat2, beta, alpha, "Addmm")
 
 
 def _added(input: Tensor, a: Tensor, b: Tensor, beta: Any, alpha: Any, label: str) -> Tensor:
+    require_one_type(input, b)
     place()
-    out = product(value(a), value(b))
-    start = value(input)
-    if beta != 1:
-        start = emit(arith.mul, start, number_leaf(beta, start.type.dtype))
+    return combined(input, result(product(value(a), value(b))), beta, alpha, label)
+
+
+def require_one_type(input: Tensor, other: Tensor) -> None:
+    """Raise torch's RuntimeError for what is to be added to a product of another element type."""
+    if input.dtype is not other.dtype:
+        kinds = input.dtype.title, other.dtype.title
+        raise RuntimeError(f"self and mat2 must have the same dtype, but got {kinds[0]} and {kinds[1]}")
+
+
+def combined(input: Tensor, found: Tensor, beta: Any, alpha: Any, label: str) -> Tensor:
+    """beta * input + alpha * found. With beta = 0 the input only says what the shape is: its nan are not seen."""
+    start, out = ADD.operands(input, found)
+    dtype = out.type.dtype
     if alpha != 1:
-        out = emit(arith.mul, out, number_leaf(alpha, out.type.dtype))
+        out = emit(arith.mul, out, number_leaf(alpha, dtype))
+    if beta == 0:
+        shape = arith.broadcast_shapes(start.type.shape, out.type.shape)
+        return without_slope(result(emit(tensor.expand, out, label=label, shape=shape)), input)
+    if beta != 1:
+        start = emit(arith.mul, start, number_leaf(beta, dtype))
     return result(emit(arith.add, start, out, label=label))
 
 
-@torch_function("baddbmm", inplace=True)
+@torch_function("baddbmm", inplace=True, out="same")
+@narrowing
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * batch1 @ batch2"""
     return _added(input, batch1, batch2, beta, alpha, "Baddbmm")

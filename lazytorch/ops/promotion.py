@@ -29,15 +29,14 @@ def promote_types(a: DType, b: DType) -> DType:
 
 
 def python_dtype(number: object) -> DType:
-    """The element type of a Python number."""
-    kind = type(number)
-    if kind is bool:
+    """The element type of a Python number (NumPy's float64 and complex128 are of Python's classes)."""
+    if isinstance(number, bool):
         return dtypes.bool_
-    if kind is int:
+    if isinstance(number, int):
         return dtypes.int64
-    if kind is float:
+    if isinstance(number, float):
         return default_dtype()
-    if kind is complex:
+    if isinstance(number, complex):
         return _COMPLEX_OF[default_dtype().itemsize]
     raise TypeError(f"unsupported number {number!r}")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from sys import _getframe
 from typing import Any
+
+import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
@@ -17,7 +19,7 @@ from lazytorch.ir.trace import STATE, Node, leaf, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import python_dtype
 from lazytorch.runtime.device import Device
-from lazytorch.tensor import Tensor, arranged, assign, caller, default_dtype, make_view, value, wrap
+from lazytorch.tensor import Tensor, arranged, assign, caller, default_dtype, from_array, make_view, value, wrap
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """The torch namespace: every function by name."""
@@ -43,6 +45,10 @@ def number_leaf(number: Any, dtype: DType) -> Node:
     kind = dtype.kind
     if kind in "iu" and isinstance(number, float) and not math.isfinite(number):
         raise RuntimeError("value cannot be converted to type int64_t without overflow")
+    if isinstance(number, complex) and kind != "c":
+        raise RuntimeError(f"value cannot be converted to type {c_name(dtype)} without overflow")
+    if kind == "c":  # numbers of two parts are no run-time arguments
+        return value(from_array(np.asarray(number, dtype.numpy), dtype))
     number = _PYTHON_TYPES[kind](number)
     if kind == "f" and dtype.itemsize < 8:
         if dtype is not dtypes.bfloat16 and abs(number) > _LARGEST[dtype.itemsize]:
@@ -64,6 +70,8 @@ def node_of(x: Any, dtype: DType | None = None) -> Node:
         return cast(value(x), dtype)
     if isinstance(x, NUMBERS):
         return number_leaf(x, dtype or python_dtype(x))
+    if isinstance(x, np.generic) and isinstance(x.item(), NUMBERS):
+        return node_of(x.item(), dtype)
     raise TypeError(f"expected a Tensor or a number but got {type(x).__name__}")
 
 
@@ -99,6 +107,29 @@ def result(node: Node, *like: Any) -> Tensor:
         if source.storage is not None:
             return arranged(STATE.trace, node, tuple(sources))
     return wrap(STATE.trace, node)
+
+
+def without_slope(outcome: Tensor, *inputs: Any) -> Tensor:
+    """The same value, as a function of the inputs whose derivative is 0."""
+    node = value(outcome)
+    for x in inputs:
+        if isinstance(x, Tensor) and STATE.trace.grad_enabled and x.requires_grad:
+            node = emit(tensor.forget, value(x), node)
+    return outcome if node is value(outcome) else wrap(STATE.trace, node)
+
+
+def same_type(*tensors: Any) -> None:
+    """Raise torch's RuntimeError unless all tensors (None: left out) have the first one's element type."""
+    first = tensors[0].dtype
+    for x in tensors:
+        if x is not None and x.dtype is not first:
+            raise RuntimeError(f"expected scalar type {first.title} but found {x.dtype.title}")
+
+
+def require_floating(name: str, x: Tensor) -> None:
+    """Raise torch's NotImplementedError of a function `name` that is made for floating types."""
+    if x.dtype.kind != "f":
+        raise NotImplementedError(f"\"{name}\" not implemented for '{x.dtype.title}'")
 
 
 def named(x: Tensor, label: str) -> Tensor:
@@ -161,16 +192,17 @@ def check_cast(have: DType, want: DType) -> None:
 
 
 def torch_function(
-    *names: str, method: bool = True, inplace: bool = False, out: bool = True
+    *names: str, method: bool = True, inplace: bool = False, out: bool | str = True
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator: register a function whose first parameter is a tensor under its torch names.
 
-    method: also a method. inplace: also `name_`. out: the function takes `out=`.
+    method: also a method. inplace: also `name_`. out: the function takes `out=`; "same": only of the result's element type;
+    "made": it makes a tensor out of nothing, in the element type of `out` unless told another one.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         for name in names or (function.__name__.rstrip("_"),):
-            FUNCTIONS[name] = _with_out(function) if out else function
+            FUNCTIONS[name] = _OUT[out](function)
             if method:
                 setattr(Tensor, name, function)
             if inplace:
@@ -199,21 +231,96 @@ def in_place(function: Callable[..., Any], name: str) -> Callable[..., Tensor]:
     return write
 
 
-def _with_out(function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*arguments: Any, out: Tensor | None = None, **keywords: Any) -> Any:
-        outcome = function(*arguments, **keywords)
-        if out is None:
-            return outcome
-        node = value(outcome)
-        if out._node.type.shape != node.type.shape:
-            out.resize_(node.type.shape)
-        check_cast(node.type.dtype, out.dtype)
-        return assign(out, cast(node, out.dtype))
+def takes_out(function: Callable[..., Any], same: bool = False) -> Callable[..., Any]:
+    """The function with a keyword `out`: tensors that the results are written to (see `written`)."""
+
+    def call(*arguments: Any, out: Any = None, **keywords: Any) -> Any:
+        try:
+            outcome = function(*arguments, **keywords)
+        except AttributeError:
+            _refuse_number(function, arguments)
+            raise
+        return outcome if out is None else written(outcome, out, function.__name__.rstrip("_"), same)
 
     call.__name__ = function.__name__
     call.__doc__ = function.__doc__
     vars(call)["__wrapped__"] = function
     return call
+
+
+def _made_into(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The keyword `out` of a function that makes a tensor: its element type is the one to make."""
+
+    def call(*arguments: Any, out: Any = None, **keywords: Any) -> Any:
+        if out is None:
+            return function(*arguments, **keywords)
+        dtype = keywords.setdefault("dtype", out.dtype)
+        if dtype is not out.dtype:
+            raise RuntimeError(f"dtype {dtype.title} does not match dtype of out parameter ({out.dtype.title})")
+        return written(function(*arguments, **keywords), out, function.__name__.rstrip("_"))
+
+    call.__name__ = function.__name__
+    call.__doc__ = function.__doc__
+    vars(call)["__wrapped__"] = function
+    return call
+
+
+_OUT: dict[bool | str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    False: lambda function: function,
+    True: takes_out,
+    "same": partial(takes_out, same=True),
+    "made": _made_into,
+}
+"""What a declaration says of `out=`: how the function gets the keyword."""
+
+
+def _refuse_number(function: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    """Raise torch's TypeError for the first argument where a function failed to find a tensor in a number."""
+    for position, x in enumerate(arguments[:2]):
+        if isinstance(x, NUMBERS):
+            parameter = function.__code__.co_varnames[position]
+            kind = type(x).__name__
+            name = function.__name__.rstrip("_")
+            raise TypeError(
+                f"{name}(): argument '{parameter}' (position {position + 1}) must be Tensor, not {kind}"
+            ) from None
+
+
+_C_NAMES = {"Float": "float", "Double": "double", "Long": "long int", "Int": "int", "Bool": "bool", "Byte": "unsigned char"}
+
+
+def c_name(dtype: DType) -> str:
+    """C's name of an element type, as some of torch's messages have it."""
+    return _C_NAMES.get(dtype.title, dtype.title)
+
+
+def written(outcome: Any, out: Any, name: str = "", same: bool = False) -> Any:
+    """What `out=` does: the tensors in it, resized if need be, with the elements of the results.
+
+    same: they must have the results' element types; otherwise numbers are cast within their category, or to a higher one.
+    Raises RuntimeError for another type, and where a gradient would be lost.
+    """
+    if isinstance(outcome, tuple | list):
+        if not isinstance(out, tuple | list) or len(out) != len(outcome):
+            kind = type(out).__name__
+            raise TypeError(f"{name}(): argument 'out' must be tuple of Tensors, not {kind}")
+        done = [written(part, target, name, same=True) for part, target in zip(outcome, out, strict=True)]
+        return type(outcome)(*done) if hasattr(outcome, "_fields") else type(outcome)(done)
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+    node = value(outcome)
+    if STATE.trace.grad_enabled and (node.history is not None or value(out).history is not None):
+        raise RuntimeError(
+            f"{name}(): functions with out=... arguments don't support automatic differentiation, but one of the arguments "
+            "requires grad."
+        )
+    have, want = node.type.dtype, out.dtype
+    if same and have is not want:
+        raise RuntimeError(f"Expected out tensor to have dtype {c_name(have)}, but got {c_name(want)} instead")
+    check_cast(have, want)
+    if out._node.type.shape != node.type.shape:
+        out.resize_(node.type.shape)
+    return assign(out, cast(node, want))
 
 
 _OVERLOADED = frozenset(("sum", "mean", "max", "min", "prod", "var", "std", "norm", "squeeze", "transpose", "any", "all"))

@@ -9,6 +9,7 @@ from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.trace import Node
+from lazytorch.ops.elementwise import require_first, require_tensors
 from lazytorch.ops.recording import (
     FUNCTIONS,
     cast,
@@ -90,7 +91,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType 
     return result(emit(arith.div, total, count, label="Mean0" if dim is None else "Mean1"))
 
 
-@torch_function("amax")
+@torch_function("amax", out="same")
 def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The largest element over dimensions; the gradient is shared by equal ones."""
     _refuse_empty("amax", input, dim)
@@ -99,7 +100,7 @@ def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     return result(reduced(tensor.reduce_max, x, dimensions(dim, len(x.type.shape)), keepdim, "Amax"))
 
 
-@torch_function("amin")
+@torch_function("amin", out="same")
 def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The smallest element over dimensions; the gradient is shared by equal ones."""
     _refuse_empty("amin", input, dim)
@@ -140,13 +141,13 @@ def _argument(declaration: Declaration, input: Tensor, dim: int | None, keepdim:
     return result(unreduce(out, shape, (d,)) if keepdim else out)
 
 
-@torch_function("argmax")
+@torch_function("argmax", out="same")
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the first largest element, of all or along a dimension."""
     return _argument(tensor.argmax, input, dim, keepdim)
 
 
-@torch_function("argmin")
+@torch_function("argmin", out="same")
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the first smallest element, of all or along a dimension."""
     return _argument(tensor.argmin, input, dim, keepdim)
@@ -159,6 +160,7 @@ def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
     largest = name == "max"
     label = f"{name.title()}0"
     if isinstance(dim, Tensor):
+        require_first(name, input, dim)
         return FUNCTIONS["maximum" if largest else "minimum"](input, dim)
     reduce = tensor.reduce_max if largest else tensor.reduce_min
     place()
@@ -182,13 +184,13 @@ def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
     return (Max if largest else Min)(named(values if keepdim else FUNCTIONS["squeeze"](values, d), label), indices)
 
 
-@torch_function("max", out=False)
+@torch_function("max")
 def max_(input: Tensor, dim: Any = None, keepdim: bool = False, **other: Any) -> Any:
     """The largest element; along a dimension (values, indices); of two tensors elementwise."""
     return _extreme("max", input, other.get("other", other.get("axis", dim)), keepdim)
 
 
-@torch_function("min", out=False)
+@torch_function("min")
 def min_(input: Tensor, dim: Any = None, keepdim: bool = False, **other: Any) -> Any:
     """The smallest element; along a dimension (values, indices); of two tensors elementwise."""
     return _extreme("min", input, other.get("other", other.get("axis", dim)), keepdim)
@@ -201,13 +203,13 @@ def _logical(declaration: Declaration, input: Tensor, dim: Any, keepdim: bool) -
     return result(cast(out, dtypes.uint8) if input.dtype is dtypes.uint8 else out)
 
 
-@torch_function("all")
+@torch_function("all", out="same")
 def all_(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether all elements are true (not 0)."""
     return _logical(tensor.reduce_all, input, dim, keepdim)
 
 
-@torch_function("any")
+@torch_function("any", out="same")
 def any_(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether any element is true (not 0)."""
     return _logical(tensor.reduce_any, input, dim, keepdim)
@@ -278,7 +280,13 @@ def equal(input: Tensor, other: Tensor) -> bool:
 
 @torch_function("isclose", out=False)
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
-    """Whether |input - other| <= atol + rtol * |other|."""
+    """Whether |input - other| <= atol + rtol * |other|. Raises RuntimeError for different element types."""
+    require_tensors("isclose", input, other)
+    for name, limit in (("rtol", rtol), ("atol", atol)):
+        if limit < 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {limit}")
+    if input.dtype is not other.dtype:
+        raise RuntimeError(f"{input.dtype.title} did not match {other.dtype.title}")
     if input.dtype is dtypes.bool_:
         return FUNCTIONS["eq"](input, other)
     limit = atol + rtol * other.abs()

@@ -3,7 +3,7 @@ computed from their bits by kernels (ir/dialects/random.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,19 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir import mersenne_twister, random_reference
 from lazytorch.ir.declaration import Declaration
-from lazytorch.ir.trace import Trace, record_node
+from lazytorch.ir.trace import STATE, Trace, record_node
 from lazytorch.ops.creation import finish
-from lazytorch.ops.recording import attach, element_type, number_leaf, torch_function
+from lazytorch.ops.recording import (
+    attach,
+    element_type,
+    number_leaf,
+    require_floating,
+    torch_function,
+    without_slope,
+)
 from lazytorch.ops.shaping import sizes_of
 from lazytorch.runtime.session import synchronize
-from lazytorch.tensor import Tensor, assign, default_dtype, from_array
+from lazytorch.tensor import Tensor, assign, default_dtype, from_array, value, wrap
 
 DEFAULT_SEED = 67280421310721
 COMPILED_FROM = 64
@@ -80,6 +87,8 @@ class Generator:
 
     def draw(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> np.ndarray:
         """Draw with a reference function, and advance."""
+        for level in STATE.trace.levels:
+            level.draws()
         values, self.state = function(self.state, *arguments, **keywords)
         array: np.ndarray = values
         return array
@@ -129,18 +138,44 @@ def _count(shape: tuple[int, ...]) -> int:
     return count
 
 
-def _drawn(values: np.ndarray, shape: tuple[int, ...], dtype: DType, options: dict[str, Any]) -> Tensor:
-    return finish(from_array(values.reshape(shape), dtype), options, options.pop("device", None))
+def fresh(draw: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: DType) -> Tensor:
+    """A tensor of random numbers, from a function that draws so many; those of all examples at once within a vmap."""
+    levels = [level for level in STATE.trace.levels if level.draws() is not None]
+    whole = (*[level.size for level in levels], *shape)
+    out = from_array(np.asarray(draw(_count(whole)), dtype.numpy).reshape(whole), dtype)
+    return _examples(levels, out) if levels else out
+
+
+def _examples(levels: Sequence[Any], batch: Tensor) -> Tensor:
+    """The stand-in for numbers whose first dimensions run over the examples of these vmaps, outermost first."""
+    node = batch._node
+    for level in levels:
+        node = level.stand_in(node)
+    return wrap(STATE.trace, node)
+
+
+def fresh_rows(draw: Callable[[], np.ndarray], shape: tuple[int, ...], dtype: DType) -> Tensor:
+    """As `fresh`, from a function that draws all numbers of a tensor in a way of its own."""
+    levels = [level for level in STATE.trace.levels if level.draws() is not None]
+    sizes = tuple([level.size for level in levels])
+    rows = [np.asarray(draw(), dtype.numpy).reshape(shape) for _ in range(_count(sizes))]
+    out = from_array(np.stack(rows).reshape((*sizes, *shape)) if rows else np.zeros((*sizes, *shape), dtype.numpy), dtype)
+    return _examples(levels, out) if levels else out
+
+
+def _made(draw: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: DType, options: dict[str, Any]) -> Tensor:
+    return finish(fresh(draw, shape, dtype), options, options.pop("device", None))
 
 
 def _sized(name: str, draw: Callable[[Generator, int, DType], np.ndarray]) -> None:
     def function(*size: Any, generator: Generator | None = None, dtype: DType | None = None, **options: Any) -> Tensor:
         shape = sizes_of(size if size else options.pop("size", size))
         kind = dtype or default_dtype()
-        return _drawn(draw(_generator(generator), _count(shape), kind), shape, kind, options)
+        source = _generator(generator)
+        return _made(lambda count: draw(source, count, kind), shape, kind, options)
 
     function.__name__, function.__doc__ = name, f"`torch.{name}`: torch CPU's numbers."
-    torch_function(name, method=False)(function)
+    torch_function(name, method=False, out="made")(function)
 
     def like(input: Tensor, *, dtype: DType | None = None, **options: Any) -> Tensor:
         return function(tuple(input.shape), dtype=dtype or input.dtype, **options)
@@ -152,7 +187,7 @@ _sized("rand", Generator.uniform)
 _sized("randn", Generator.normal)
 
 
-@torch_function("randint", method=False)
+@torch_function("randint", method=False, out="made")
 def randint(
     low: Any,
     high: Any = None,
@@ -170,8 +205,8 @@ def randint(
     if high <= low:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     shape, kind = sizes_of((size,)), dtype or dtypes.int64
-    values = _generator(generator).draw(random_reference.random_integers, _count(shape), low, high, dtype=kind)
-    return _drawn(values, shape, kind, options)
+    source = _generator(generator)
+    return _made(lambda n: source.draw(random_reference.random_integers, n, low, high, dtype=kind), shape, kind, options)
 
 
 @torch_function("randint_like", method=False, out=False)
@@ -180,12 +215,13 @@ def randint_like(input: Tensor, low: Any, high: Any = None, *, dtype: DType | No
     return randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, **options)
 
 
-@torch_function("randperm", method=False)
+@torch_function("randperm", method=False, out="made")
 def randperm(n: int, *, generator: Generator | None = None, dtype: DType | None = None, **options: Any) -> Tensor:
     """The numbers 0 to n - 1 in random order."""
     kind = dtype or dtypes.int64
-    values = _generator(generator).draw(random_reference.permutation, n)
-    return _drawn(values.astype(kind.numpy), (n,), kind, options)
+    source = _generator(generator)
+    out = fresh_rows(lambda: source.draw(random_reference.permutation, n).astype(kind.numpy), (n,), kind)
+    return finish(out, options, options.pop("device", None))
 
 
 @torch_function("normal", method=False)
@@ -199,10 +235,31 @@ def normal(
         device = options.pop("device", None)
         return finish(out, options, device)
     like = mean if isinstance(mean, Tensor) else std
+    if like.dtype.kind != "f":
+        require_floating("normal_kernel_cpu", like)
     shape = np.broadcast_shapes(*[tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)])
     out = from_array(np.zeros(shape, like.dtype.numpy), like.dtype, like)
     out.normal_(generator=generator)
-    return out * std + mean
+    parts = [x.detach() if isinstance(x, Tensor) else x for x in (std, mean)]
+    return without_slope((out * parts[0] + parts[1]).to(like.dtype), mean, std)
+
+
+def _check_parameters(name: str, given: dict[str, Any]) -> None:
+    """Raise torch's RuntimeError for parameters of a distribution that is none."""
+    if name == "uniform" and given["from"] > given["to"]:
+        raise RuntimeError(
+            f"uniform_ expects to return a [from, to) range, but found from={given['from']} > to={given['to']}"
+        )
+    if name == "normal" and given["std"] < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {given['std']}")
+    if name == "log_normal" and given["std"] <= 0:
+        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={given['std']}")
+    if name == "exponential" and given["lambd"] <= 0:
+        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={given['lambd']}")
+    if name == "cauchy" and given["sigma"] <= 0:
+        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={given['sigma']}")
+    if name == "geometric" and not 0 < given["p"] < 1:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={given['p']}")
 
 
 def _writer(name: str, draw: Callable[..., np.ndarray], **defaults: float | None) -> None:
@@ -212,9 +269,9 @@ def _writer(name: str, draw: Callable[..., np.ndarray], **defaults: float | None
         given = {**defaults, **dict(zip(defaults, arguments, strict=False)), **keywords}
         if len(arguments) > len(defaults) or len(given) > len(defaults) or None in given.values():
             raise TypeError(f"{name}_() takes the arguments {', '.join(defaults)}, not {arguments} {keywords}")
-        values = draw(_generator(generator), self._node.type.numel, self.dtype, *given.values())
-        fresh = from_array(values.reshape(tuple(self.shape)), self.dtype, self)
-        return assign(self, fresh._node)
+        _check_parameters(name, given)
+        source, dtype = _generator(generator), self.dtype
+        return assign(self, fresh(lambda n: draw(source, n, dtype, *given.values()), tuple(self.shape), dtype)._node)
 
     write.__name__, write.__doc__ = f"{name}_", f"Fill with random numbers: `Tensor.{name}_`, torch CPU's."
     setattr(Tensor, f"{name}_", write)
@@ -230,14 +287,16 @@ _writer("geometric", lambda g, n, d, p: g.draw(random_reference.geometric, n, d,
 
 def _random(self: Tensor, low: int | None = None, high: int | None = None, *, generator: Generator | None = None) -> Tensor:
     """Whole numbers: of [low, high), of [0, low), or of the whole type."""
-    source, count = _generator(generator), self._node.type.numel
-    if low is None:
-        values = source.draw(random_reference.random_full, count, self.dtype)
-    else:
+    source, dtype = _generator(generator), self.dtype
+    if high is None:
+        low, high = 0, low
+
+    def draw(count: int) -> np.ndarray:
         if high is None:
-            low, high = 0, low
-        values = source.draw(random_reference.random_integers, count, low, high, dtype=self.dtype)
-    return assign(self, from_array(values.reshape(tuple(self.shape)), self.dtype, self)._node)
+            return source.draw(random_reference.random_full, count, dtype)
+        return source.draw(random_reference.random_integers, count, low, high, dtype=dtype)
+
+    return assign(self, fresh(draw, tuple(self.shape), dtype)._node)
 
 
 attach("random_", _random)
@@ -245,12 +304,20 @@ attach("random_", _random)
 
 def _bernoulli(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Ones with probability p, else zeros."""
-    source = _generator(generator)
-    if isinstance(p, Tensor):
-        values = source.draw(random_reference.bernoulli_of_tensor, p.detach()._array("bernoulli()").reshape(-1), p.dtype)
-    else:
-        values = source.draw(random_reference.bernoulli, self._node.type.numel, p)
-    return assign(self, from_array(values.astype(self.dtype.numpy).reshape(tuple(self.shape)), self.dtype, self)._node)
+    source, dtype = _generator(generator), self.dtype
+    if not isinstance(p, Tensor):
+        out = fresh(
+            lambda count: source.draw(random_reference.bernoulli, count, p).astype(dtype.numpy), tuple(self.shape), dtype
+        )
+        return assign(self, out._node)
+    levels = [level for level in STATE.trace.levels if level.draws() is not None]
+    node = value(p.detach())
+    for level in reversed(levels):
+        node = level.whole(node)
+    chances = wrap(STATE.trace, node)._array("bernoulli()")
+    drawn = source.draw(random_reference.bernoulli_of_tensor, chances.reshape(-1), p.dtype).astype(dtype.numpy)
+    out = from_array(drawn.reshape(chances.shape), dtype)
+    return assign(self, (_examples(levels, out) if levels else out)._node)
 
 
 attach("bernoulli_", _bernoulli)
@@ -260,7 +327,7 @@ attach("bernoulli_", _bernoulli)
 def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None) -> Tensor:
     """Ones with the probabilities in the tensor, else zeros."""
     out = from_array(np.zeros(tuple(input.shape), input.dtype.numpy), input.dtype, input)
-    return _bernoulli(out, input if p is None else p, generator=generator)
+    return without_slope(_bernoulli(out, input if p is None else p, generator=generator), input)
 
 
 def dropout_mask(count: int, p: float) -> np.ndarray:
@@ -268,9 +335,31 @@ def dropout_mask(count: int, p: float) -> np.ndarray:
     return default_generator.draw(random_reference.dropout_mask, count, p)
 
 
-@torch_function("multinomial")
+def _checked_weights(input: Tensor, num_samples: int, replacement: bool) -> np.ndarray:
+    """The weights of `multinomial`, finite, not negative and not all 0 in a row; else a RuntimeError."""
+    if len(input.shape) not in (1, 2):
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if input.dtype.kind != "f":
+        raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {input.dtype.title}")
+    if num_samples <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if not replacement and num_samples > input.shape[-1]:
+        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+    weights = np.asarray(input.detach().numpy())
+    numbers = weights if input.dtype.itemsize > 2 else np.asarray(input.detach().float().numpy())
+    if not (np.isfinite(numbers) & (numbers >= 0)).all():
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if numbers.size and not (numbers.sum(-1) > 0).all():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    return weights
+
+
+@torch_function("multinomial", out="same")
 def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
     """Category numbers drawn with the given weights, per row."""
-    weights = input.detach()._array("multinomial()")
-    values = _generator(generator).draw(random_reference.multinomial, weights, num_samples, replacement)
-    return from_array(np.asarray(values).astype(np.int64), dtypes.int64, input)
+    weights = _checked_weights(input, num_samples, replacement)
+    source = _generator(generator)
+    shape = (*weights.shape[:-1], num_samples)
+    return fresh_rows(
+        lambda: source.draw(random_reference.multinomial, weights, num_samples, replacement), shape, dtypes.int64
+    )

@@ -70,14 +70,14 @@ def _running_extreme(name: str, declaration: Declaration) -> None:
 
     function.__name__ = name
     function.__doc__ = f"The {'largest' if name == 'cummax' else 'smallest'} element so far along a dimension, and where."
-    torch_function(name, out=False)(function)
+    torch_function(name, out="same")(function)
 
 
 _running_extreme("cummax", tensor_scan.scan_max)
 _running_extreme("cummin", tensor_scan.scan_min)
 
 
-@torch_function("logcumsumexp")
+@torch_function("logcumsumexp", out="same")
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """log(cumsum(exp(input))) along a dimension; the largest element so far keeps it from overflowing.
 
@@ -95,9 +95,13 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     return result(emit(arith.add, math.log(running), peak, label="Logcumsumexp"))
 
 
-@torch_function("diff")
+@torch_function("diff", out="same")
 def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
     """The n-th differences of neighbours along a dimension."""
+    if n < 0:
+        raise RuntimeError(f"order must be non-negative but got {n}")
+    if n == 0:
+        return FUNCTIONS["clone"](input)
     pieces = [x for x in (prepend, input, append) if x is not None]
     out = FUNCTIONS["cat"](pieces, dim) if len(pieces) > 1 else input
     for _ in range(n):
@@ -123,6 +127,8 @@ def _trapezoids(y: Tensor, x: Tensor | None, dx: Any, dim: int) -> Tensor:
 @torch_function("trapezoid", "trapz", method=False, out=False)
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
     """The integral along a dimension by the trapezoidal rule."""
+    if dtypes.bool_ in (y.dtype, y.dtype if x is None else x.dtype):
+        raise RuntimeError("trapezoid: received a bool input for `x` or `y`, but bool is not supported")
     return _trapezoids(y, x, dx, dim).sum(dim)
 
 

@@ -11,6 +11,7 @@ from lazytorch import dtypes
 from lazytorch.codegen.views import reshaped
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.tensor_transfer import positions
+from lazytorch.ir.trace import Node
 from lazytorch.ops.promotion import promote_types
 from lazytorch.ops.recording import (
     FUNCTIONS,
@@ -20,9 +21,11 @@ from lazytorch.ops.recording import (
     emit,
     named,
     place,
+    rank_of,
     result,
     torch_function,
     view,
+    written,
     wrong_argument,
 )
 from lazytorch.tensor import Tensor, value
@@ -192,8 +195,16 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     rank = len(input._node.type.shape)
     if not rank:
         return view(input, tensor.alias.operator())
-    sources = [dimension(d, rank) for d in ([source] if isinstance(source, int) else source)]
-    places = [dimension(d, rank) for d in ([destination] if isinstance(destination, int) else destination)]
+    given = [[x] if isinstance(x, int) else list(x) for x in (source, destination)]
+    if len(given[0]) != len(given[1]):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({given[0]} dims) should contain the same number of dims "
+            f"as destination ({given[1]} dims)"
+        )
+    sources, places = ([dimension(d, rank) for d in dims] for dims in given)
+    for name, dims, shown in (("source", sources, given[0]), ("destination", places, given[1])):
+        if len(set(dims)) != len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({shown})")
     order = [-1] * rank
     for s, d in zip(sources, places, strict=True):
         order[d] = s
@@ -259,11 +270,21 @@ def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
 
 
 @torch_function("narrow", out=False)
-def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """`length` elements from `start` along a dimension."""
     if not input._node.type.shape:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
-    return sliced(input, dimension(dim, len(input._node.type.shape)), int(start), int(length), 1, "Slice")
+    d = dimension(dim, len(input._node.type.shape))
+    if isinstance(start, Tensor):
+        if start.shape or start.dtype.kind not in "ui":
+            raise RuntimeError("start must be an 0-dim integral Tensor.")
+        start = int(start)
+    size = input._node.type.shape[d]
+    if not -size <= start <= size:
+        raise IndexError(f"start out of range (expected to be in range of [{-size}, {size}], but got {start})")
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    return sliced(input, d, int(start), int(length), 1, "Slice")
 
 
 def sliced(input: Tensor, d: int, start: int, size: int, step: int, label: str) -> Tensor:
@@ -365,31 +386,53 @@ def _iterate(self: Tensor) -> Any:
 attach("__iter__", _iterate)
 
 
-@torch_function("cat", "concat", "concatenate", method=False)
-def cat(tensors: Sequence[Tensor], dim: int = 0, **other: Any) -> Tensor:
+def _nodes_of(tensors: Sequence[Any]) -> list[Node]:
+    """The nodes of a sequence of tensors. Raises torch's TypeError where something else is among them."""
+    for position, x in enumerate(tensors):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"expected Tensor as element {position} in argument 0, but got {type(x).__name__}")
+    return [value(x) for x in tensors]
+
+
+@torch_function("cat", "concat", "concatenate", method=False, out=False)
+def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None, **other: Any) -> Tensor:
     """Join along a dimension."""
     dim = other.get("axis", dim)
     if not len(tensors):
         raise ValueError("expected a non-empty list of Tensors")
     place()
-    nodes = [value(x) for x in tensors]
+    nodes = _nodes_of(tensors)
     kept = [node for node in nodes if node.type.shape != (0,)] or nodes[:1]
     dtype = nodes[0].type.dtype
     for node in nodes:
         dtype = promote_types(dtype, node.type.dtype)
     if not kept[0].type.shape:
         raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
+    if not isinstance(dim, int):
+        raise wrong_argument("dim", "int", dim, at=2)
     d = dimension(dim, len(kept[0].type.shape))
-    return result(emit(tensor.concat, *[cast(node, dtype) for node in kept], dim=d))
+    # A vector of no elements fits everywhere; one with a history gets its gradient.
+    none = tuple([0 if i == d else size for i, size in enumerate(kept[0].type.shape)])
+    fresh = [node for node in nodes if node.history is not None and not any(node is other for other in kept)]
+    kept += [emit(tensor.reshape, node, shape=none) for node in fresh]
+    return _joined_into(result(emit(tensor.concat, *[cast(node, dtype) for node in kept], dim=d)), out)
 
 
-@torch_function("stack", method=False)
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def _joined_into(joined: Tensor, out: Tensor | None) -> Tensor:
+    if out is None:
+        return joined
+    if rank_of(joined.dtype) > rank_of(out.dtype):
+        raise TypeError(f"torch.cat(): input types can't be cast to the desired output type {out.dtype.title}")
+    return written(joined, out, "cat")
+
+
+@torch_function("stack", method=False, out=False)
+def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """Join along a new dimension."""
     if not len(tensors):
         raise RuntimeError("stack expects a non-empty TensorList")
     place()
-    nodes = [value(x) for x in tensors]
+    nodes = _nodes_of(tensors)
     shape = nodes[0].type.shape
     for position, node in enumerate(nodes):
         if node.type.shape != shape:
@@ -402,7 +445,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         dtype = promote_types(dtype, node.type.dtype)
     d = dimension(dim, len(shape) + 1)
     wide = [emit(tensor.reshape, cast(node, dtype), shape=(*shape[:d], 1, *shape[d:])) for node in nodes]
-    return result(emit(tensor.concat, *wide, label="Stack", dim=d))
+    return _joined_into(result(emit(tensor.concat, *wide, label="Stack", dim=d)), out)
 
 
 @torch_function("flip", out=False, method=False)
@@ -414,8 +457,8 @@ def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
     return result(emit(tensor.flip, value(input), dims=chosen))
 
 
-def _flip_method(self: Tensor, *dims: Any) -> Tensor:
-    return flip(self, sizes_of(dims))
+def _flip_method(self: Tensor, *dims: Any, **keywords: Any) -> Tensor:
+    return flip(self, sizes_of(dims), **keywords) if dims else flip(self, **keywords)
 
 
 attach("flip", _flip_method)
@@ -424,10 +467,14 @@ attach("flip", _flip_method)
 @torch_function("roll", out=False)
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Move elements along dimensions; what leaves at the end comes in at the start."""
-    if dims is None:
+    if dims is None or (dims in ((), []) and isinstance(shifts, int)):
         return reshape(roll(ravel(input), shifts, 0), input.shape)
-    shifts = [shifts] if isinstance(shifts, int) else shifts
-    dims = [dims] if isinstance(dims, int) else dims
+    shifts = [shifts] if isinstance(shifts, int) else list(shifts)
+    dims = [dims] if isinstance(dims, int) else list(dims)
+    if not shifts:
+        raise RuntimeError("`shifts` required")
+    if len(shifts) != len(dims):
+        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
     out = input
     for shift, dim in zip(shifts, dims, strict=True):
         size = out.shape[dim]
@@ -477,7 +524,7 @@ def _triangle(name: str, predicate: str) -> None:
 
     function.__name__ = name
     function.__doc__ = f"The part of matrices {'below' if name == 'tril' else 'above'} a diagonal; the rest is 0."
-    torch_function(name, inplace=True)(function)
+    torch_function(name, inplace=True, out="same")(function)
 
 
 _triangle("tril", "le")

@@ -59,7 +59,7 @@ def _sorted(input: Tensor, dim: int, descending: bool, count: int = -1) -> tuple
     return FUNCTIONS["gather"](input, d, indices), indices
 
 
-@torch_function("sort", out=False)
+@torch_function("sort", out="same")
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """(values, indices) in ascending order along a dimension; equal elements keep their order, nan is the largest."""
     return Sort(*_sorted(input, dim, descending))
@@ -71,13 +71,13 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
     return _sorted(input, dim, descending)[1]
 
 
-@torch_function("msort")
+@torch_function("msort", out="same")
 def msort(input: Tensor) -> Tensor:
     """Sorted along the first dimension."""
     return _sorted(input, 0, False)[0]
 
 
-@torch_function("topk", out=False)
+@torch_function("topk", out="same")
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """The k largest (or smallest) elements along a dimension, in order, and their indices."""
     d = dimension(dim, len(input.shape))
@@ -92,7 +92,7 @@ def _picked(input: Tensor, indices: Tensor, d: int, keepdim: bool) -> tuple[Tens
     return (values, indices) if keepdim else (values.squeeze(d), indices.squeeze(d))
 
 
-@torch_function("kthvalue", out=False)
+@torch_function("kthvalue", out="same")
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """The k-th smallest element (from 1) along a dimension, and its index."""
     d = dimension(dim, len(input.shape))
@@ -133,14 +133,14 @@ def _median_function(name: str, kind: Any, skip_nan: bool) -> None:
     function.__doc__ = "The median (the lower of two), of all elements or (values, indices) along a dimension" + (
         ", nan left out." if skip_nan else "; nan if there is any."
     )
-    torch_function(name, out=False)(function)
+    torch_function(name, out="same")(function)
 
 
 _median_function("median", Median, False)
 _median_function("nanmedian", NanMedian, True)
 
 
-@torch_function("mode", out=False)
+@torch_function("mode", out="same")
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     """The most frequent element along a dimension (of several the smallest), and an index of it."""
     d = dimension(dim, len(input.shape))
@@ -171,6 +171,8 @@ def _quantile(input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolati
         )
     if input.dtype not in (dtypes.float32, dtypes.float64):
         raise RuntimeError("quantile() input tensor must be either float or double dtype")
+    if isinstance(q, Tensor) and q.dtype is not input.dtype:
+        raise RuntimeError("quantile() q tensor must be same dtype as the input tensor")
     q = q if isinstance(q, Tensor) else FUNCTIONS["tensor"](q, dtype=input.dtype)
     flat = input.reshape(-1) if dim is None else input
     d = 0 if dim is None else dimension(dim, len(input.shape))
@@ -207,7 +209,7 @@ def _quantile(input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolati
     return out if q.shape else out.squeeze(0)
 
 
-@torch_function("quantile")
+@torch_function("quantile", out="same")
 def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
@@ -215,7 +217,7 @@ def quantile(
     return _quantile(input, q, dim, keepdim, interpolation, False)
 
 
-@torch_function("nanquantile")
+@torch_function("nanquantile", out="same")
 def nanquantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
@@ -245,7 +247,7 @@ def _search(table: Tensor, wanted: Any, right: bool, out_int32: bool) -> Tensor:
     return result(cast(found, dtypes.int32 if out_int32 else None))
 
 
-@torch_function("searchsorted", method=False)
+@torch_function("searchsorted", method=False, out="same")
 def searchsorted(
     sorted_sequence: Tensor,
     input: Any,
@@ -266,7 +268,7 @@ def searchsorted(
     return _search(table, input, right or side == "right", out_int32)
 
 
-@torch_function("bucketize", method=False)
+@torch_function("bucketize", method=False, out="same")
 def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
     """The bucket of each value between ascending boundaries."""
     if len(boundaries.shape) != 1:
@@ -274,7 +276,7 @@ def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right:
     return _search(boundaries, input, right, out_int32)
 
 
-@torch_function("isin", method=False)
+@torch_function("isin", method=False, out="same")
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element is among the test elements."""
     x = elements if isinstance(elements, Tensor) else FUNCTIONS["tensor"](elements)
@@ -290,7 +292,7 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
 # -- counting
 
 
-@torch_function("bincount", out=False)
+@torch_function("bincount", out="same")
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each non-negative integer occurs (or the sum of its weights); asks for the values."""
     if input.dtype.kind not in "ui":
@@ -316,7 +318,7 @@ def _bounds(x: Tensor, low: Any, high: Any) -> tuple[float, float]:
     return (low - 1, high + 1) if low == high else (low, high)
 
 
-@torch_function("histc")
+@torch_function("histc", out="same")
 def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     """How many elements lie in each of equal bins of [min, max] (of all values for 0, 0)."""
     x = input.detach().reshape(-1)
@@ -326,7 +328,7 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     return FUNCTIONS["zeros"](bins, dtype=input.dtype).index_add(0, at, inside)
 
 
-@torch_function("histogram", out=False)
+@torch_function("histogram", out="same")
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
     """(hist, bin_edges): the elements (or their weights) per bin; the last bin holds its upper edge too."""
     x = input.detach().reshape(-1)

@@ -134,6 +134,35 @@ class SparseTensor:
     matmul = mm
     __matmul__ = mm
 
+    def __rmatmul__(self, other: Tensor) -> Tensor:
+        """The product of a dense matrix with this one."""
+        return self.t().mm(other.t()).t()
+
+    def add(self, other: Any) -> SparseTensor:
+        """The sum of two sparse tensors. Raises NotImplementedError for a dense one, as torch does."""
+        if not isinstance(other, SparseTensor):
+            raise NotImplementedError("add(sparse, dense) is not supported. Use add(dense, sparse) instead.")
+        if self.shape != other.shape:
+            raise RuntimeError(f"add: expected sizes of 'self' and 'other' to match, but {self.shape} != {other.shape}")
+        cat = FUNCTIONS["cat"]
+        return SparseTensor(
+            cat([self._listed, other._listed], 1), cat([self._numbers, other._numbers]), self.shape
+        ).coalesce()
+
+    __add__ = add
+
+    def __radd__(self, other: Tensor) -> Tensor:
+        """A dense tensor plus this one: dense."""
+        return other + self.to_dense()
+
+    def __mul__(self, other: Any) -> SparseTensor:
+        """Every element times a number."""
+        if isinstance(other, SparseTensor) or (isinstance(other, Tensor) and other.shape):
+            raise NotImplementedError("a sparse tensor is multiplied by numbers only")
+        return SparseTensor(self._listed, self._numbers * other, self.shape, self._coalesced)
+
+    __rmul__ = __mul__
+
     def __repr__(self) -> str:
         return (
             f"tensor(indices={self._listed!r},\n       values={self._numbers!r},\n       size={tuple(self.shape)}, "

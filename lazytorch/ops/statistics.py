@@ -15,7 +15,7 @@ from lazytorch.tensor import Tensor
 AMinMax = structure("aminmax", "min", "max")
 
 
-@torch_function("aminmax", out=False)
+@torch_function("aminmax", out="same")
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
     """(min, max) of all elements or along a dimension."""
     if not input._node.type.numel and dim is None:
@@ -105,6 +105,7 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: in
     rank = len(input.shape)
     dims = list(range(rank)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
     dims = [dimension(d, rank) for d in dims]
+    spacing = 1 if spacing is None else spacing
     many = list(spacing) if isinstance(spacing, list | tuple) else [spacing] * len(dims)
     if len(many) != len(dims):
         raise RuntimeError(

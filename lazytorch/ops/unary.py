@@ -7,15 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Declaration, Trait
-from lazytorch.ir.dialects import arith, math, nn, tensor
+from lazytorch.ir.declaration import Declaration, Trait, example
+from lazytorch.ir.dialects import arith, complex_numbers, math, nn, tensor
 from lazytorch.ir.trace import STATE, record_node
 from lazytorch.ops.elementwise import ADD, MUL
+from lazytorch.ops.promotion import common_type
 from lazytorch.ops.recording import (
     FUNCTIONS,
     NUMBERS,
     apply,
     attach,
+    c_name,
     cast,
     emit,
     floating,
@@ -103,10 +105,11 @@ def _divided(self: Tensor, other: Any) -> Any:
     if not isinstance(other, NUMBERS) and not hasattr(other, "__array__"):
         return NotImplemented
     inverse = FUNCTIONS["reciprocal"](self)
-    return MUL.call(inverse, other) if isinstance(other, NUMBERS) else inverse * other
+    return MUL.call(inverse, other) if isinstance(other, (*NUMBERS, Tensor)) else inverse * other
 
 
 attach("__rtruediv__", _divided)
+attach("__rdiv__", _divided)
 
 
 def _refuse_bool(input: Tensor, declaration: Declaration, name: str) -> None:
@@ -127,13 +130,15 @@ def _whole_function(declaration: Declaration, *names: str) -> None:
 
     def function(input: Tensor) -> Tensor:
         _refuse_bool(input, declaration, names[0])
+        if declaration is arith.abs_ and input.dtype.is_complex:
+            return apply(complex_numbers.abs_.operator(), value(input))
         if input.dtype.kind in "uib" and declaration not in (arith.neg, arith.abs_, arith.sign):
             return FUNCTIONS["clone"](input)
         return apply(operator, value(input))
 
     function.__name__ = names[0]
     function.__doc__ = f"Elementwise: {declaration.documentation}."
-    torch_function(*names, inplace=True)(function)
+    torch_function(*names, inplace=True, out="same")(function)
 
 
 for _declaration, _aliases in (
@@ -159,7 +164,7 @@ def _positive(self: Tensor) -> Tensor:
 attach("__pos__", _positive)
 
 
-@torch_function("round", inplace=True)
+@torch_function("round", inplace=True, out="same")
 def round_(input: Tensor, *, decimals: int = 0) -> Tensor:
     """To the nearest whole number (or decimal), ties to even."""
     _refuse_bool(input, arith.round_even, "round")
@@ -184,7 +189,7 @@ def square(input: Tensor) -> Tensor:
     return apply(arith.mul.operator("Pow"), x, x)
 
 
-@torch_function("bitwise_not", inplace=True)
+@torch_function("bitwise_not", inplace=True, out="same")
 def bitwise_not(input: Tensor) -> Tensor:
     """~input"""
     if input.dtype.kind in "fc":
@@ -222,10 +227,14 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     place()
     dtype = value(input).type.dtype
     for bound in (min, max):
-        if bound is not None:
-            dtype = ADD.operands(input, bound)[0].type.dtype if dtype.kind not in "f" else dtype
+        if isinstance(bound, Tensor):
+            dtype = common_type(dtype, len(input.shape), bound.dtype, len(bound.shape))
+        elif bound is not None and dtype.kind != "f":
+            dtype = ADD.operands(input, bound)[0].type.dtype
     x = cast(value(input), dtype)
     label = "Clamp0" if isinstance(min, Tensor) or isinstance(max, Tensor) else "Clamp1"
+    if STATE.trace.grad_enabled and any(isinstance(bound, Tensor) and bound.requires_grad for bound in (min, max)):
+        return result(_chosen(x, min, max, label), input, min, max)
     inside = None
     out = x
     for bound, declaration, predicate in ((min, arith.maximum, "ge"), (max, arith.minimum, "le")):
@@ -238,6 +247,21 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         return result(out, input, min, max)
     assert inside is not None
     return result(emit(CLAMPED, x, out, inside, label=label), input, min, max)
+
+
+def _chosen(x: Any, min: Any, max: Any, label: str) -> Any:
+    """A clamp as choices between the element and its bounds, each of which has a gradient where it is the result."""
+    dtype = x.type.dtype
+    low, high = (None if bound is None else node_of(bound, dtype) for bound in (min, max))
+    out = x
+    if low is not None:
+        out = emit(arith.select, arith.compare(x, low, predicate="lt"), low, x, label=label)
+    if high is not None:
+        above = arith.compare(x, high, predicate="gt")
+        if low is not None:
+            above = arith.bit_or(above, arith.compare(high, low, predicate="lt"))
+        out = emit(arith.select, above, high, out, label=label)
+    return out
 
 
 def _clamped_gradient(op: Any, g: Any) -> Any:
@@ -253,6 +277,7 @@ CLAMPED = Declaration(
     decompose=lambda op: op.operands[1],
     gradient_name="Clamp",
     saves=(0,),
+    example=example("tensor<2x3xf32>", "tensor<2x3xf32>", "tensor<2x3xi1>"),
     doc="the second operand, with the derivative of a clamp of the first: 1 inside of the bounds",
 )
 
@@ -269,7 +294,7 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
     return named(clamp(input, max=max), "ClampMax")
 
 
-@torch_function("where", method=False)
+@torch_function("where", method=False, out="same")
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """input where the condition holds, else other; with one argument the indices where it holds."""
     if input is None and other is None:
@@ -298,6 +323,10 @@ attach("where", _where_method)
 def masked_fill(input: Tensor, mask: Tensor, value_: Any = None, **keywords: Any) -> Tensor:
     """`value` where the mask is true."""
     fill = keywords.pop("value", value_)
+    if isinstance(fill, Tensor) and fill.shape:
+        raise RuntimeError(
+            f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {len(fill.shape)} dimension(s)."
+        )
     place()
     x = value(input)
     return result(emit(arith.select, value(mask), node_of(fill, x.type.dtype), x, label="MaskedFill"))
@@ -318,7 +347,7 @@ _test("isinf", lambda x: arith.compare(arith.abs_(x), float("inf"), predicate="e
 _test("isfinite", lambda x: arith.compare(arith.abs_(x), float("inf"), predicate="lt"))
 
 
-@torch_function("nan_to_num", inplace=True)
+@torch_function("nan_to_num", inplace=True, out="same")
 def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
     """Replace nan and the infinities by numbers."""
     import numpy as np
@@ -340,8 +369,10 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
 @torch_function("lerp", inplace=True)
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input), from the end's side for weights of 0.5 and more, as torch."""
+    if end.dtype is not input.dtype:
+        raise RuntimeError(f"expected dtype {c_name(input.dtype)} for `end` but got dtype {c_name(end.dtype)}")
     place()
-    a, b = ADD.operands(input, end)
+    a, b = value(input), value(end)
     if a.type.dtype.kind not in "fc":
         kernel = "lerp_kernel_tensor" if isinstance(weight, Tensor) else "lerp_kernel_scalar"
         raise NotImplementedError(f"\"{kernel}\" not implemented for '{a.type.dtype.title}'")
@@ -358,6 +389,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 @torch_function("addcmul", inplace=True)
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2"""
+    input, tensor1, tensor2 = in_common_type(input, tensor1, tensor2)
     out = input + tensor1 * tensor2 if value == 1 else input + (tensor1 * value) * tensor2
     return named(out, "Addcmul")
 
@@ -365,8 +397,17 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 @torch_function("addcdiv", inplace=True)
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2"""
+    input, tensor1, tensor2 = in_common_type(input, tensor1, tensor2)
     out = input + tensor1 / tensor2 if value == 1 else input + (tensor1 * value) / tensor2
     return named(out, "Addcdiv")
+
+
+def in_common_type(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """All tensors in the element type that they promote to together."""
+    dtype, rank = tensors[0].dtype, len(tensors[0].shape)
+    for x in tensors[1:]:
+        dtype, rank = common_type(dtype, rank, x.dtype, len(x.shape)), max(rank, len(x.shape))
+    return tuple([x if x.dtype is dtype else x.to(dtype) for x in tensors])
 
 
 # -- copies and conversions
@@ -384,6 +425,11 @@ def _convert(self: Tensor, dtype: Any, copy: bool = False) -> Tensor:
     if self.dtype is dtype:
         return clone(self) if copy else self
     return apply(arith.cast.operator("ToCopy", dtype=dtype), value(self))
+
+
+def cast_to(x: Tensor, dtype: Any) -> Tensor:
+    """The tensor in an element type."""
+    return _convert(x, dtype)
 
 
 def _to(self: Tensor, *arguments: Any, **keywords: Any) -> Tensor:

@@ -27,6 +27,7 @@ from lazytorch.ops.recording import (
     place,
     result,
     torch_function,
+    without_slope,
 )
 from lazytorch.tensor import Accumulator, Tensor, assign, caller, from_array, make_view, value
 
@@ -61,14 +62,14 @@ def _rows(name: str, input: Tensor, dim: int, index: Tensor, source: Any) -> Ten
     if isinstance(source, Tensor) and source.shape:
         new = _moved(cast(value(source), input.dtype), d)
     else:
-        number = beside(node_of(source, input.dtype), base)
+        number = beside(node_of(source.reshape(()) if isinstance(source, Tensor) else source, input.dtype), base)
         new = emit(tensor.expand, number, shape=(*at.type.shape, *base.type.shape[1:]))
     label = "".join(part.title() for part in name.split("_"))
     out = _moved_back(emit(tensor.scatter, base, at, new), d, label)
     return result(emit(tensor.reshape, out, shape=tuple(input.shape)))
 
 
-@torch_function("index_fill", inplace=True)
+@torch_function("index_fill", inplace=True, out="same")
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """One number at the given positions along a dimension."""
     if isinstance(value, Tensor) and value.shape:
@@ -78,7 +79,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     return _rows("index_fill", input, dim, index, value)
 
 
-@torch_function("index_copy", inplace=True)
+@torch_function("index_copy", inplace=True, out="same")
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """Rows of source at the given positions along a dimension; of equal positions the last wins."""
     if source.dtype is not input.dtype:
@@ -88,6 +89,11 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 
 def _index_put_inplace(self: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> Tensor:
     """self[indices] = values, or added there if `accumulate`."""
+    if values.dtype is not self.dtype:
+        raise RuntimeError(
+            f"Index put requires the source and destination dtypes match, got {self.dtype.title} for the destination and "
+            f"{values.dtype.title} for the source."
+        )
     key = tuple([slice(None) if index is None else index for index in indices])
     if not accumulate:
         self[key] = values
@@ -118,6 +124,11 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """The elements of source, in order, where the mask holds."""
     if mask.dtype is not dtypes.bool_:
         raise RuntimeError("masked_scatter_ only supports boolean masks, but got mask with dtype " + repr(mask.dtype))
+    if source.dtype is not input.dtype:
+        raise RuntimeError(
+            f"masked_scatter: expected self and source to have same dtypes but got{input.dtype.title} and "
+            f"{source.dtype.title}"
+        )
     shape = arith.broadcast_shapes(tuple(input.shape), tuple(mask.shape))
     place()
     holds = emit(tensor.expand, value(mask), shape=shape)
@@ -132,7 +143,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     return result(emit(arith.select, holds, picked, value(input), label="MaskedScatter"))
 
 
-@torch_function("take")
+@torch_function("take", out="same")
 def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements at positions in the flattened tensor."""
     place()
@@ -140,9 +151,14 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     return result(emit(tensor.gather, flat, _index(index, "take"), label="Take"))
 
 
-@torch_function("put", inplace=True, out=False)
+@torch_function("put", inplace=True, out="same")
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """Write (or add) elements at positions in the flattened tensor."""
+    if source.dtype is not input.dtype:
+        raise RuntimeError(
+            "put_(): self and source expected to have the same dtype, but got self.dtype = "
+            f"{input.dtype.title} and source.dtype = {source.dtype.title}"
+        )
     place()
     flat = emit(tensor.reshape, value(input), shape=(input._node.type.numel,))
     at = _index(index, "put_")
@@ -151,11 +167,14 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     return result(emit(tensor.reshape, out, label="Put", shape=tuple(input.shape)))
 
 
-@torch_function("take_along_dim")
+@torch_function("take_along_dim", out="same")
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """The elements that `argsort` and the like name along a dimension; the other dimensions broadcast."""
+    if indices.dtype is not dtypes.int64:
+        raise RuntimeError("torch.take_along_dim(): dtype of indices should be Long but got " + indices.dtype.title)
     if dim is None:
-        return FUNCTIONS["gather"](input.reshape(-1), 0, indices.reshape(-1))
+        flat = input.reshape(-1)
+        return FUNCTIONS["gather"](flat, 0, _counted_back(indices.reshape(-1), flat.shape[0]))
     d = dimension(dim, len(input.shape))
     if len(indices.shape) != len(input.shape):
         raise RuntimeError(
@@ -168,7 +187,12 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
     shape = arith.broadcast_shapes(tuple(wide(input)), tuple(wide(indices)))
     sizes = [(*shape[:d], x.shape[d], *shape[d + 1 :]) for x in (input, indices)]
-    return FUNCTIONS["gather"](input.expand(sizes[0]), d, indices.expand(sizes[1]))
+    return FUNCTIONS["gather"](input.expand(sizes[0]), d, _counted_back(indices, input.shape[d]).expand(sizes[1]))
+
+
+def _counted_back(indices: Tensor, size: int) -> Tensor:
+    """Negative indices count from the end."""
+    return FUNCTIONS["where"](indices < 0, indices + size, indices)
 
 
 class _Reduction(NamedTuple):
@@ -191,6 +215,8 @@ def _identity(name: str, dtype: DType) -> Any:
     number = _REDUCTIONS[name].identity
     if dtype.kind == "f" or math.isfinite(number):
         return number
+    if dtype.kind == "b":
+        return number > 0
     bounds = np.iinfo(dtype.numpy)
     return int(bounds.min if number < 0 else bounds.max)
 
@@ -217,7 +243,7 @@ def _reduced(base: Node, at: Node, new: Node, name: str, include_self: bool) -> 
     return value(quotient)
 
 
-@torch_function("scatter_reduce", inplace=True)
+@torch_function("scatter_reduce", inplace=True, out="same")
 def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
     """Combine src (by "sum", "prod", "mean", "amax" or "amin") at the positions that `gather` would read.
 
@@ -225,6 +251,11 @@ def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: 
     """
     if reduce not in _REDUCTIONS:
         raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}.")
+    if src.dtype is not input.dtype:
+        raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
+    if not input.shape:
+        wide = [x.reshape(1) for x in (input, index, src)]
+        return scatter_reduce(wide[0], dim, wide[1], wide[2], reduce, include_self=include_self).reshape(())
     place()
     shape = tuple(input.shape)
     d = dimension(dim, len(shape))
@@ -237,13 +268,20 @@ def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: 
     return result(emit(tensor.reshape, out, label="ScatterReduce0", shape=shape))
 
 
-@torch_function("index_reduce", inplace=True)
+@torch_function("index_reduce", inplace=True, out="same")
 def index_reduce(
     input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
     """Combine rows of source (by "prod", "mean", "amax" or "amin") at positions along a dimension."""
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
+    if source.dtype is not input.dtype:
+        raise RuntimeError(
+            f"index_reduce_(): self ({input.dtype.title}) and source ({source.dtype.title}) must have the same scalar type"
+        )
+    if not input.shape:
+        wide = [x.reshape(1) for x in (input, index, source)]
+        return index_reduce(wide[0], dim, wide[1], wide[2], reduce, include_self=include_self).reshape(())
     place()
     d = dimension(dim, len(input.shape))
     out = _reduced(_moved(value(input), d), _index(index, "index_reduce"), _moved(value(source), d), reduce, include_self)
@@ -261,7 +299,7 @@ def _written(input: Tensor, view: Callable[[Tensor], Tensor], src: Tensor) -> Te
             f"expected src to have a size equal to the slice of self. src size = {src.shape}, slice size = {part.shape}"
         )
     part.copy_(src)
-    return copy
+    return without_slope(copy, input) if part._node.type.numel == input._node.type.numel else copy
 
 
 @torch_function("select_scatter", out=False)
@@ -270,7 +308,7 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     return _written(input, lambda copy: copy.select(dim, index), src)
 
 
-@torch_function("slice_scatter", out=False)
+@torch_function("slice_scatter", out="same")
 def slice_scatter(
     input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:
@@ -348,7 +386,7 @@ def _reshaping(name: str, function: Callable[..., Tensor]) -> None:
     attach(f"{name}_", change)
 
 
-for _name in ("t", "transpose", "swapaxes", "swapdims", "unsqueeze", "squeeze"):
+for _name in ("t", "transpose", "swapaxes", "swapdims", "unsqueeze", "squeeze", "as_strided"):
     _reshaping(_name, FUNCTIONS[_name])
 
 

@@ -16,9 +16,10 @@ from lazytorch.dtypes import DType
 from lazytorch.history import RemovableHandle, register
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import optim
-from lazytorch.ir.trace import STATE, Node, record_node, results_of
+from lazytorch.ir.trace import LONG_STEP, STATE, Node, record_node, results_of
 from lazytorch.ops.creation import tensor_
 from lazytorch.ops.recording import number_leaf, place
+from lazytorch.runtime.session import synchronize
 from lazytorch.tensor import Tensor, assign_fresh, value, wrap
 
 
@@ -106,6 +107,9 @@ class Optimizer:
                     self._update(group, members, dtype, started)
         finally:
             trace.grad_enabled = before
+        if len(trace.nodes) > LONG_STEP:
+            # Here every step of a loop is cut alike, whatever the loop asks for and when: each is the same program.
+            synchronize(trace, (), "a step of the optimizer has ended")
         return loss
 
     def _update(self, group: dict[str, Any], members: list[Tensor], dtype: DType, started: bool) -> None:

@@ -14,7 +14,7 @@ from lazytorch.ir.replay import hidden_uses, materialise
 from lazytorch.ir.saved import Shared
 from lazytorch.ir.trace import Node, Trace, enter
 from lazytorch.runtime.interpreted import interpret
-from lazytorch.runtime.statistics import STATISTICS
+from lazytorch.runtime.statistics import OBSERVERS, STATISTICS
 
 
 class Live(Protocol):
@@ -62,7 +62,14 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
     Afterwards each of them has a buffer, and the trace is empty. Errors found while running (an index out of range)
     are raised here, with the place that recorded the operation.
     """
+    if trace.watch is not None:
+        watch, trace.watch = trace.watch, None  # which may ask for values itself
+        try:
+            watch(trace)
+        finally:
+            trace.watch = watch
     STATISTICS.syncs += 1
+    finish = OBSERVERS[-1](cause, len(trace.nodes)) if OBSERVERS else None
     updates = trace.updates
     pending = dict.fromkeys([*wanted, *[tensor._node for tensor in updates], *held_outputs(trace)])
     outputs = [node for node in pending if node.buffer is None]
@@ -72,12 +79,14 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
             if old.buffer is not None and old.buffer.shared:
                 _write_back(old, tensor._node)
         for node in outputs:
-            if node.history is not True and type(node.storage) is not Shared:
+            if node.history is not True and type(node.storage) is not Shared and not trace.levels:
                 node.operands = ()
             elif trace.replays:  # it keeps its operands, and theirs
                 materialise(trace)
     finally:
         trace.reset()
+        if finish is not None:
+            finish()
 
 
 def _write_back(old: Node, new: Node) -> None:
@@ -125,8 +134,8 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
     nodes = trace.nodes
     if program.saved:
         outputs = outputs + [nodes[number] for number in program.saved]
-    # A history that is kept needs the old values later.
-    replaced = () if kept else list(trace.updates.values())
+    # A history that is kept needs the old values later, and so does a function transformation.
+    replaced = () if kept or trace.levels else list(trace.updates.values())
     program.run(trace.leaves, outputs, replaced, hidden_uses(trace) if trace.replays else _NOTHING)
 
 

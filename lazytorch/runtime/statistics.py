@@ -6,6 +6,7 @@ at the same moment may lose a count: these are diagnostics, and a lock would cos
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 
@@ -52,3 +53,7 @@ class Statistics:
 
 STATISTICS = Statistics()
 """The process's counters."""
+
+OBSERVERS: list[Callable[[str, int], Callable[[], None]]] = []
+"""The last one is told when a program begins: what asked for it, how many operations it has. What it returns is called when
+the program has run (profiler.py)."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch.dtypes import DType
+from lazytorch.dtypes import DType, float32, float64
 from lazytorch.ops import windows as shapes
+from lazytorch.ops.tensor_types import STRIDED
 from lazytorch.tensor import Tensor
 
 __all__ = [
@@ -38,6 +39,10 @@ def _window(name: str, shape: Shape, doc: str) -> Any:
         device: Any = None,
         requires_grad: bool = False,
     ) -> Tensor:
+        if layout not in (None, STRIDED):
+            raise ValueError(f"{name} is implemented for strided tensors only, got: {layout}")
+        if dtype not in (None, float32, float64):
+            raise ValueError(f"{name} expects float32 or float64 dtypes, got: {dtype}")
         return shapes.window(name, shape, M, sym, dtype, device, requires_grad)
 
     function.__name__, function.__doc__ = name, doc
@@ -62,11 +67,15 @@ def general_hamming(M: int, *, alpha: float = 0.54, sym: bool = True, **options:
 
 def general_cosine(M: int, *, a: Sequence[float], sym: bool = True, **options: Any) -> Tensor:
     """a_0 - a_1 cos(2 pi x) + a_2 cos(4 pi x) - ..."""
+    if not len(a):
+        raise ValueError("Coefficients cannot be empty")
     return _window("general_cosine", shapes.cosine_sum(tuple(a)), "")(M, sym=sym, **options)
 
 
 def kaiser(M: int, *, beta: float = 12.0, sym: bool = True, **options: Any) -> Tensor:
     """I0(beta sqrt(1 - (2x - 1)^2)) / I0(beta)"""
+    if beta < 0:
+        raise ValueError(f"beta must be non-negative, got: {beta} instead.")
     return _window("kaiser", shapes.kaiser(beta), "")(M, sym=sym, **options)
 
 
@@ -78,6 +87,8 @@ def cosine(M: int, *, sym: bool = True, **options: Any) -> Tensor:
 
 def gaussian(M: int, *, std: float = 1.0, sym: bool = True, **options: Any) -> Tensor:
     """exp(-(n - middle)^2 / (2 std^2))"""
+    if std <= 0:
+        raise ValueError(f"Standard deviation must be positive, got: {std} instead.")
     middle = (M - 1 if sym else M) / 2
     return _window("gaussian", lambda x: np.exp(-(((np.arange(M) - middle) / std) ** 2) / 2), "")(M, sym=sym, **options)
 
@@ -86,5 +97,7 @@ def exponential(M: int, *, center: float | None = None, tau: float = 1.0, sym: b
     """exp(-|n - center| / tau); the centre is the middle unless given (without `sym` only)."""
     if center is not None and sym:
         raise ValueError("Center must be None for symmetric windows")
+    if tau <= 0:
+        raise ValueError(f"Tau must be positive, got: {tau} instead.")
     middle = (M - 1 if sym else M) / 2 if center is None else center
     return _window("exponential", lambda x: np.exp(-np.abs(np.arange(M) - middle) / tau), "")(M, sym=sym, **options)

@@ -21,6 +21,15 @@ def noop_context_fn() -> tuple[Any, Any]:
     return contextlib.nullcontext(), contextlib.nullcontext()
 
 
+def get_device_states(*args: Any) -> tuple[list[int], list[Tensor]]:
+    """The devices beside the CPU that tensors of the arguments are on, and their generators' states: there are none."""
+    return [], []
+
+
+def set_device_states(devices: Sequence[int], states: Sequence[Tensor], *, device_type: str | None = None) -> None:
+    """Set the states that `get_device_states` returned."""
+
+
 def _leaves(outputs: Sequence[Any]) -> list[Tensor]:
     """The autograd leaves that the outputs depend on."""
     roots = [value(x) for x in outputs if isinstance(x, Tensor) and x.requires_grad]

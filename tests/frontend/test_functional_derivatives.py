@@ -67,12 +67,42 @@ def test_gradcheck_accepts_right_and_refuses_wrong_derivatives() -> None:
 
         x = t.rand(2, 3, dtype=t.float64, requires_grad=True)
         assert t.autograd.gradcheck(lambda a: (a.sin(), a.exp().sum()), (x,))
+        assert t.autograd.gradcheck(
+            lambda a: (a.softmax(1), a.prod()),
+            (x,),
+            check_forward_ad=True,
+            check_batched_grad=True,
+            check_batched_forward_grad=True,
+        )
         assert t.autograd.gradgradcheck(lambda a: a**3, (x,))
         assert not t.autograd.gradcheck(Wrong.apply, (x,), raise_exception=False)
         with pytest.raises(RuntimeError, match="Jacobian mismatch for output 0 with respect to input 0"):
             t.autograd.gradcheck(Wrong.apply, (x,))
+        with pytest.raises(RuntimeError, match="Jacobian computed with forward mode mismatch for output 0"):
+            t.autograd.gradcheck(wrong_forward(t).apply, (x,), check_forward_ad=True)
         with pytest.raises(ValueError, match="at least one input tensor to require gradient"):
             t.autograd.gradcheck(lambda a: a, (t.ones(1, dtype=t.float64),))
+
+
+def wrong_forward(t):
+    class WrongForward(t.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            ctx.save_for_forward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return g * x * 2
+
+        @staticmethod
+        def jvp(ctx, tangent):
+            (x,) = ctx.saved_tensors
+            return tangent * x * 3
+
+    return WrongForward
 
 
 WRONG = {
@@ -87,3 +117,18 @@ WRONG = {
 def test_the_error_is_torchs(name: str) -> None:
     mine, theirs = messages(WRONG[name])
     assert mine[:30] == theirs[:30]
+
+
+def test_gradients_for_a_batch_of_cotangents() -> None:
+    results = []
+    for t in (oracle, lazytorch):
+        x = t.tensor([1.0, 2.0, 3.0], requires_grad=True)
+        unused = t.ones(2, requires_grad=True)
+        found = t.autograd.grad(
+            x.sin() * x[0], (x, unused), t.eye(3), is_grads_batched=True, allow_unused=True, create_graph=True
+        )
+        assert found[1] is None
+        found[0].square().sum().backward()
+        results.append((found[0].tolist(), x.grad.tolist()))
+    np.testing.assert_allclose(results[1][0], results[0][0], 1e-5)
+    np.testing.assert_allclose(results[1][1], results[0][1], 1e-5)

@@ -126,3 +126,13 @@ def test_constants_written_to_a_result_leave_it_in_the_history() -> None:
         return y.requires_grad, z.requires_grad, x.grad.tolist()
 
     assert run(lazytorch) == run(oracle)
+
+
+def test_grad_takes_the_deprecated_only_inputs() -> None:
+    for t in (oracle, lazytorch):
+        x = t.tensor([1.0, 2.0], requires_grad=True)
+        keywords = {"grad_outputs": t.ones(2), "create_graph": True, "retain_graph": True, "only_inputs": True}
+        (gradient,) = t.autograd.grad(outputs=x * x, inputs=x, **keywords)
+        assert gradient.tolist() == [2, 4]
+        with pytest.warns(FutureWarning, match="only_inputs argument is deprecated"):
+            t.autograd.grad((x * x).sum(), x, only_inputs=False)

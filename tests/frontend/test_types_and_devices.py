@@ -192,8 +192,6 @@ def test_mixed_precision_without_cuda_passes_everything_through() -> None:
             scaler.scale((x * 2).sum()).backward()
         assert x.grad.tolist() == [2, 2]
         assert (scaler.is_enabled(), scaler.get_scale(), scaler.state_dict()) == (False, 1.0, {})
-    with pytest.raises(NotImplementedError, match=r"autocast to torch\.bfloat16 on 'cpu'"):
-        lazytorch.autocast("cpu")
 
 
 def test_a_gradient_scaler_leaves_out_bad_steps() -> None:
@@ -210,3 +208,40 @@ def test_a_gradient_scaler_leaves_out_bad_steps() -> None:
             scales.append(scaler.get_scale())
         assert x.tolist() == [-0.5, -0.5]
         assert scales == [8.0, 4.0, 4.0, 8.0]
+
+
+def test_autocast_on_the_cpu_narrows_products_and_widens_losses_as_torch() -> None:
+    def run(t):
+        t.manual_seed(0)
+        model = t.nn.Sequential(t.nn.Linear(8, 16), t.nn.ReLU(), t.nn.LayerNorm(16), t.nn.Linear(16, 4))
+        x, images = t.randn(5, 8), t.ones(1, 2, 5)
+        with t.autocast("cpu", dtype=t.bfloat16):
+            y = model(x)
+            loss = t.nn.functional.cross_entropy(y, t.arange(5) % 4)
+            products = [
+                x @ x.T,
+                t.addmm(x[:, :5], x[:, :5], x[:5, :5]),
+                t.nn.Conv1d(2, 3, 3)(images),
+                x.double() @ x.double().T,
+            ]
+            others = [t.nn.MultiheadAttention(8, 2)(x, x, x)[0], t.nn.LSTM(8, 3)(x)[0]]
+            others += [x + x, t.nn.MSELoss()(y, y), t.softmax(y, -1), y * x[:, :4]]
+            with t.autocast("cpu", enabled=False):
+                others.append(x @ x.T)
+            state = t.is_autocast_enabled("cpu")
+        loss.backward()
+        dtypes = [str(z.dtype) for z in (y, loss, *products, *others, x @ x.T, model[0].weight.grad)]
+        return dtypes, state, t.is_autocast_enabled("cpu"), loss.item(), model[0].weight.grad.numpy()
+
+    got, want = run(lazytorch), run(oracle)
+    assert got[:3] == want[:3]
+    assert got[3] == pytest.approx(want[3], rel=2e-2)
+    np.testing.assert_allclose(got[4], want[4], atol=2e-2)
+
+
+def test_autocast_on_the_cpu_to_a_wide_type_warns_and_does_nothing() -> None:
+    with (
+        pytest.warns(UserWarning, match="target dtype is not supported"),
+        lazytorch.autocast("cpu", dtype=lazytorch.float64),
+    ):
+        assert (lazytorch.ones(2, 2) @ lazytorch.ones(2, 2)).dtype is lazytorch.float32

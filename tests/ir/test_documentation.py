@@ -24,7 +24,7 @@ IR = (DOCS / "ir.md").read_text()
 def test_the_page_about_adding_an_operation_runs_as_it_is_written() -> None:
     """In a process of its own: the page declares operations."""
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / "adding-an-op.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(blocks)], cwd=DOCS.parent, capture_output=True, text=True, check=False
     )

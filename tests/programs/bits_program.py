@@ -107,7 +107,40 @@ def optimizers():
     return tuple(results)
 
 
-PARTS = (elementwise, reductions, views, contractions, row_alone, mlp, cnn, normalised, recurrent, decoder, optimizers)
+def distributions():
+    weights = torch.tensor([0.5, 2.0, 7.0], requires_grad=True)
+    kinds = torch.distributions.Gamma, torch.distributions.Beta
+    drawn = [kind(weights, weights + 1).rsample((5,)) for kind in kinds] + [
+        torch.distributions.Dirichlet(weights).rsample((5,))
+    ]
+    scores = [torch.distributions.StudentT(weights + 1).log_prob(x) for x in drawn]
+    sum(x.sum() for x in (*drawn, *scores)).backward()
+    return (*drawn, *scores, weights.grad)
+
+
+def complex_numbers():
+    turns = torch.polar(torch.rand(9, 9), torch.rand(9, 9))
+    z = (turns @ turns * turns + turns.conj()).requires_grad_()
+    spectrum = torch.fft.fft(z * (1 + 2j)).abs()
+    (spectrum.sum() + z.exp().real.sum()).backward()
+    return z, spectrum, z.grad
+
+
+PARTS = (
+    elementwise,
+    reductions,
+    views,
+    contractions,
+    row_alone,
+    mlp,
+    cnn,
+    normalised,
+    recurrent,
+    decoder,
+    optimizers,
+    distributions,
+    complex_numbers,
+)
 
 
 def main():

@@ -5,8 +5,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 import lazytorch as torch
 from lazytorch import nn
+from lazytorch.config import config
 
 
 def counted(function: Callable[[], Any]) -> dict[str, int]:
@@ -98,6 +101,86 @@ def test_dead_results_are_never_computed() -> None:
         (x + 1).tolist()
 
     assert counted(body)["flops"] < 2 * 64**3
+
+
+def test_training_that_never_asks_plans_one_program_for_all_its_steps() -> None:
+    model = nn.Sequential(*[nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.LayerNorm(8)) for _ in range(8)])
+    optimizer = torch.optim.Adam(model.parameters())
+    x = torch.randn(4, 8)
+
+    def steps(count: int) -> list[torch.Tensor]:
+        losses = []
+        for _ in range(count):
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        return losses
+
+    steps(3)
+    assert counted(lambda: steps(12))["programs_planned"] == 0
+
+
+def test_steps_by_hand_that_never_ask_plan_one_program_for_all() -> None:
+    w, x = torch.ones(8, requires_grad=True), torch.ones(8)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            y = x
+            for _ in range(10):
+                y = torch.tanh(y * w)
+            y.sum().backward()
+            with torch.no_grad():
+                w.sub_(w.grad, alpha=0.1)
+                w.grad = None
+
+    steps(5)
+    counts = counted(lambda: steps(20))
+    assert counts["programs_planned"] == 0
+    assert counts["syncs"] == 20
+
+
+def test_functions_with_a_derivative_of_their_own_plan_once() -> None:
+    class Scaled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor, factor: float) -> torch.Tensor:
+            ctx.factor = factor
+            return x * factor
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+            return gradient * ctx.factor, None
+
+    w = torch.ones(8, requires_grad=True)
+
+    def step(factor: float) -> float:
+        w.grad = None
+        Scaled.apply(torch.tanh(w), factor).sum().backward()
+        return float(w.grad[0] / (1 - w[0].tanh() ** 2))
+
+    assert step(2.0) == step(2.0) == 2.0
+    counts = counted(lambda: step(2.0))
+    assert counts["programs_planned"] == 0
+    assert step(3.0) == pytest.approx(3.0)
+
+
+def test_a_loop_that_never_asks_is_cut_where_it_comes_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loop(count: int) -> torch.Tensor:
+        x = torch.ones(8)
+        for _ in range(count):
+            for _ in range(10):
+                x = x * 0.5 + 0.1
+            x = torch.relu(x)
+            x = x * 0.5
+        return x
+
+    monkeypatch.setattr(config, "flush_nodes", 100)
+    torch.ones(1).tolist()  # what is recorded from here on has the new limit
+    loop(40)
+    counts = counted(lambda: loop(200))
+    assert counts["syncs"] >= 30
+    assert counts["programs_planned"] <= 1
 
 
 def test_a_long_loop_that_never_asks_runs_in_bounded_memory() -> None:

@@ -20,7 +20,7 @@ from lazytorch.codegen.kernel_builder import KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Table, symbol_of
 from lazytorch.codegen.schedules.contract_kernel import build_contract, build_contract_sum
 from lazytorch.codegen.schedules.contract_letters import Letters
-from lazytorch.codegen.schedules.contract_packing import KC, PAD, ContractShape, OperandShape, accumulator_of, segment_tables
+from lazytorch.codegen.schedules.contract_packing import KC, ContractShape, OperandShape, accumulator_of, segment_tables
 from lazytorch.codegen.schedules.map import chunks_for
 from lazytorch.codegen.schedules.nest import Nest
 from lazytorch.codegen.target import Target
@@ -318,7 +318,7 @@ class _Plan(Letters):
     def _blocks(self, shape: ContractShape, columns: int) -> _Blocks:
         """Blocks of the left operand fill half of the second-level cache; every thread gets a rectangle."""
         threads, m = self.context.threads, self.m
-        room = self.target.l2_bytes // 2 // ((KC + PAD) * shape.accumulator.itemsize)
+        room = self.target.l2_bytes // 2 // shape.accumulator.itemsize * shape.rows // shape.panel_size
         panels = -(-columns // shape.width)
         batch = math.prod([self.size(group) for group in self.batch_groups])
         pieces = -(-m // max(room, shape.rows))

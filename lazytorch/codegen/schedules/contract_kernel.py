@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.schedules.contract_packing import (
@@ -21,9 +21,6 @@ from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows, vect
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
-
-LARGE = 20
-"""Accumulators from which on a step of the microkernel has time to fetch lines of the result."""
 
 
 def build_contract(k: KernelBuilder, nest: Nest, shape: ContractShape) -> Operation:
@@ -101,7 +98,8 @@ class _Kernel:
         row_blocks = k.ceil_div(self.m, self.block_rows)
         column_blocks = k.ceil_div(self.columns, self.block_columns)
         self.packed_left = k.offset(self.scratch, k.mul(k.chunk_id(), self.packed_size))
-        self.packed_right = k.local(shape.accumulator, (KC + shape.lanes) * shape.width)
+        never = shape.reading == "direct" and shape.reads_edges
+        self.packed_right = k.local(shape.accumulator, 1 if never else (KC + shape.lanes) * shape.width)
         self.tile = k.local(shape.accumulator, shape.rows * shape.width)
         with k.parallel(0, k.product([row_blocks, column_blocks, *self.batch_sizes, self.slices])) as item:
             column_block = k.rem(item, column_blocks)
@@ -170,13 +168,12 @@ class _Kernel:
             source = k.offset(left, k.mul(panel, shape.panel_size))
             row = k.add(m0, k.mul(panel, shape.rows))
             rows = k.min(k.sub(m1, row), shape.rows)
-            fetch = self._fetching(row, columns, count)
             if shape.reading == "transposed":
                 tile = self._transposing_tile(source, columns[0], start, count)
                 if shape.spills:
                     self._spill(tile)
             else:
-                tile = self._tile(source, panel, count, whole, read, fetch)
+                tile = self._tile(source, panel, count, whole, read)
             self._store_tile(tile, row, rows, columns, whole, start)
 
     def _columns(self, at: Index, end: Index) -> tuple[list[Column], Value]:
@@ -223,24 +220,6 @@ class _Kernel:
         enough = k.compare("ge", k.sub(self.n, start), self.across)
         return columns, arith.bit_and(enough, k.compare("ge", k.sub(extent, first), shape.stack))
 
-    def _fetching(self, row: Index, columns: Sequence[Column], count: Index) -> Callable[[Index], None] | None:
-        """Called in every step: in the last ones, asks for the lines of the result that the tile is added to. Earlier, the
-        panels that pass through the innermost cache would have driven them out again."""
-        k, shape = self.k, self.shape
-        if shape.rows * shape.vectors < LARGE or shape.split:
-            return None
-        target = self.outputs[0] if shape.single else self.partial
-        along = k.add(self.base, k.mul(row, self.row_stride))
-        places = [k.offset(target, self._place(along, column)) for column in columns]
-        begin = k.sub(count, shape.rows)
-
-        def fetch(index: Index) -> None:
-            offset = k.mul(k.max(k.sub(index, begin), 0), self.row_stride)
-            for place in places:
-                k.prefetch(place, offset, write=True)
-
-        return fetch
-
     def _tile(
         self,
         left: Value,
@@ -248,7 +227,6 @@ class _Kernel:
         count: Index,
         whole: Value,
         read: Reader,
-        fetch: Callable[[Index], None] | None,
     ) -> Sequence[Value]:
         """The tile, row by row: panel of the left operand @ panel of the right one. The first panel of rows may read the
         right operand where it lies, and pack it on the way: the multiplications hide that."""
@@ -262,7 +240,7 @@ class _Kernel:
             return values
 
         def product(reader: Reader) -> Sequence[Value]:
-            values = _multiply(k, shape, left, reader, count, fetch=fetch)
+            values = _multiply(k, shape, left, reader, count)
             if not shape.spills:
                 return values
             self._spill(values)
@@ -450,15 +428,12 @@ def _multiply(
     read: Reader,
     count: Index,
     initial: Sequence[Value] = (),
-    fetch: Callable[[Index], None] | None = None,
 ) -> Sequence[Value]:
-    """initial + left panel @ columns, accumulated in registers; `fetch` is called in every step."""
+    """initial + left panel @ columns, accumulated in registers."""
     lanes, vectors = shape.lanes, shape.vectors
     row_stride, k_stride = shape.left_strides
     with k.carry(0, count, 1, initial or _zeros(k, shape)) as state:
         columns = read(state.index)
-        if fetch is not None:
-            fetch(state.index)
         base = k.offset(left, k.mul(state.index, k_stride))
         following = []
         for i in range(shape.rows):

@@ -168,7 +168,7 @@ div: Declaration = elementwise(
 remainder: Declaration = elementwise(
     "arith.remainder",
     np.fmod,
-    vjp=(lambda op, g: g, None),
+    vjp=(lambda op, g: g, lambda op, g: neg(mul(g, trunc(div(*op.operands))))),
     gradient_name="Fmod",
     kinds=NUMBERS,
     doc="a - b * trunc(a / b), as C's fmod and %",
@@ -404,7 +404,7 @@ cast: Declaration = Declaration(
     "arith.cast",
     lambda attributes, x: x.with_dtype(element_type("arith.cast", attributes.dtype)),
     attributes=("dtype",),
-    traits=(*ELEMENTWISE, Trait.LINEAR),
+    traits=(*ELEMENTWISE, Trait.LINEAR, Trait.ADDITIVE),
     vjp=(lambda op, g: cast(g, dtype=op.operands[0].type.dtype),),
     reference=lambda attributes, x: convert(x, dtypes.of_numpy(x.dtype), attributes.dtype),
     gradient_name="ToCopy",

@@ -78,31 +78,66 @@ def reference_of(decompose: Rule) -> Callable[..., Any]:
     return reference
 
 
-class _TapedValue:
-    """A value of the real builder that remembers how it was made."""
+class TapedValue:
+    """A value of the real builder that operations on a tape go to. `history` is None where no cotangent is wanted."""
 
-    __slots__ = ("builder", "type", "value")
+    __slots__ = ("builder", "history", "type", "value")
 
-    def __init__(self, value: Any, builder: _TapeBuilder) -> None:
+    def __init__(self, value: Any, builder: Tape) -> None:
         self.value = value
         self.type = value.type
         self.builder = builder
+        self.history: bool | None = True
 
 
-class _TapeBuilder:
-    """Passes operations on to the real builder and keeps the list of them."""
+class Tape:
+    """A builder that passes operations on to the real one and keeps the list of them, to be differentiated."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
-        self.steps: list[tuple[Operator, Sequence[_TapedValue], _TapedValue]] = []
+        self.steps: list[tuple[Operator, Sequence[TapedValue], tuple[TapedValue, ...]]] = []
 
-    def emit(self, operator: Operator, operands: Sequence[_TapedValue]) -> _TapedValue:
-        result = _TapedValue(self.inner.emit(operator, [operand.value for operand in operands]), self)
-        self.steps.append((operator, operands, result))
-        return result
+    def value(self, value: Any) -> TapedValue:
+        """A value of the real builder as one that was there before the tape began."""
+        return TapedValue(value, self)
 
-    def constant(self, value: Any, like: _TapedValue) -> _TapedValue:
-        return _TapedValue(self.inner.constant(value, like.value), self)
+    def emit(self, operator: Operator, operands: Sequence[TapedValue]) -> Any:
+        """Add the operation to the real builder and the tape."""
+        made = self.inner.emit(operator, [operand.value for operand in operands])
+        several = isinstance(made, tuple | list)
+        results = tuple([TapedValue(value, self) for value in (made if several else (made,))])
+        self.steps.append((operator, operands, results))
+        return results if several else results[0]
+
+    def constant(self, value: Any, like: TapedValue) -> TapedValue:
+        """A constant of the real builder."""
+        return TapedValue(self.inner.constant(value, like.value), self)
+
+    def pull_back(self, outputs: Sequence[TapedValue], cotangents: Sequence[Any], inputs: Sequence[TapedValue]) -> list[Any]:
+        """The cotangents of values of the tape, emitted through the real builder; None where no output depends on one."""
+        active = set(map(id, inputs))
+        for _, operands, results in self.steps:
+            if any(id(operand) in active for operand in operands):
+                active.update([id(result) for result in results if result.type.dtype.kind in "fc"])
+        flowing: dict[int, Any] = {}
+        for output, cotangent in zip(outputs, cotangents, strict=True):
+            _flow(flowing, output, cotangent)
+        for operator, operands, results in reversed(self.steps):
+            if not any(id(result) in active and id(result) in flowing for result in results):
+                continue
+            arriving = [flowing.pop(id(result), None) for result in results]
+            parts = _contributions(operator, operands, results, arriving, active)
+            for operand, part in zip(operands, parts, strict=True):
+                if part is not None:
+                    _flow(flowing, operand, part)
+        return [flowing.get(id(value)) for value in inputs]
+
+
+def _flow(flowing: dict[int, Any], value: TapedValue, cotangent: Any) -> None:
+    """Add to the cotangent that has arrived at a value."""
+    cotangent = conform(cotangent, value.type)
+    before = flowing.get(id(value))
+    flowing[id(value)] = cotangent if before is None else arith.add(before, cotangent)
 
 
 def conform(cotangent: Any, type: Any) -> Any:
@@ -122,42 +157,44 @@ def derivative(decompose: Rule, operation: Any, cotangent: Any, wanted: int) -> 
 
     Emits the decomposition and its derivative through the operands' own builder.
     """
-    tape = _TapeBuilder(operation.operands[wanted].builder)
-    inputs = [_TapedValue(value, tape) for value in operation.operands]
+    tape = Tape(operation.operands[wanted].builder)
+    inputs = [tape.value(value) for value in operation.operands]
     output = decompose(OperationView(inputs, operation.attributes))
-    active = {id(inputs[wanted])}
-    for _, operands, result in tape.steps:
-        if result.type.dtype.kind in "fc" and any(id(operand) in active for operand in operands):
-            active.add(id(result))
-    flowing: dict[int, Any] = {id(output): cotangent}
-    for operator, operands, result in reversed(tape.steps):
-        arriving = flowing.pop(id(result), None)
-        if arriving is None or id(result) not in active:
-            continue
-        view = OperationView([operand.value for operand in operands], operator.attributes, result.value)
-        for operand, part in zip(operands, _contributions(operator, operands, view, arriving, active), strict=True):
-            if part is None:
-                continue
-            part = conform(part, operand.type)
-            before = flowing.get(id(operand))
-            flowing[id(operand)] = part if before is None else arith.add(before, part)
-    found = flowing.get(id(inputs[wanted]))
+    (found,) = tape.pull_back([output], [cotangent], [inputs[wanted]])
     return zeros_like(operation.operands[wanted]) if found is None else found
 
 
 def _contributions(
-    operator: Operator, operands: Sequence[_TapedValue], view: OperationView, arriving: Any, active: set[int]
-) -> Sequence[Any]:
-    rules = operator.declaration.vjp
+    operator: Operator,
+    operands: Sequence[TapedValue],
+    results: Sequence[TapedValue],
+    arriving: Sequence[Any],
+    active: set[int],
+) -> list[Any]:
+    """What an operation passes on to its operands. Its rules see values of another tape: recorded values without a history
+    would tell them that no cotangent is wanted."""
+    rules: Any = operator.declaration.vjp
     if rules is None:
         raise NotImplementedError(f"derivative for {operator.declaration.name} is not implemented")
-    if callable(rules):
-        joint = rules(view, arriving)
-        return [part if id(operand) in active else None for operand, part in zip(operands, joint, strict=True)]
-    return [
-        rule(view, arriving) if rule is not None and id(operand) in active else None
-        for operand, rule in zip(operands, rules, strict=True)
-    ]
+    tape = Tape(operands[0].builder.inner)
+    seen = [tape.value(operand.value) for operand in operands]
+    for value, operand in zip(seen, operands, strict=True):
+        value.history = True if id(operand) in active else None
+    cotangents = [None if cotangent is None else tape.value(cotangent) for cotangent in arriving]
+    alone = len(results) == 1
+    view = OperationView(seen, operator.attributes, tape.value(results[0].value) if alone else None)
+    cotangent = cotangents[0] if alone else cotangents
+    joint = rules(view, cotangent) if callable(rules) else None
+    out = []
+    for position, operand in enumerate(operands):
+        part = None
+        if id(operand) in active:
+            if joint is not None:
+                part = joint[position]
+            elif rules[position] is not None:
+                part = rules[position](view, cotangent)
+        out.append(None if part is None else part.value)
+    return out
 
 
 def number(value: float, like: Any) -> Any:
@@ -203,6 +240,7 @@ def composite(
     elementwise: result element i reads operand elements i only.
     """
     extra = (Trait.ELEMENTWISE,) if elementwise else ()
+    infer = _of_one_type(infer, differentiable)
     backward = _declare_backward(name, infer, decompose, gradient, attributes, defaults, extra)
     operators: dict[Attributes, tuple[tuple[int, Operator], ...]] = {}
 
@@ -235,6 +273,22 @@ def composite(
         example=example,
         doc=doc,
     )
+
+
+def _of_one_type(infer: Infer, positions: Sequence[int]) -> Infer:
+    """The inference, and torch's error where differentiable operands have different element types (a mask may be bool)."""
+    if len(positions) == 1:
+        return infer
+
+    def checked(attributes: Attributes, *operands: Any) -> Any:
+        found = infer(attributes, *operands)
+        present = [operands[position].dtype for position in positions if position < len(operands)]
+        for dtype in present[1:]:
+            if dtype is not present[0] and dtype is not dtypes.bool_:
+                raise RuntimeError(f"expected scalar type {present[0].title} but found {dtype.title}")
+        return found
+
+    return checked
 
 
 def _declare_backward(

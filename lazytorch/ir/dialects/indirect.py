@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch.ir.declaration import Attributes, Declaration, example
+from lazytorch import dtypes
+from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.types import TensorType
 
@@ -36,6 +37,15 @@ def refuse(good: Any, place: Any, index: Any, position: int = 0) -> Any:
     half = _FIELD // 2
     limited = arith.maximum(arith.minimum(index, half - 1), -half)
     return arith.select(good, place, arith.add(limited, _REFUSED + position * _FIELD + half))
+
+
+def spread(index: Any, size: int, first: Any) -> Any:
+    """An index into `size` rows that begin at row `first` of more; one out of range is refused as it was written."""
+    if index.type.dtype is not dtypes.int64:
+        index = arith.cast(index, dtype=dtypes.int64)
+    good = arith.bit_and(arith.compare(index, -size, predicate="ge"), arith.compare(index, size, predicate="lt"))
+    placed = refuse(good, arith.add(wrapped(index, size), first), index)
+    return arith.select(arith.compare(index, _REFUSED, predicate="ge"), index, placed)
 
 
 _BOUNDS = "index {index} is out of bounds for dimension {dimension} with size {size}"
@@ -89,10 +99,30 @@ def _zeros(g: Any, type: TensorType) -> Any:
     return arith.constant.build(g.builder, value=0.0, type=type)
 
 
+def _batch_gather(op: Any) -> Any:
+    """One table for all stays that; several lie one after the other."""
+    if not op.batched[0]:
+        return op.again(op.operands)
+    x, index = op.leading()
+    size = x.type.shape[1]
+    index = spread(index, size, op.numbers(size, len(index.type.shape)))
+    return op.again((op.joined(x), index), bounds=op.attributes.bounds or ((0, size),))
+
+
+def batch_scatter(op: Any) -> Any:
+    """The bases lie one after the other."""
+    base, index, value = op.leading()
+    size = base.type.shape[1]
+    index = spread(index, size, op.numbers(size, len(index.type.shape)))
+    return op.parted(op.again((op.joined(base), index, value), bounds=op.attributes.bounds or ((0, size),)))
+
+
 gather: Declaration = Declaration(
     "tensor.gather",
     _infer_gather,
     **ATTRIBUTES,
+    traits=(Trait.PURE, Trait.ADDITIVE),
+    batch=_batch_gather,
     vjp=(
         lambda op, g: scatter_add(_zeros(g, op.operands[0].type), op.operands[1], g, **op.attributes.as_dict()),
         None,
@@ -132,6 +162,8 @@ scatter_add: Declaration = Declaration(
     "tensor.scatter_add",
     _infer_scatter,
     **ATTRIBUTES,
+    traits=(Trait.PURE, Trait.ADDITIVE),
+    batch=batch_scatter,
     vjp=(lambda op, g: g, None, lambda op, g: gather(g, op.operands[1], **op.attributes.as_dict())),
     reference=_reference_scatter_add,
     gradient_name="IndexAdd",
@@ -142,6 +174,8 @@ scatter: Declaration = Declaration(
     "tensor.scatter",
     _infer_scatter,
     **ATTRIBUTES,
+    traits=(Trait.PURE, Trait.ADDITIVE),
+    batch=batch_scatter,
     vjp=(
         lambda op, g: scatter(g, op.operands[1], _zeros(g, op.operands[2].type), **op.attributes.as_dict()),
         None,

@@ -22,6 +22,7 @@ def _declare(name: str, meaning: Callable[..., Any], doc: str) -> Declaration:
         f"integers.{name}",
         infer,
         traits=(Trait.PURE, Trait.HOST, Trait.EXPENSIVE),
+        batch=lambda op: op.again(op.aligned(len(op.result_type.shape))),
         reference=lambda attributes, a, b: meaning(a, b),
         doc=doc,
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.errors import LinAlgError
-from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
+from lazytorch.ir.declaration import Attributes, Declaration, Trait, example, leading
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.types import TensorType
@@ -137,6 +137,7 @@ inv: Declaration = Declaration(
     "linalg.inv",
     _square("linalg.inv"),
     traits=HOST,
+    batch=leading(),
     vjp=(_inv_vjp,),
     reference=_reference_inv,
     gradient_name="LinalgInvEx",
@@ -167,6 +168,7 @@ solve: Declaration = Declaration(
     "linalg.solve",
     _infer_solve,
     traits=HOST,
+    batch=leading(),
     vjp=_solve_vjp,
     reference=_reference_solve,
     gradient_name="LinalgSolveEx",
@@ -198,6 +200,7 @@ solve_triangular: Declaration = Declaration(
     _infer_solve,
     attributes=("upper", "unit"),
     traits=HOST,
+    batch=leading(),
     vjp=_triangular_vjp,
     reference=_reference_triangular,
     gradient_name="LinalgSolveTriangular",
@@ -230,6 +233,7 @@ cofactor: Declaration = Declaration(
     "linalg.cofactor",
     _square("linalg.det"),
     traits=HOST,
+    batch=leading(),
     vjp=(_cofactor_vjp,),
     reference=_reference_cofactor,
     doc="the matrix of cofactors, the derivative of the determinant",
@@ -238,6 +242,7 @@ det: Declaration = Declaration(
     "linalg.det",
     _infer_per_matrix("linalg.det"),
     traits=HOST,
+    batch=leading(),
     vjp=(lambda op, g: arith.mul(_scalar(g), cofactor(op.operands[0])),),
     reference=lambda attributes, a: np.asarray(np.linalg.det(a), a.dtype),
     gradient_name="LinalgDet",
@@ -254,6 +259,7 @@ slogdet: Declaration = Declaration(
     "linalg.slogdet",
     _infer_slogdet,
     traits=HOST,
+    batch=leading(),
     vjp=lambda op, g: (None if g[1] is None else arith.mul(_scalar(g[1]), transposed(inv(op.operands[0]))),),
     reference=lambda attributes, a: tuple([np.asarray(x, a.dtype) for x in np.linalg.slogdet(a)]),
     gradient_name="LinalgSlogdet",
@@ -308,6 +314,7 @@ cholesky: Declaration = Declaration(
     "linalg.cholesky",
     _square("linalg.cholesky"),
     traits=HOST,
+    batch=leading(),
     vjp=(lambda op, g: _cholesky_gradient(op.result, g),),
     reference=_checked_cholesky,
     gradient_name="LinalgCholeskyEx",
@@ -317,6 +324,7 @@ cholesky_ex: Declaration = Declaration(
     "linalg.cholesky_ex",
     lambda attributes, x: (check_matrix("linalg.cholesky_ex", x, square=True), TensorType(dtypes.int32, x.shape[:-2])),
     traits=HOST,
+    batch=leading(),
     vjp=lambda op, g: (None if g[0] is None else _cholesky_gradient(cholesky(op.operands[0]), g[0]),),
     reference=_reference_cholesky,
     gradient_name="LinalgCholeskyEx",
@@ -362,6 +370,7 @@ qr: Declaration = Declaration(
     _infer_qr,
     attributes=("complete",),
     traits=HOST,
+    batch=leading(),
     vjp=_qr_vjp,
     reference=lambda attributes, a: tuple(np.linalg.qr(a, "complete" if attributes.complete else "reduced")),
     gradient_name="LinalgQr",
@@ -393,6 +402,7 @@ eigh: Declaration = Declaration(
     _infer_eigh,
     attributes=("upper",),
     traits=HOST,
+    batch=leading(),
     vjp=_eigh_vjp,
     reference=lambda attributes, a: tuple(np.linalg.eigh(a, "U" if attributes.upper else "L")),
     gradient_name="LinalgEigh",
@@ -452,6 +462,7 @@ svd: Declaration = Declaration(
     _infer_svd,
     attributes=("full",),
     traits=HOST,
+    batch=leading(),
     vjp=_svd_vjp,
     reference=lambda attributes, a: tuple(np.linalg.svd(a, attributes.full)),
     gradient_name="LinalgSvd",
@@ -475,6 +486,7 @@ pinv: Declaration = Declaration(
     lambda attributes, x: x.with_shape((*check_matrix("linalg.pinv", x).shape[:-2], x.shape[-1], x.shape[-2])),
     attributes=("rtol",),
     traits=HOST,
+    batch=leading(),
     vjp=(_pinv_vjp,),
     reference=lambda attributes, a: np.linalg.pinv(a, attributes.rtol),
     gradient_name="LinalgPinv",
@@ -516,6 +528,7 @@ exp: Declaration = Declaration(
     "linalg.matrix_exp",
     _square("linalg.matrix_exp"),
     traits=HOST,
+    batch=leading(),
     vjp=(_exp_vjp,),
     reference=_reference_exp,
     gradient_name="LinalgMatrixExp",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
+from lazytorch.ir import implicit_derivatives
 from lazytorch.ir.declaration import Declaration, example
 from lazytorch.ir.dialects.arith import (
     ELEMENTWISE,
@@ -327,14 +328,7 @@ polygamma: Declaration = Declaration(
 
 
 def _reference_digamma(x: np.ndarray) -> np.ndarray:
-    """Shifted beyond 30, where Stirling's series does."""
-
-    def positive(x: np.ndarray) -> np.ndarray:
-        y = x + 30.0
-        value = np.log(y) - 0.5 / y - 1 / (12 * y**2) + 1 / (120 * y**4) - 1 / (252 * y**6)
-        return np.asarray(value - sum(1 / (x + k) for k in range(30)))
-
-    value = _reflected(0, x, positive)
+    value = _reflected(0, x, implicit_derivatives.digamma)
     value = np.where((x < 0) & (x == np.floor(x)), np.nan, value)
     return np.where(x == 0, np.copysign(np.inf, -x), value).astype(x.dtype)
 

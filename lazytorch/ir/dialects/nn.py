@@ -499,3 +499,17 @@ __all__ = [
     "softmax",
     "softplus",
 ]
+
+
+scaled_gradient: Declaration = Declaration(
+    "nn.scaled_gradient",
+    lambda attributes, x, factor: x,
+    traits=(Trait.PURE, Trait.COMPOSITE),
+    vjp=(lambda op, g: arith.mul(g, op.operands[1]), None),
+    batch=lambda op: op.again((op.leading()[0], op.aligned(len(op.types[0].shape))[1])),
+    reference=lambda attributes, x, factor: x,
+    decompose=lambda op: op.operands[0],
+    gradient_name="Embedding",
+    example=example("tensor<2x3xf32>", "tensor<2x1xf32>"),
+    doc="the first operand, whose cotangent is multiplied by the second, which broadcasts to it",
+)

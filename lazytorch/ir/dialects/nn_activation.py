@@ -57,11 +57,12 @@ hardtanh: Declaration = composite(
     gradient_name="Hardtanh",
     doc="x limited to [low, high]; the slope at the bounds is 0",
 )
+_SIXTH = 0.1666666716337204  # in float32, as torch has it for every element type
 hardsigmoid: Declaration = composite(
     "nn.hardsigmoid",
     _infer("hardsigmoid_cpu"),
     lambda op: arith.div(_clipped(arith.add(op.operands[0], 3.0), 0.0, 6.0), 6.0),
-    gradient=lambda op, g, operand: _gated(_within(op.operands[0], -3.0, 3.0, edges=False), arith.mul(g, 1.0 / 6.0)),
+    gradient=lambda op, g, operand: _gated(_within(op.operands[0], -3.0, 3.0, edges=False), arith.mul(g, _SIXTH)),
     elementwise=True,
     gradient_name="Hardsigmoid",
     doc="min(max(x + 3, 0), 6) / 6",

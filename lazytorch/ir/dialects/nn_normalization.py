@@ -58,6 +58,8 @@ def _infer_layer_norm(attributes: Attributes, x: TensorType, *affine: TensorType
             f"size{list(x.shape)}"
         )
     for other in affine:
+        if other.dtype.kind != "f":
+            raise RuntimeError(f"mixed dtype (CPU): expect parameter to have scalar type of {x.dtype.title}")
         if other.shape != shape:
             raise RuntimeError(
                 f"Expected weight to be of same shape as normalized_shape, but got weight of shape {list(other.shape)} "

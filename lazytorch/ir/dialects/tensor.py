@@ -10,14 +10,19 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ir import accumulation, window_reference
 from lazytorch.ir.attribute_checks import distinct_dimensions, element_type, number_of, permutation, sizes
-from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
+from lazytorch.ir.declaration import Attributes, Declaration, Trait, example, leading
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.dialects.indirect import gather as gather
 from lazytorch.ir.dialects.indirect import scatter as scatter
 from lazytorch.ir.dialects.indirect import scatter_add as scatter_add
 from lazytorch.ir.types import TensorType
 
-VIEW = (Trait.PURE, Trait.VIEW, Trait.LINEAR)
+VIEW = (Trait.PURE, Trait.VIEW, Trait.LINEAR, Trait.ADDITIVE)
+
+
+def _after(dims: tuple[int, ...]) -> tuple[int, ...]:
+    """Dimension numbers behind one more leading dimension."""
+    return tuple([dim + 1 for dim in dims])
 
 
 # -- views: a reader applies them as an index map, nothing is copied ---------------------------------------------------
@@ -35,6 +40,7 @@ reshape: Declaration = Declaration(
     attributes=("shape",),
     traits=VIEW,
     vjp=(lambda op, g: reshape(g, shape=op.operands[0].type.shape),),
+    batch=leading(lambda a, size: {"shape": (size, *a.shape)}),
     reference=lambda attributes, x: np.reshape(x, attributes.shape),
     gradient_name="View",
     example=example("tensor<2x3xf32>", shape=(3, 2)),
@@ -58,6 +64,7 @@ permute: Declaration = Declaration(
     attributes=("order",),
     traits=VIEW,
     vjp=(lambda op, g: permute(g, order=inverse_order(op.attributes.order)),),
+    batch=leading(lambda a, size: {"order": (0, *_after(a.order))}),
     reference=lambda attributes, x: np.transpose(x, attributes.order),
     gradient_name="Permute",
     example=example("tensor<2x3xf32>", order=(1, 0)),
@@ -77,6 +84,7 @@ expand: Declaration = Declaration(
     attributes=("shape",),
     traits=VIEW,
     vjp=(lambda op, g: sum_to(g, op.operands[0].type.shape),),
+    batch=lambda op: op.again(op.aligned(len(op.attributes.shape)), shape=(op.size, *op.attributes.shape)),
     reference=lambda attributes, x: np.broadcast_to(x, attributes.shape),
     gradient_name="Expand",
     example=example("tensor<3xf32>", shape=(2, 3)),
@@ -111,6 +119,7 @@ slice_: Declaration = Declaration(
     attributes=("starts", "sizes", "steps"),
     traits=VIEW,
     vjp=(_slice_vjp,),
+    batch=leading(lambda a, size: {"starts": (0, *a.starts), "sizes": (size, *a.sizes), "steps": (1, *a.steps)}),
     reference=lambda attributes, x: x[_window(attributes)],
     gradient_name="Slice",
     example=example("tensor<5x3xf32>", starts=(1, 0), sizes=(2, 3), steps=(2, 1)),
@@ -129,6 +138,7 @@ flip: Declaration = Declaration(
     attributes=("dims",),
     traits=VIEW,
     vjp=(lambda op, g: flip(g, dims=op.attributes.dims),),
+    batch=leading(lambda a, size: {"dims": _after(a.dims)}),
     reference=lambda attributes, x: np.flip(x, attributes.dims),
     gradient_name="Flip",
     example=example("tensor<2x3xf32>", dims=(1,)),
@@ -139,6 +149,7 @@ alias: Declaration = Declaration(
     lambda attributes, x: x,
     traits=VIEW,
     vjp=(lambda op, g: g,),
+    batch=leading(),
     reference=lambda attributes, x: x,
     gradient_name="Alias",
     doc="the same value under another name",
@@ -146,8 +157,9 @@ alias: Declaration = Declaration(
 detach: Declaration = Declaration(
     "tensor.detach",
     lambda attributes, x: x,
-    traits=VIEW,
+    traits=(Trait.PURE, Trait.VIEW, Trait.LINEAR),
     vjp=(None,),
+    batch=leading(),
     reference=lambda attributes, x: x,
     doc="the same value, through which no gradient flows",
 )
@@ -158,6 +170,7 @@ overwrite: Declaration = Declaration(
     lambda attributes, old, new: new,
     traits=(Trait.PURE, Trait.COMPOSITE, Trait.LINEAR),
     vjp=(lambda op, g: g, None),
+    batch=leading(),
     reference=lambda attributes, old, new: new,
     decompose=lambda op: op.operands[1],
     gradient_name="Alias",
@@ -167,7 +180,8 @@ forget: Declaration = Declaration(
     "tensor.forget",
     lambda attributes, old, new: new,
     traits=(Trait.PURE, Trait.COMPOSITE),
-    vjp=(lambda op, g: arith.constant.build(g.builder, value=0.0, type=op.operands[0].type), None),
+    vjp=(lambda op, g: arith.constant.build(g.builder, value=0.0, type=op.operands[0].type), lambda op, g: g),
+    batch=leading(),
     reference=lambda attributes, old, new: new,
     decompose=lambda op: op.operands[1],
     gradient_name="Fill2",
@@ -208,6 +222,7 @@ window: Declaration = Declaration(
             dilations=op.attributes.dilations,
         ),
     ),
+    batch=leading(),
     reference=lambda attributes, x: window_reference.window(x, attributes.sizes, attributes.strides, attributes.dilations),
     gradient_name="Unfold",
     example=example("tensor<2x5xf32>", sizes=(3,), strides=(2,), dilations=(1,)),
@@ -256,7 +271,7 @@ fold_windows: Declaration = Declaration(
     "tensor.fold_windows",
     _infer_fold,
     attributes=("shape", "strides", "dilations"),
-    traits=(Trait.PURE, Trait.COMPOSITE),
+    traits=(Trait.PURE, Trait.COMPOSITE, Trait.ADDITIVE),
     vjp=(
         lambda op, g: window(
             g,
@@ -265,6 +280,7 @@ fold_windows: Declaration = Declaration(
             dilations=op.attributes.dilations,
         ),
     ),
+    batch=leading(lambda a, size: {"shape": (size, *a.shape)}),
     reference=lambda attributes, g: window_reference.fold(g, attributes.shape, attributes.strides, attributes.dilations),
     decompose=_decompose_fold,
     gradient_name="Fold",
@@ -315,6 +331,7 @@ pad: Declaration = Declaration(
             steps=tuple([interior + 1 for interior in op.attributes.interior]),
         ),
     ),
+    batch=leading(lambda a, size: {"low": (0, *a.low), "high": (0, *a.high), "interior": (0, *a.interior)}),
     reference=_reference_pad,
     gradient_name="ConstantPadNd",
     example=example("tensor<2x3xf32>", low=(1, 0), high=(0, 2), interior=(0, 1), value=0.0),
@@ -354,8 +371,9 @@ concat: Declaration = Declaration(
     "tensor.concat",
     _infer_concat,
     attributes=("dim",),
-    traits=(Trait.PURE, Trait.LINEAR),
+    traits=(Trait.PURE, Trait.LINEAR, Trait.ADDITIVE),
     vjp=_concat_vjp,
+    batch=leading(lambda a, size: {"dim": a.dim + 1}),
     reference=lambda attributes, *arrays: np.concatenate(arrays, attributes.dim),
     gradient_name="Cat",
     example=example("tensor<2x3xf32>", "tensor<2x1xf32>", dim=1),
@@ -386,10 +404,12 @@ insert_slice: Declaration = Declaration(
     "tensor.insert_slice",
     _infer_insert,
     attributes=("starts", "steps"),
+    traits=(Trait.PURE, Trait.ADDITIVE),
     vjp=(
         _insert_base_vjp,
         lambda op, g: slice_(g, starts=op.attributes.starts, sizes=op.operands[1].type.shape, steps=op.attributes.steps),
     ),
+    batch=leading(lambda a, size: {"starts": (0, *a.starts), "steps": (1, *a.steps)}),
     reference=_reference_insert,
     gradient_name="CopySlices",
     example=example("tensor<5x3xf32>", "tensor<2x3xf32>", starts=(1, 0), steps=(2, 1)),
@@ -468,8 +488,9 @@ reduce_sum: Declaration = Declaration(
     "tensor.reduce_sum",
     _infer_reduce,
     attributes=("dims",),
-    traits=(*REDUCE, Trait.LINEAR),
+    traits=(*REDUCE, Trait.LINEAR, Trait.ADDITIVE),
     vjp=(_sum_vjp,),
+    batch=leading(lambda a, size: {"dims": _after(a.dims)}),
     reference=lambda attributes, x: accumulation.reduce(x, attributes.dims, np.add, 0.0),
     gradient_name="Sum",
     example=example("tensor<2x3xf32>", dims=(1,)),
@@ -481,6 +502,7 @@ reduce_prod: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     vjp=(_prod_vjp,),
+    batch=leading(lambda a, size: {"dims": _after(a.dims)}),
     reference=lambda attributes, x: accumulation.reduce(x, attributes.dims, np.multiply, 1.0),
     gradient_name="Prod",
     example=example("tensor<2x3xf32>", dims=(1,)),
@@ -492,6 +514,7 @@ reduce_max: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     vjp=(_extreme_vjp,),
+    batch=leading(lambda a, size: {"dims": _after(a.dims)}),
     reference=lambda attributes, x: accumulation.extreme(x, attributes.dims, arith.larger, np.maximum, -np.inf),
     gradient_name="Amax",
     example=example("tensor<2x3xf32>", dims=(1,)),
@@ -503,6 +526,7 @@ reduce_min: Declaration = Declaration(
     attributes=("dims",),
     traits=REDUCE,
     vjp=(_extreme_vjp,),
+    batch=leading(lambda a, size: {"dims": _after(a.dims)}),
     reference=lambda attributes, x: accumulation.extreme(x, attributes.dims, arith.smaller, np.minimum, np.inf),
     gradient_name="Amin",
     example=example("tensor<2x3xf32>", dims=(1,)),
@@ -513,6 +537,7 @@ reduce_any: Declaration = Declaration(
     _infer_reduce,
     attributes=("dims",),
     traits=REDUCE,
+    batch=leading(lambda a, size: {"dims": _after(a.dims)}),
     reference=lambda attributes, x: np.any(x, attributes.dims),
     example=example("tensor<2x3xi1>", dims=(1,)),
     doc="logical or over `dims` of i1",
@@ -522,6 +547,7 @@ reduce_all: Declaration = Declaration(
     _infer_reduce,
     attributes=("dims",),
     traits=REDUCE,
+    batch=leading(lambda a, size: {"dims": _after(a.dims)}),
     reference=lambda attributes, x: np.all(x, attributes.dims),
     example=example("tensor<2x3xi1>", dims=(1,)),
     doc="logical and over `dims` of i1",
@@ -539,6 +565,7 @@ argmax: Declaration = Declaration(
     _infer_argreduce,
     attributes=("dim",),
     traits=REDUCE,
+    batch=leading(lambda a, size: {"dim": a.dim + 1}),
     reference=lambda attributes, x: np.argmax(x, attributes.dim),
     example=example("tensor<2x3xf32>", dim=1),
     doc="index of the first largest element along `dim` as i64; a nan counts as the largest",
@@ -548,6 +575,7 @@ argmin: Declaration = Declaration(
     _infer_argreduce,
     attributes=("dim",),
     traits=REDUCE,
+    batch=leading(lambda a, size: {"dim": a.dim + 1}),
     reference=lambda attributes, x: np.argmin(x, attributes.dim),
     example=example("tensor<2x3xf32>", dim=1),
     doc="index of the first smallest element along `dim` as i64; a nan counts as the smallest",
@@ -587,12 +615,21 @@ def _contract_side(op: Any, g: Any, side: int) -> Any:
     return out
 
 
+def _batch_contract(op: Any) -> Any:
+    """The batch is one more letter, of the operands that have it."""
+    a = op.attributes
+    letter = next(chr(code) for code in range(ord("A"), 0x110000) if chr(code) not in a.lhs + a.rhs)
+    lhs, rhs = [letter + word if op.batched[i] else word for i, word in enumerate((a.lhs, a.rhs))]
+    return op.again(op.operands, lhs=lhs, rhs=rhs, out=letter + a.out)
+
+
 contract: Declaration = Declaration(
     "tensor.contract",
     _infer_contract,
     attributes=("lhs", "rhs", "out"),
     traits=(Trait.PURE, Trait.CONTRACTION, Trait.EXPENSIVE),
     vjp=(lambda op, g: _contract_side(op, g, 0), lambda op, g: _contract_side(op, g, 1)),
+    batch=_batch_contract,
     reference=lambda attributes, lhs, rhs: accumulation.contract(lhs, rhs, (attributes.lhs, attributes.rhs, attributes.out)),
     gradient_name="Mm",
     example=example("tensor<2x3x4xf32>", "tensor<2x4x5xf32>", lhs="bmk", rhs="bkn", out="bmn"),

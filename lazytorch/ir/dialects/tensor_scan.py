@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch.ir.declaration import Attributes, Declaration, Rule, Trait, example
+from lazytorch.ir.declaration import Attributes, Declaration, Rule, Trait, example, leading
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.types import TensorType
 
 SCAN = (Trait.PURE, Trait.EXPENSIVE)
+BATCH = leading(lambda a, size: {"dim": a.dim + 1})
 
 
 def _scan(name: str, combine: Callable[..., Any], vjp: Rule | None, doc: str, gradient_name: str = "") -> Declaration:
@@ -22,8 +23,9 @@ def _scan(name: str, combine: Callable[..., Any], vjp: Rule | None, doc: str, gr
         f"tensor.scan_{name}",
         lambda attributes, x: x,
         attributes=("dim",),
-        traits=SCAN,
+        traits=(*SCAN, Trait.ADDITIVE) if combine is np.cumsum else SCAN,
         vjp=(vjp,),
+        batch=BATCH,
         reference=lambda attributes, x: combine(x, axis=attributes.dim, dtype=x.dtype),
         gradient_name=gradient_name,
         example=example("tensor<2x3xf32>", dim=1),
@@ -100,6 +102,7 @@ scan_linear: Declaration = Declaration(
     attributes=("dim",),
     traits=SCAN,
     vjp=_linear_vjp,
+    batch=BATCH,
     reference=_reference_linear,
     example=example("tensor<2x3xf32>", "tensor<2x3xf32>", dim=1),
     doc="y_i = a_i y_{i-1} + b_i along `dim`, from y = 0: a linear recurrence (a product, then a sum: not fused)",

@@ -56,6 +56,7 @@ def _combining(name: str, combine: Any, vjp: Rule, doc: str) -> Declaration:
         tensor.scatter_add.infer,
         **indirect.ATTRIBUTES,
         vjp=vjp,
+        batch=indirect.batch_scatter,
         reference=reference,
         gradient_name="ScatterReduce",
         example=example("tensor<5x3xf32>", "tensor<4xi64>", "tensor<4x3xf32>"),

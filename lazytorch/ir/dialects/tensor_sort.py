@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
+from lazytorch.ir.declaration import Attributes, Declaration, Trait, example, leading
+from lazytorch.ir.dialects import tensor
 from lazytorch.ir.types import TensorType
 
 SORT = (Trait.PURE, Trait.EXPENSIVE)
@@ -33,6 +37,7 @@ argsort: Declaration = Declaration(
     attributes=("descending", "count"),
     defaults={"count": -1},
     traits=SORT,
+    batch=leading(),
     reference=_reference_argsort,
     example=example("tensor<2x3xf32>", descending=False),
     doc="the positions along the last dimension in sorted order; equal elements keep theirs; nan counts as the largest; "
@@ -63,11 +68,24 @@ def _reference_search(attributes: Attributes, table: np.ndarray, values: np.ndar
     return low
 
 
+def _batch_search(op: Any) -> Any:
+    """One row for all stays that; a row for each example needs its values in one row too."""
+    table, values = op.operands
+    if not op.batched[0] and len(table.type.shape) == 1:
+        return op.again((table, values))
+    table, values = op.leading()
+    if len(table.type.shape) != 2:
+        return op.again((table, values))
+    rows = tensor.reshape(values, shape=(op.size, math.prod(values.type.shape[1:])))
+    return tensor.reshape(op.again((table, rows)), shape=values.type.shape)
+
+
 searchsorted: Declaration = Declaration(
     "tensor.searchsorted",
     _infer_search,
     attributes=("right",),
     traits=SORT,
+    batch=_batch_search,
     reference=_reference_search,
     example=example("tensor<4xf32>", "tensor<2x3xf32>", right=False),
     doc="where each value would be inserted into the ascending last dimension of the first operand (one row for all, or a "

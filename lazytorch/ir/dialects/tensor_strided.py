@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
-from lazytorch.ir.declaration import Attributes, Declaration, example
+from lazytorch.ir.declaration import Attributes, Declaration, example, leading
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.types import TensorType
@@ -55,6 +55,7 @@ diagonal: Declaration = Declaration(
     attributes=("offset",),
     traits=tensor.VIEW,
     vjp=(_diagonal_vjp,),
+    batch=leading(),
     reference=lambda attributes, x: np.diagonal(x, attributes.offset, -2, -1),
     gradient_name="Diagonal",
     example=example("tensor<2x3xf32>", offset=1),
@@ -101,12 +102,22 @@ def _strided_vjp(op: Any, g: Any) -> Any:
     return tensor.scatter_add(zeros, strided_index(g, op.attributes), g)
 
 
+def _batch_strided(op: Any) -> Any:
+    """One storage after the other."""
+    a = op.attributes
+    (x,) = op.leading()
+    size, count = x.type.shape
+    flat = tensor.reshape(x, shape=(size * count,))
+    return op.again((flat,), shape=(size, *a.shape), strides=(count, *a.strides))
+
+
 as_strided: Declaration = Declaration(
     "tensor.as_strided",
     _infer_strided,
     attributes=("shape", "strides", "offset"),
     traits=tensor.VIEW,
     vjp=(_strided_vjp,),
+    batch=_batch_strided,
     reference=_reference_strided,
     gradient_name="AsStrided",
     example=example("tensor<6xf32>", shape=(2, 2), strides=(2, 1), offset=1),

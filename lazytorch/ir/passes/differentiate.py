@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from lazytorch.errors import PassError
-from lazytorch.ir.core import Block, IRBuilder, Operation, Value, func, inserting, return_
+from lazytorch.ir.core import Block, IRBuilder, Operation, Value, inserting, return_
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.dialects.composite import conform, filled, zeros_like
-from lazytorch.ir.passes.registry import Pass, count, register
+from lazytorch.ir.passes.function_pass import FunctionPass, differentiable
+from lazytorch.ir.passes.registry import count, register
 
 
 @register
 @dataclass(frozen=True)
-class Differentiate(Pass):
+class Differentiate(FunctionPass):
     """Make a function return its vector-Jacobian product too.
 
     Before: a function of tensor operations, all with a derivative on the way from `inputs` to results. After: it takes
@@ -38,24 +39,14 @@ class Differentiate(Pass):
     """
 
     name: ClassVar[str] = "differentiate"
-    func: str = ""
-    inputs: str = ""
     ones: bool = False
-
-    def run_on(self, bodies: Sequence[Operation]) -> None:
-        """Differentiate the functions among the bodies. Raises PassError where `func` is none of them."""
-        chosen = [body for body in bodies if body.declaration is func and self.func in ("", body.attributes.name)]
-        if self.func and not chosen:
-            raise PassError(f"{self}: there is no function @{self.func}")
-        for body in chosen:
-            self.run(body)
 
     def run(self, func: Operation) -> None:
         """Add the backward operations. Raises PassError for inputs that do not exist or a missing derivative."""
         block = func.region.block
         terminator = block.terminator
-        inputs = self._inputs(func)
-        outputs = [value for value in terminator.operands if _differentiable(value)]
+        inputs = self.chosen(func, differentiable, "floating-point")
+        outputs = [value for value in terminator.operands if differentiable(value)]
         forward = sum(1 for _ in block)
         with inserting(IRBuilder(block, terminator)):
             if self.ones:
@@ -71,24 +62,6 @@ class Differentiate(Pass):
         block.remove(terminator)
         block.append(Operation(return_.operator(), [*terminator.operands, *found], (), (), terminator.location))
         terminator.operands = ()
-
-    def _inputs(self, func: Operation) -> list[Value]:
-        arguments = func.region.block.arguments
-        if not self.inputs:
-            return [argument for argument in arguments if _differentiable(argument)]
-        found = []
-        for word in self.inputs.split(","):
-            chosen = [x for x in arguments if word == str(x.index) or (word and word == x.name)]
-            if not chosen or not _differentiable(chosen[0]):
-                known = ", ".join(f"%{x.name or x.index}" for x in arguments if _differentiable(x)) or "none"
-                name = func.attributes.name
-                raise PassError(f"{self}: {word!r} is no floating-point argument of @{name}; there are {known}")
-            found.append(chosen[0])
-        return found
-
-
-def _differentiable(value: Value) -> bool:
-    return value.type.dtype.kind in "fc"
 
 
 def differentiate(

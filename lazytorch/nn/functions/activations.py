@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects import nn_activation as pieces
 from lazytorch.ops.activations import softmax
-from lazytorch.ops.recording import FUNCTIONS, apply, dimension, write_into
+from lazytorch.ops.recording import FUNCTIONS, apply, dimension, takes_out, write_into, written
 from lazytorch.ops.sampling import default_generator
 from lazytorch.tensor import Tensor, from_array, value
+
+_takes_out = partial(takes_out, same=True)
 
 
 def _activation(input: Tensor, operator: Operator, inplace: bool = False) -> Tensor:
@@ -37,9 +40,10 @@ def relu_(input: Tensor) -> Tensor:
     return relu(input, inplace=True)
 
 
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+def gelu(input: Tensor, approximate: str = "none", *, out: Tensor | None = None) -> Tensor:
     """x * Phi(x), by erf or ("tanh") its approximation."""
-    return apply(ops.gelu.operator(approximate=approximate), value(input))
+    found = apply(ops.gelu.operator(approximate=approximate), value(input))
+    return found if out is None else written(found, out, "gelu", same=True)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -133,6 +137,8 @@ def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """The input where positive, weight * input elsewhere; one weight, or one for each channel (dimension 1)."""
     rank, count = len(input.shape), weight._node.type.numel
+    if len(weight.shape) > 1:
+        raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {len(weight.shape)}")
     if count != 1:
         if rank == 0:
             raise RuntimeError("Not allow zero-dim input tensor.")
@@ -167,16 +173,19 @@ def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, traini
     return rrelu(input, lower, upper, training, inplace=True)
 
 
+@_takes_out
 def logsigmoid(input: Tensor) -> Tensor:
     """log(1 / (1 + exp(-input)))"""
     return apply(pieces.log_sigmoid.operator(), value(input))
 
 
+@_takes_out
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """0 where |input| <= lambd, the input elsewhere."""
     return apply(pieces.hardshrink.operator(bound=float(lambd)), value(input))
 
 
+@_takes_out
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """The input moved towards 0 by lambd, 0 where |input| <= lambd."""
     if lambd < 0:
@@ -189,6 +198,7 @@ def tanhshrink(input: Tensor) -> Tensor:
     return input - tanh(input)
 
 
+@_takes_out
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * input)) / beta; the input itself where beta * input is above the threshold."""
     return apply(ops.softplus.operator(beta=float(beta), threshold=float(threshold)), value(input))
@@ -248,4 +258,4 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
 def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """The input divided by its p-norm along a dimension, the norm being at least eps."""
     found = input / input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
-    return found if out is None else out.copy_(found)
+    return found if out is None else written(found, out, "normalize")

@@ -10,6 +10,7 @@ from lazytorch.ir.dialects import nn as ops
 from lazytorch.nn.functions.activations import softmax
 from lazytorch.nn.functions.dropout import dropout
 from lazytorch.nn.functions.padding import pad
+from lazytorch.ops.autocasting import narrowing
 from lazytorch.ops.recording import FUNCTIONS, apply
 from lazytorch.ops.unary import where
 from lazytorch.tensor import Tensor
@@ -28,6 +29,7 @@ def _repeated_heads(x: Tensor, heads: int) -> Tensor:
     return wide.reshape((*shape[:-3], heads, *shape[-2:]))
 
 
+@narrowing
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,
@@ -127,6 +129,7 @@ def _checked_mask(mask: Tensor | None, batch: int, heads: int, targets: int, sou
     return mask.unsqueeze(0) if len(mask.shape) == 2 else mask
 
 
+@narrowing
 def multi_head_attention_forward(
     query: Tensor,
     key: Tensor,

@@ -9,7 +9,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.nn.functions.reduction import reduced, reduction_of
 from lazytorch.ops.creation import as_tensor
-from lazytorch.ops.recording import FUNCTIONS
+from lazytorch.ops.recording import FUNCTIONS, require_floating, same_type
 from lazytorch.ops.unary import where
 from lazytorch.tensor import Tensor, from_array
 
@@ -30,6 +30,8 @@ def multi_margin_loss(
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and len(weight.shape) != 1:
         raise ValueError("weight must be one-dimensional")
+    require_floating("multi_margin_loss_cpu_kernel", input)
+    same_type(input, weight)
     x = input if len(input.shape) == 2 else input.reshape((1, -1))
     y = target.reshape((-1, 1))
     if y.shape[0] != x.shape[0]:

@@ -9,7 +9,8 @@ from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.conv import conv as convolution
 from lazytorch.ir.dialects.conv import spread
 from lazytorch.ir.trace import STATE, Node, record_node
-from lazytorch.ops.recording import apply, emit, place, result
+from lazytorch.ops.autocasting import narrowing
+from lazytorch.ops.recording import apply, emit, place, require_floating, result
 from lazytorch.tensor import Tensor, value
 
 
@@ -44,6 +45,20 @@ def _padded_same(x: Tensor, weight: Tensor, strides: Sequence[int], dilations: S
     return apply(tensor.pad.operator(low=low, high=high, interior=(0,) * len(low), value=0.0), value(x))
 
 
+def _require_kind(name: str, x: Tensor) -> None:
+    if x.dtype.kind == "b":
+        require_floating(name, x)
+
+
+def _require_positive(strides: Sequence[int], dilations: Sequence[int], paddings: Sequence[int]) -> None:
+    """Raise torch's RuntimeError for windows that go nowhere."""
+    for name, numbers, least in (("stride", strides, 1), ("padding", paddings, 0), ("dilation", dilations, 1)):
+        if any(n < least for n in numbers):
+            if name == "dilation":
+                raise RuntimeError("dilation should be greater than zero")
+            raise RuntimeError("non-positive stride is not supported" if least else "negative padding is not supported")
+
+
 def _convolution(count: int) -> Callable[..., Tensor]:
     def convolve(
         input: Tensor,
@@ -56,7 +71,15 @@ def _convolution(count: int) -> Callable[..., Tensor]:
     ) -> Tensor:
         batched = len(input.shape) != count + 1
         x = input if batched else input.unsqueeze(0)
+        if len(weight.shape) != count + 2 or len(x.shape) != count + 2:
+            rank = len(weight.shape)
+            raise RuntimeError(
+                f"Expected {rank}-dimensional input for {rank}-dimensional weight{list(weight.shape)}, but got "
+                f"{len(input.shape)}-dimensional input of size {list(input.shape)} instead"
+            )
+        _require_kind(f"slow_conv{max(count, 2)}d_cpu", input)
         strides, dilations = sizes(stride, count, "stride"), sizes(dilation, count, "dilation")
+        _require_positive(strides, dilations, () if isinstance(padding, str) else sizes(padding, count, "padding"))
         if padding == "same":
             x, padding = _padded_same(x, weight, strides, dilations), 0
         elif padding == "valid":
@@ -69,7 +92,7 @@ def _convolution(count: int) -> Callable[..., Tensor]:
 
     convolve.__name__ = f"conv{count}d"
     convolve.__doc__ = f"Convolution of [N, C, ...] or [C, ...] over {count} dimensions, with weights [O, C / groups, ...]."
-    return convolve
+    return narrowing(convolve)
 
 
 conv1d, conv2d, conv3d = _convolution(1), _convolution(2), _convolution(3)
@@ -117,6 +140,7 @@ def _transposed(count: int) -> Callable[..., Tensor]:
         batched = len(input.shape) != count + 1
         x = input if batched else input.unsqueeze(0)
         _check_transposed(count, input, x, weight, groups)
+        _require_kind(f"slow_conv_transpose{max(count, 2)}d_out_cpu", input)
         strides, dilations = sizes(stride, count, "stride"), sizes(dilation, count, "dilation")
         paddings, extra = sizes(padding, count, "padding"), sizes(output_padding, count, "output_padding")
         for e, s, d in zip(extra, strides, dilations, strict=True):
@@ -135,7 +159,7 @@ def _transposed(count: int) -> Callable[..., Tensor]:
 
     convolve.__name__ = f"conv_transpose{count}d"
     convolve.__doc__ = f"The adjoint of `conv{count}d` with the same weights, [C, O / groups, ...]."
-    return convolve
+    return narrowing(convolve)
 
 
 conv_transpose1d, conv_transpose2d, conv_transpose3d = _transposed(1), _transposed(2), _transposed(3)

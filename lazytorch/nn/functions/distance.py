@@ -6,11 +6,17 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.ops.einstein import einsum
+from lazytorch.ops.joining import broadcast_tensors
+from lazytorch.ops.recording import c_name
+from lazytorch.ops.unary import in_common_type
 from lazytorch.tensor import Tensor, from_array
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """The dot product along a dimension of both inputs divided by their norms, each norm at least eps."""
+    x1, x2 = broadcast_tensors(*in_common_type(x1, x2))
+    if x1.dtype.kind != "f":
+        raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {x1.dtype.title}")
     a, b = (x / x.norm(2, dim, keepdim=True).clamp_min(eps) for x in (x1, x2))
     return (a * b).sum(dim)
 
@@ -40,6 +46,11 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
             raise RuntimeError(
                 f"bilinear(): input{number} size does not match weight size: got {x.shape[-1]} but expected {size}"
             )
+    parts = {"input1": input1, "input2": input2, "weight": weight, "bias": bias}
+    kinds = {name: x.dtype for name, x in parts.items() if x is not None}
+    if len(set(kinds.values())) > 1:
+        shown = ", ".join(f"{name}: {c_name(dtype)}" for name, dtype in kinds.items())
+        raise RuntimeError(f"All tensors must have the same dtype, got {shown}")
     lead = tuple(input1.shape[:-1])
     a, b = (x.reshape((-1, x.shape[-1])) for x in (input1, input2))
     out = einsum("bi,kij->bkj", a, weight)

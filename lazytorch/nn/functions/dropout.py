@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,19 +11,23 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ir import random_reference
 from lazytorch.ir.dialects import nn as ops
+from lazytorch.ir.dialects import tensor
+from lazytorch.ir.trace import STATE
 from lazytorch.layout import memory_order
-from lazytorch.ops.recording import apply, write_into
-from lazytorch.ops.sampling import default_generator, dropout_mask
-from lazytorch.tensor import Tensor, from_array, value
+from lazytorch.ops.recording import apply, emit, on_device, write_into
+from lazytorch.ops.sampling import default_generator, dropout_mask, fresh
+from lazytorch.tensor import Tensor, value, wrap
 
 
-def _in_memory_order(drawn: np.ndarray, input: Tensor) -> np.ndarray:
-    """Drawn numbers in the input's shape: torch draws them in the order in which a permuted view lies in memory."""
+def _mask(input: Tensor, p: float) -> Tensor:
+    """Which elements of the input are kept: torch draws in the order in which a permuted view lies in memory."""
     shape = tuple(input.shape)
     order = memory_order(shape, [value(input)])
     if order is None:
-        return drawn.reshape(shape)
-    return drawn.reshape([shape[d] for d in order]).transpose(np.argsort(order))
+        return fresh(lambda count: dropout_mask(count, p), shape, dtypes.bool_)
+    drawn = fresh(lambda count: dropout_mask(count, p), tuple([shape[d] for d in order]), dtypes.bool_)
+    back = tuple(np.argsort(order).tolist())
+    return wrap(STATE.trace, emit(tensor.permute, value(drawn), order=back))
 
 
 def _dropout(input: Tensor, p: float, training: bool, inplace: bool, dropped: Callable[[], Tensor]) -> Tensor:
@@ -41,16 +46,20 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     def dropped() -> Tensor:
         if p == 1.0:
             return input * 0.0
-        mask = from_array(_in_memory_order(dropout_mask(input._node.type.numel, p), input), dtypes.bool_, input)
-        return apply(ops.dropout.operator(p=p), value(input), value(mask))
+        return apply(ops.dropout.operator(p=p), value(input), value(on_device(_mask(input, p), input.device)))
 
     return _dropout(input, p, training, inplace, dropped)
 
 
-def _noise(shape: tuple[int, ...], p: float) -> np.ndarray:
-    """Ones with probability 1 - p."""
-    drawn = default_generator.draw(random_reference.bernoulli, int(np.prod(shape)), 1.0 - p)
-    return np.asarray(drawn).reshape(shape)
+def _noise(shape: tuple[int, ...], p: float, like: Tensor, scale: bool) -> Tensor:
+    """Ones with probability 1 - p in the element type of a tensor; with `scale` divided by 1 - p."""
+    real = like.dtype.numpy
+
+    def draw(count: int) -> np.ndarray:
+        drawn = np.asarray(default_generator.draw(random_reference.bernoulli, count, 1.0 - p)).astype(real)
+        return drawn / real.type(1.0 - p) if scale else drawn
+
+    return fresh(draw, shape, like.dtype)
 
 
 def _feature_shape(input: Tensor) -> tuple[int, ...]:
@@ -67,9 +76,7 @@ def _feature_dropout(input: Tensor, p: float, training: bool, inplace: bool, unb
         if p == 1.0:
             out = x * 0.0
         else:
-            noise = _noise(_feature_shape(x), p).astype(x.dtype.numpy)
-            noise /= x.dtype.numpy.type(1.0 - p)
-            out = x * from_array(noise, x.dtype, x)
+            out = x * on_device(_noise(_feature_shape(x), p, x, scale=True), x.device)
         return out.squeeze(0) if x is not input else out
 
     return _dropout(input, p, training, inplace, dropped)
@@ -103,12 +110,9 @@ def _alpha_dropout(input: Tensor, p: float, training: bool, inplace: bool, shape
     def dropped() -> Tensor:
         if p == 1.0:
             return input * 0.0
-        kept = _noise(shape, p)
-        a = 1.0 / np.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
-        real = input.dtype.numpy
-        shift = (kept.astype(real) - real.type(1)) * real.type(_ALPHA * a) + real.type(_ALPHA * a * p)
-        kept_part = input * from_array(kept.astype(real) * real.type(a), input.dtype, input)
-        return kept_part + from_array(shift, input.dtype, input)
+        kept = on_device(_noise(shape, p, input, scale=False), input.device)
+        a = 1.0 / math.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
+        return input * (kept * a) + ((kept - 1.0) * (_ALPHA * a) + _ALPHA * a * p)
 
     return _dropout(input, p, training, inplace, dropped)
 

@@ -7,7 +7,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.autograd.modes import no_grad
 from lazytorch.ir.dialects import nn as ops
-from lazytorch.ops.recording import apply
+from lazytorch.ops.recording import FUNCTIONS, apply
 from lazytorch.ops.unary import where
 from lazytorch.tensor import Tensor, from_array, value
 
@@ -32,19 +32,26 @@ def embedding(
 ) -> Tensor:
     """Rows of the weight. No gradient reaches row `padding_idx`; rows above `max_norm` are shrunk first, in place.
 
-    Raises NotImplementedError for `sparse` and `scale_grad_by_freq`.
+    scale_grad_by_freq: the gradient of a row is divided by how often the input has it. Raises NotImplementedError for
+    `sparse`.
     """
+    if len(weight.shape) != 2:
+        raise RuntimeError("'weight' must be 2-D")
     rows = weight.shape[0]
     if padding_idx is not None and not -rows <= padding_idx < rows:
         raise AssertionError("Padding_idx must be within num_embeddings")
-    if sparse or scale_grad_by_freq:
-        option = "sparse" if sparse else "scale_grad_by_freq"
-        raise NotImplementedError(f"embedding with {option}=True is not supported; gradients are dense and unscaled")
+    if sparse:
+        raise NotImplementedError("embedding with sparse=True is not supported: gradients are dense; leave it out")
     if max_norm is not None:
         _renormalise(weight, input, max_norm, norm_type)
     padding = -1 if padding_idx is None else padding_idx % rows
     index = input if input.dtype is not dtypes.int32 else input.long()
-    return apply(ops.embedding.operator(padding=padding), value(weight), value(index))
+    found = apply(ops.embedding.operator(padding=padding), value(weight), value(index))
+    if scale_grad_by_freq:
+        each = FUNCTIONS["zeros"](rows, dtype=weight.dtype).index_add(0, index.reshape(-1), found.new_ones(index.numel()))
+        share = (1.0 / each[index]).unsqueeze(-1)
+        return apply(ops.scaled_gradient.operator(), value(found), value(share))
+    return found
 
 
 def embedding_bag(
@@ -72,6 +79,16 @@ def embedding_bag(
         raise NotImplementedError(
             "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got "
             f"mode='{mode}'). Please open a feature request on GitHub."
+        )
+    if weight.dtype.kind != "f":
+        raise RuntimeError(
+            "Expected tensor for argument #1 'weight' to have one of the following scalar types: Half, BFloat16, Float, "
+            f"Double; but got {weight.type()} instead (while checking arguments for embedding_bag)"
+        )
+    if per_sample_weights is not None and per_sample_weights.dtype is not weight.dtype:
+        raise RuntimeError(
+            "Expected tensor for argument #1 'weight' to have the same type as tensor for argument #1 'per_sample_weights'; "
+            f"but type {weight.type()} does not equal {per_sample_weights.type()}"
         )
     bag, count = _bags(input, offsets, include_last_offset)
     flat = input.reshape(-1)

@@ -7,14 +7,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from lazytorch import dtypes
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import nn_loss
 from lazytorch.nn.functions.activations import logsigmoid
 from lazytorch.nn.functions.distance import pairwise_distance
 from lazytorch.nn.functions.reduction import reduced, reduction_of
 from lazytorch.ops.promotion import promote_types
-from lazytorch.ops.recording import FUNCTIONS, apply
-from lazytorch.ops.unary import where
+from lazytorch.ops.recording import FUNCTIONS, apply, require_floating
+from lazytorch.ops.unary import in_common_type, where
 from lazytorch.tensor import Tensor, value
 
 
@@ -68,7 +69,7 @@ def l1_loss(
     kind = reduction_of(size_average, reduce, reduction)
     if weight is not None:
         return _weighted(_pairwise(nn_loss.l1_loss, input, target, "none"), weight, kind)
-    if input.dtype.kind != "f":
+    if input.dtype.kind != "f" or target.dtype.kind != "f":
         return reduced((input - target).abs(), kind)
     return _pairwise(nn_loss.l1_loss, input, target, kind, {"mean": "Mean0", "sum": "Sum0"}.get(kind, "Abs"))
 
@@ -99,6 +100,9 @@ def huber_loss(
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     kind = reduction_of(None, None, reduction)
+    if input.dtype.kind != "f" and target.dtype.kind == "f":
+        raise RuntimeError(f"result type {target.dtype.title} can't be cast to the desired output type {input.dtype.title}")
+    target = target.to(input.dtype)
     if weight is not None:
         losses = _pairwise(nn_loss.huber_loss, input, target, "none", delta=float(delta))
         return reduced(losses * weight, kind)
@@ -139,7 +143,11 @@ def binary_cross_entropy_with_logits(
     kind = reduction_of(size_average, reduce, reduction)
     if input.shape != target.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
-    operands = [value(input), value(target), *[value(x) for x in (weight, pos_weight) if x is not None]]
+    require_floating("log_sigmoid_cpu", input)
+    if target.dtype is dtypes.bool_:
+        raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported.")
+    given = [input, target, *[x for x in (weight, pos_weight) if x is not None]]
+    operands = [value(x) for x in in_common_type(*given)]
     return apply(nn_loss.bce_with_logits_loss.operator(reduction=kind, weighted=weight is not None), *operands)
 
 
@@ -161,13 +169,16 @@ def kl_div(
             stacklevel=2,
         )
     kind = "sum" if by_batch else reduction_of(size_average, reduce, reduction)
+    for x in (input, target):
+        if x.dtype.kind != "f":
+            raise RuntimeError("kl_div: Integral inputs not supported.")
     if log_target:
         losses = target.exp() * (target - input)
     else:
         # 0 log 0 = 0, and the product's derivative there is not asked of the logarithm.
-        positive = target > 0
-        logs = where(positive, target, target.new_ones(())).log()
-        losses = where(positive, target * logs, target * 0) - target * input
+        present = target != 0
+        logs = where(present, target, target.new_ones(())).log()
+        losses = where(present, target * logs, target * 0) - target * input
     total = reduced(losses, kind)
     return total / input.shape[0] if by_batch and input.shape else total
 
@@ -209,7 +220,7 @@ def gaussian_nll_loss(
     if var.shape != input.shape:
         if input.shape[:-1] == var.shape:
             var = var.unsqueeze(-1)
-        elif not (input.shape[:-1] == var.shape[:-1] and var.shape[-1:] == (1,)):
+        elif any(have not in (1, want) for have, want in zip(reversed(var.shape), reversed(input.shape), strict=False)):
             raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not valid")
@@ -238,7 +249,7 @@ def hinge_embedding_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """The input where the target is 1, max(0, margin - input) where it is -1."""
-    zero = input.new_zeros(())
+    zero = FUNCTIONS["zeros_like"](input.detach(), dtype=input.dtype)
     margin_part = where(target != 1, (margin - input).clamp_min(0), zero)
     self_part = where(target != -1, input, zero)
     return reduced(margin_part + self_part, reduction_of(size_average, reduce, reduction))
@@ -332,6 +343,7 @@ def _triplet(
     anchor: Tensor, positive: Tensor, negative: Tensor, distance: Any, margin: float, swap: bool, kind: str
 ) -> Tensor:
     near, far = distance(anchor, positive), distance(anchor, negative)
+    reduction_of(None, None, kind)
     if swap:
         far = FUNCTIONS["minimum"](far, distance(positive, negative))
     return reduced((margin + near - far).clamp_min(0), kind)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from lazytorch import dtypes
 from lazytorch.ir.dialects import tensor
 from lazytorch.ops.recording import FUNCTIONS, emit, place, result
 from lazytorch.ops.shaping import cat
-from lazytorch.tensor import Tensor, value
+from lazytorch.tensor import Tensor, from_array, value
 
 
 def _cropped(input: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
@@ -60,14 +63,18 @@ def _reflected(x: Tensor, d: int, low: int, high: int) -> Tensor:
     return cat(parts, d)
 
 
-def _replicated(x: Tensor, d: int, low: int, high: int) -> Tensor:
-    parts = [x]
-    shape = list(x.shape)
-    if low > 0:
-        parts.insert(0, x.narrow(d, 0, 1).expand(*shape[:d], low, *shape[d + 1 :]))
-    if high > 0:
-        parts.append(x.narrow(d, shape[d] - 1, 1).expand(*shape[:d], high, *shape[d + 1 :]))
-    return cat(parts, d)
+def _repeated_edges(input: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Padded by copies of the first and last elements; negative counts take away from what was there."""
+    out = input
+    for number, (low, high) in enumerate(pairs):
+        if low or high:
+            d = len(input.shape) - 1 - number
+            size = input.shape[d]
+            if size + low + high < 0:
+                raise RuntimeError(f"input (dimension {d}: {size}) is too small for padding {low} and {high}")
+            at = np.clip(np.arange(-low, size + high), 0, size - 1)
+            out = out.index_select(d, from_array(at.astype(np.int64), dtypes.int64))
+    return FUNCTIONS["clone"](out) if out is input else out
 
 
 def _wrapped(x: Tensor, d: int, low: int, high: int) -> Tensor:
@@ -82,7 +89,7 @@ def _wrapped(x: Tensor, d: int, low: int, high: int) -> Tensor:
     return cat(parts, d)
 
 
-_MODES = {"reflect": _reflected, "replicate": _replicated, "circular": _wrapped}
+_MODES = {"reflect": _reflected, "circular": _wrapped}
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
@@ -106,7 +113,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         return _constant(input, pairs, 0.0 if value is None else value)
     if value is not None and value != 0:
         raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
-    if mode not in _MODES:
+    if mode not in (*_MODES, "replicate"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if rank not in (len(pairs) + 1, len(pairs) + 2) or len(pairs) > 3:
         raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
@@ -115,6 +122,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
 def _spatial(input: Tensor, pairs: Sequence[tuple[int, int]], mode: str) -> Tensor:
     rank = len(input.shape)
+    if mode == "replicate":
+        return _repeated_edges(input, pairs)
     out: Any = _cropped(input, pairs)
     for number, (low, high) in reversed(list(enumerate(pairs))):
         if low > 0 or high > 0:

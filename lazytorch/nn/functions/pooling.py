@@ -10,7 +10,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ir.dialects import nn_pooling
 from lazytorch.nn.functions.convolution import sizes
-from lazytorch.ops.recording import FUNCTIONS, apply
+from lazytorch.ops.recording import FUNCTIONS, apply, takes_out
 from lazytorch.tensor import Tensor, from_array, value
 
 
@@ -37,6 +37,8 @@ def _max_pool(count: int) -> Callable[..., Any]:
         return_indices: bool = False,
     ) -> Any:
         options = _windows(count, kernel_size, stride, padding, dilation, ceil_mode)
+        if any(n < 1 for n in options["dilations"]):
+            raise RuntimeError(f"max_pool{count}d() dilation must be greater than zero, but got {min(options['dilations'])}")
         out = apply(nn_pooling.max_pool.operator(**options), value(input))
         if return_indices:
             return out, apply(nn_pooling.max_pool_index.operator(**options), value(input))
@@ -96,7 +98,7 @@ def _avg_pool(count: int) -> Callable[..., Tensor]:
     return avg_pool
 
 
-avg_pool2d, avg_pool3d = _avg_pool(2), _avg_pool(3)
+avg_pool2d, avg_pool3d = takes_out(_avg_pool(2), same=True), takes_out(_avg_pool(3), same=True)
 
 
 def _lp_pool(count: int) -> Callable[..., Tensor]:
@@ -120,10 +122,18 @@ lp_pool1d, lp_pool2d, lp_pool3d = _lp_pool(1), _lp_pool(2), _lp_pool(3)
 def _wanted(output_size: Any, input: Tensor, count: int) -> tuple[int, ...]:
     """The output's spatial sizes; None keeps the input's."""
     given = (output_size,) * count if output_size is None or isinstance(output_size, int) else tuple(output_size)
+    if len(given) == 1:
+        given = given * count
+    if len(given) != count:
+        raise RuntimeError(f"adaptive pooling: output_size must be {count}")
+    if any(n is not None and n < 0 for n in given):
+        raise RuntimeError("adaptive pooling: elements of output_size must be greater than or equal to 0")
     return tuple([have if n is None else int(n) for n, have in zip(given, input.shape[-count:], strict=True)])
 
 
 def _checked(input: Tensor, count: int, name: str) -> None:
+    if len(input.shape) < count + 1:
+        raise (ValueError if count > 1 else RuntimeError)(f"Input dimension should be at least {count + 1}")
     if len(input.shape) not in (count + 1, count + 2):
         raise RuntimeError(f"{name}(): Expected {count + 1}D or {count + 2}D tensor, but got {list(input.shape)}")
 
@@ -254,10 +264,13 @@ def _fractional_max_pool(count: int) -> Callable[..., Any]:
         else:
             wanted = sizes(output_size, count, "output_size")
         lead = tuple(input.shape[:-count])
+        if not input._node.type.numel:
+            empty = input.new_zeros((*lead, *wanted))
+            return (empty, empty.long()) if return_indices else empty
         shape = (lead[0] if len(lead) > 1 else 1, lead[-1], count)
         if _random_samples is None:
             _random_samples = FUNCTIONS["rand"](*shape, dtype=input.dtype)
-        samples = _random_samples.detach().cpu().numpy().reshape(-1, count)
+        samples = _random_samples.detach().cpu().numpy().reshape(-1, count)[: int(np.prod(lead))]
         planes = input.reshape((len(samples), *extents))
         parts = []
         for number, sample in enumerate(samples):
@@ -286,6 +299,11 @@ def _max_unpool(count: int) -> Callable[..., Tensor]:
     def max_unpool(
         input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
     ) -> Tensor:
+        if tuple(indices.shape) != tuple(input.shape):
+            raise RuntimeError(
+                f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) but got indices "
+                f"tensor with shape: {list(indices.shape)}"
+            )
         kernel = sizes(kernel_size, count)
         strides = kernel if stride is None else sizes(stride, count, "stride")
         pads = sizes(padding, count, "padding")

@@ -11,7 +11,7 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.nn.functions.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
-from lazytorch.ops.recording import FUNCTIONS
+from lazytorch.ops.recording import FUNCTIONS, require_floating, same_type, without_slope
 from lazytorch.ops.unary import where
 from lazytorch.tensor import Tensor, from_array
 
@@ -419,6 +419,8 @@ def grid_sample(
             "grid_sampler(): expected grid and input to have same batch size, but got input with sizes "
             f"{list(input.shape)} and grid with sizes {list(grid.shape)}"
         )
+    require_floating(f"grid_sampler_{spatial}d_cpu_kernel_impl", input)
+    same_type(input, grid)
     align = bool(align_corners)
     sampler = _Sampler(input)
     places = [
@@ -430,5 +432,5 @@ def grid_sample(
         return _grid_cubic(sampler, places, padding_mode, align)
     places = [_in_bounds(x, n, padding_mode, align) for x, n in zip(places, sampler.extents, strict=True)]
     if mode == "nearest":
-        return sampler.at([FUNCTIONS["round"](x) for x in places])
+        return without_slope(sampler.at([FUNCTIONS["round"](x) for x in places]), grid)
     return _grid_linear(sampler, places)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
@@ -54,9 +54,14 @@ class Module(ModuleTree, HookedModule):
         super().__init_subclass__(**keywords)
         cls._is_own = getattr(cls.forward, "__module__", "").partition(".")[0] == PACKAGE
 
-    if TYPE_CHECKING:
-        # Parameters, buffers and submodules are attributes too.
-        def __getattr__(self, name: str) -> Any: ...
+    def __getattr__(self, name: str) -> Any:
+        """Parameters, buffers and submodules are attributes too. They are found in the instance's own dictionary, and here
+        only when a subclass has put a dictionary of its own in place of a registry."""
+        for registry in _REGISTRIES:
+            registered = self.__dict__.get(registry, ())
+            if name in registered:
+                return registered[name]
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         if not self.call_super_init and (arguments or keywords):

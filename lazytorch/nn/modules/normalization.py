@@ -128,3 +128,19 @@ class LocalResponseNorm(Module):
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+class CrossMapLRN2d(LocalResponseNorm):
+    """The older form of `LocalResponseNorm`: channels up to (size - 1) // 2 away; the first one counts for all behind it."""
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
+        super().__init__(size, alpha, beta, k)
+
+    def forward(self, input: Tensor) -> Tensor:
+        squares = input**2
+        reach = (self.size - 1) // 2
+        windows = F.pad(squares.movedim(1, -1), (reach, reach)).unfold(-1, 2 * reach + 1, 1).sum(-1).movedim(-1, 1)
+        # torch's running sum never takes the first channel out again.
+        stale = squares[:, :1].expand((-1, max(input.shape[1] - reach - 1, 0), *[-1] * (input.dim() - 2)))
+        total = windows + F.pad(stale.movedim(1, -1), (input.shape[1] - stale.shape[1], 0)).movedim(-1, 1)
+        return input * (total * (self.alpha / self.size) + self.k) ** -self.beta

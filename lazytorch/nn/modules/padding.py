@@ -21,6 +21,9 @@ class _PadNd(Module):
         self.padding = _ntuple(2 * self.spatial)(padding)
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.mode == "circular" and len(input.shape) not in (self.spatial + 1, self.spatial + 2):
+            ranks = f"{self.spatial + 1}D or {self.spatial + 2}D"
+            raise ValueError(f"expected {ranks} input (got {len(input.shape)}D input)")
         return F.pad(input, self.padding, self.mode)
 
     def extra_repr(self) -> str:

@@ -4,86 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lazytorch.nn import functional as F
 from lazytorch.nn import init
 from lazytorch.nn.functions.sequences import PackedSequence
 from lazytorch.nn.modules.module import Module
+from lazytorch.nn.modules.recurrence import STEPS, LayerWeights, States, run_layers
 from lazytorch.nn.parameter import Parameter
 from lazytorch.ops.creation import empty
-from lazytorch.ops.shaping import cat, stack
 from lazytorch.tensor import Tensor
-
-States = tuple[Tensor, ...]
-"""The hidden state, and for an LSTM the cell state."""
-
-
-def _plain_step(activation: Callable[[Tensor], Tensor]) -> Callable[..., States]:
-    def step(from_input: Tensor, states: States, weight: Tensor, bias: Tensor | None, projection: Any) -> States:
-        return (activation(from_input + F.linear(states[0], weight, bias)),)
-
-    return step
-
-
-def _lstm_step(from_input: Tensor, states: States, weight: Tensor, bias: Tensor | None, projection: Any) -> States:
-    hidden, cell = states
-    enter, forget, candidate, leave = (from_input + F.linear(hidden, weight, bias)).chunk(4, -1)
-    cell = forget.sigmoid() * cell + enter.sigmoid() * candidate.tanh()
-    hidden = leave.sigmoid() * cell.tanh()
-    return (hidden if projection is None else F.linear(hidden, projection)), cell
-
-
-def _gru_step(from_input: Tensor, states: States, weight: Tensor, bias: Tensor | None, projection: Any) -> States:
-    hidden = states[0]
-    reset_x, update_x, new_x = from_input.chunk(3, -1)
-    reset_h, update_h, new_h = F.linear(hidden, weight, bias).chunk(3, -1)
-    update = (update_x + update_h).sigmoid()
-    new = (new_x + (reset_x + reset_h).sigmoid() * new_h).tanh()
-    return ((hidden - new) * update + new,)
-
-
-_STEPS: dict[str, tuple[int, Callable[..., States]]] = {
-    "RNN_TANH": (1, _plain_step(F.tanh)),
-    "RNN_RELU": (1, _plain_step(F.relu)),
-    "LSTM": (4, _lstm_step),
-    "GRU": (3, _gru_step),
-}
-"""Gates per hidden unit, and the step, of every kind of layer."""
-
-
-def _run(
-    step: Callable[..., States],
-    inputs: Sequence[Tensor],
-    states: States,
-    weights: tuple[Tensor, Tensor | None, Tensor | None],
-    backwards: bool,
-) -> tuple[list[Tensor], States]:
-    """All steps of one direction of one layer; a step may have fewer rows than the one before: those sequences are over.
-
-    Returns the hidden states of all steps and the last states of all rows.
-    """
-    initial = states
-    outputs: list[Tensor] = []
-    finished: list[States] = []
-    rows = states[0].shape[0]
-    if backwards:
-        rows = inputs[-1].shape[0]
-        states = tuple([x[:rows] for x in initial]) if rows < initial[0].shape[0] else initial
-    for x in reversed(inputs) if backwards else inputs:
-        count = x.shape[0]
-        if count < rows:
-            finished.append(tuple([s[count:] for s in states]))
-            states = tuple([s[:count] for s in states])
-        elif count > rows:
-            states = tuple([cat([s, first[rows:count]], 0) for s, first in zip(states, initial, strict=True)])
-        rows = count
-        states = step(x, states, *weights)
-        outputs.append(states[0])
-    if finished:
-        states = tuple([cat(list(parts), 0) for parts in zip(states, *reversed(finished), strict=True)])
-    return outputs[::-1] if backwards else outputs, states
 
 
 class RNNBase(Module):
@@ -104,7 +35,7 @@ class RNNBase(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self._check_options(hidden_size, num_layers, dropout, proj_size)
+        self._check_options(input_size, hidden_size, num_layers, dropout, proj_size)
         self.mode, self.input_size, self.hidden_size, self.num_layers = mode, input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional, self.proj_size = bidirectional, proj_size
@@ -112,7 +43,7 @@ class RNNBase(Module):
             raise ValueError("proj_size should be a positive integer or zero to disable projections")
         if proj_size >= hidden_size:
             raise ValueError("proj_size has to be smaller than hidden_size")
-        gates, _ = _STEPS[mode]
+        gates, _ = STEPS[mode]
         out = proj_size or hidden_size
         self._names: list[list[str]] = []
         for layer in range(num_layers):
@@ -132,7 +63,7 @@ class RNNBase(Module):
                 self._names.append(list(names.values()))
         self.reset_parameters()
 
-    def _check_options(self, hidden_size: int, num_layers: int, dropout: float, proj_size: int) -> None:
+    def _check_options(self, input_size: int, hidden_size: int, num_layers: int, dropout: float, proj_size: int) -> None:
         if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
             raise ValueError(
                 "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
@@ -147,6 +78,8 @@ class RNNBase(Module):
             raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
         if hidden_size <= 0:
             raise ValueError("hidden_size must be greater than zero")
+        if input_size <= 0:
+            raise ValueError("input_size must be greater than zero")
         if num_layers <= 0:
             raise ValueError("num_layers must be greater than zero")
 
@@ -168,8 +101,7 @@ class RNNBase(Module):
     def _flat_weights(self) -> list[Parameter]:
         return [weight for group in self.all_weights for weight in group]
 
-    def _weights(self, number: int) -> tuple[Tensor, Tensor | None, tuple[Tensor, Tensor | None, Tensor | None]]:
-        """Input weight and bias, and what the step takes: hidden weight and bias, projection."""
+    def _weights(self, number: int) -> LayerWeights:
         group: list[Any] = [getattr(self, name) for name in self._names[number]]
         projection = group.pop() if self.proj_size else None
         biases = group[2:] if self.bias else [None, None]
@@ -226,6 +158,12 @@ class RNNBase(Module):
         return out, last if self.mode == "LSTM" else last[0]
 
     def _check_size(self, x: Tensor) -> None:
+        want = next(self.parameters()).dtype
+        if x.dtype is not want:
+            raise ValueError(
+                f"RNN input dtype ({x.dtype}) does not match weight dtype ({want}). Convert input: input.to({want}), or "
+                f"convert model: model.to({x.dtype})"
+            )
         if x.shape[-1] != self.input_size:
             raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}")
 
@@ -246,27 +184,11 @@ class RNNBase(Module):
 
     def _layers(self, x: Tensor, sizes: list[int], states: States | None) -> tuple[Tensor, States]:
         """All layers over [T, N, size], or over packed [elements, size]. Returns the last layer's outputs, and states."""
-        is_packed = len(x.shape) == 2
-        _, step = _STEPS[self.mode]
         if states is None:
             states = tuple([x.new_zeros(shape) for shape in self._expected_states(sizes[0])])
-        directions = 1 + self.bidirectional
-        last: list[States] = []
-        for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(directions):
-                number = layer * directions + direction
-                weight, bias, rest = self._weights(number)
-                projected = F.linear(x, weight, bias)
-                inputs = projected.split(sizes, 0) if is_packed else projected.unbind(0)
-                mine = tuple([state[number] for state in states])
-                found, final = _run(step, inputs, mine, rest, backwards=direction == 1)
-                outputs.append(cat(found, 0) if is_packed else stack(found, 0))
-                last.append(final)
-            x = outputs[0] if directions == 1 else cat(outputs, -1)
-            if self.dropout and layer < self.num_layers - 1:
-                x = F.dropout(x, self.dropout, self.training)
-        return x, tuple([stack(list(parts), 0) for parts in zip(*last, strict=True)])
+        weights = [self._weights(number) for number in range(len(self._names))]
+        dropout = self.dropout if self.training else 0.0
+        return run_layers(self.mode, x, sizes, states, weights, self.bidirectional, dropout)
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"
@@ -407,7 +329,7 @@ class RNNCellBase(Module):
                 raise RuntimeError(
                     f"hidden{number} has inconsistent hidden_size: got {state.shape[1]}, expected {self.hidden_size}"
                 )
-        _, step = _STEPS[kind]
+        _, step = STEPS[kind]
         from_input = F.linear(x, self.weight_ih, self.bias_ih)
         out = step(from_input, tuple(states), self.weight_hh, self.bias_hh, None)
         return out if batched else tuple([state.squeeze(0) for state in out])

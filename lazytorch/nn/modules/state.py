@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazytorch.autograd.modes import no_grad
-from lazytorch.nn.parameter import Parameter
+from lazytorch.nn.parameter import Parameter, is_lazy
 from lazytorch.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -113,6 +113,8 @@ def _take(module: Module, name: str, own: Any, given: Any, key: str, assign: boo
             f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint but '
             f"received {type(given)}"
         )
+    if is_lazy(own):
+        own.materialize(given.shape)
     if not own.shape and tuple(given.shape) == (1,):
         given = given[0]
     if given.shape != own.shape:
