@@ -7,7 +7,6 @@ storage's present contents, and writing through one applies their inverses.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterable
 from sys import getrefcount
 from types import CodeType
@@ -28,7 +27,7 @@ from lazytorch.ir.trace import FREED, STATE, Node, Trace, enter, gradient_name, 
 from lazytorch.ir.types import TensorType
 from lazytorch.ir.write_through import write_through
 from lazytorch.printing import format_size, format_tensor
-from lazytorch.runtime.buffer import Buffer
+from lazytorch.runtime.buffer import READERS, Buffer
 from lazytorch.runtime.device import Device, device_called
 from lazytorch.runtime.session import synchronize
 
@@ -230,7 +229,7 @@ class Tensor:
         if self._node.type.numel != 1:
             raise RuntimeError(f"a Tensor with {self._node.type.numel} elements cannot be converted to Scalar")
         node = realize(self, "item()")
-        reader = _READERS.get(node.type.dtype)
+        reader = READERS.get(node.type.dtype)
         if reader is not None and type(node.buffer) is Buffer:
             return reader.from_address(node.buffer.ptr).value
         return _python(self._array("item()"), self.dtype).reshape(()).item()
@@ -370,14 +369,6 @@ AT_ONCE = "eager mode, or memory was read that NumPy shares"
 
 DATA = tensor.detach.operator("Data")
 """The view that `tensor.data` is."""
-_READERS: dict[DType, Any] = {
-    dtypes.float32: ctypes.c_float,
-    dtypes.float64: ctypes.c_double,
-    dtypes.int64: ctypes.c_int64,
-    dtypes.int32: ctypes.c_int32,
-    dtypes.bool_: ctypes.c_bool,
-}
-"""How `item()` reads the common element types where they lie."""
 
 
 def _python(array: np.ndarray, dtype: DType) -> np.ndarray:
