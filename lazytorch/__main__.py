@@ -16,12 +16,13 @@ from typing import Any
 from lazytorch import version
 from lazytorch.codegen.target import host_target
 from lazytorch.config import config
+from lazytorch.runtime.cuda.device import devices, why_none
 from lazytorch.runtime.thread_count import get_num_threads
 
 TOOLS = {
     "opt": ("lazytorch.tools.opt", "run passes on IR text"),
     "run-ir": ("lazytorch.tools.run", "compile or interpret a function of IR text"),
-    "translate": ("lazytorch.tools.translate", "write IR text as LLVM IR, assembly or StableHLO"),
+    "translate": ("lazytorch.tools.translate", "write IR text as LLVM IR, assembly, PTX or StableHLO"),
     "reduce": ("lazytorch.tools.reduce", "make IR text smaller for as long as a command finds it interesting"),
 }
 """Commands that load the compiler, so each is imported when it is asked for: its module, what it does."""
@@ -65,8 +66,18 @@ def info() -> str:
             f"target    {target.cpu} ({target.triple}), {target.vector_bits}-bit vectors",
             f"threads   {get_num_threads()}",
             f"cache     {config.cache_folder() if config.cache else 'off'}",
+            *(_cuda_lines() or [f"cuda      none: {why_none()}"]),
         ]
     )
+
+
+def _cuda_lines() -> list[str]:
+    """A line per CUDA device."""
+    return [
+        f"{device.name:<9} {device.driver.name} ({device.target.name}), {device.driver.processors} multiprocessors, "
+        f"{device.driver.total_memory >> 20} MiB"
+        for device in devices()
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

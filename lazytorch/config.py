@@ -117,6 +117,12 @@ class Config:
         False,
         "Run programs through the NumPy meaning of each operation instead of compiled code: slow, for finding bugs.",
     )
+    cuda: str = _setting(
+        "LAZYTORCH_CUDA",
+        "",
+        "`emulator` (or `emulator:sm_90` and so on): a PTX emulator as the CUDA device; `off`: no CUDA devices.",
+        default_text="what the NVIDIA driver has",
+    )
     device: str = _setting("LAZYTORCH_DEVICE", "cpu", "Device of tensors that are made without `device=`.")
 
     @classmethod

@@ -10,7 +10,7 @@ from lazytorch.tensor import Tensor, value
 def dump(y: Tensor, stage: str = "tensor") -> str:
     """The program that would compute a pending tensor, as text.
 
-    stage: graph (as recorded), tensor (simplified), fused (kernels), loop (loop IR), llvm or asm. Nothing is run.
-    Raises ValueError for another stage.
+    stage: graph (as recorded), tensor (simplified), fused (kernels), loop (loop IR), llvm, asm, or ptx (for a GPU, also
+    where there is none). Nothing is run. Raises ValueError for another stage.
     """
     return stage_text(STATE.trace, value(y), stage)

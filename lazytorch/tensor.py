@@ -7,7 +7,6 @@ storage's present contents, and writing through one applies their inverses.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterable
 from sys import getrefcount
 from types import CodeType
@@ -22,15 +21,15 @@ from lazytorch.codegen.views import Access, contiguous
 from lazytorch.dtypes import DType
 from lazytorch.history import Accumulator, GradFunction, add_hook
 from lazytorch.ir.declaration import Operator
-from lazytorch.ir.dialects import tensor
+from lazytorch.ir.dialects import tensor, tensor_transfer
 from lazytorch.ir.saved import SHARED
 from lazytorch.ir.trace import FREED, STATE, Node, Trace, enter, gradient_name, leaf, record, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ir.write_through import write_through
 from lazytorch.loading import TensorMeta, missing_attribute
 from lazytorch.printing import format_size, format_tensor
-from lazytorch.runtime.buffer import Buffer
-from lazytorch.runtime.device import Device
+from lazytorch.runtime.buffer import READERS, Buffer
+from lazytorch.runtime.device import Device, device_called
 from lazytorch.runtime.session import synchronize
 
 _new = object.__new__
@@ -125,7 +124,7 @@ class Tensor(metaclass=TensorMeta):
     @property
     def device(self) -> Device:
         """Where it lives."""
-        return Device("cpu")
+        return device_called(self._node.type.device)
 
     @property
     def requires_grad(self) -> bool:
@@ -233,7 +232,7 @@ class Tensor(metaclass=TensorMeta):
         if self._node.type.numel != 1:
             raise RuntimeError(f"a Tensor with {self._node.type.numel} elements cannot be converted to Scalar")
         node = realize(self, "item()")
-        reader = _READERS.get(node.type.dtype)
+        reader = READERS.get(node.type.dtype)
         if reader is not None and type(node.buffer) is Buffer:
             return reader.from_address(node.buffer.ptr).value
         return _python(self._array("item()"), self.dtype).reshape(()).item()
@@ -248,6 +247,11 @@ class Tensor(metaclass=TensorMeta):
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if self.dtype is dtypes.bfloat16:
             raise TypeError("Got unsupported ScalarType BFloat16")
+        if self._node.type.device is not None:
+            raise TypeError(
+                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host "
+                "memory first."
+            )
         root = root_of(self)
         if STATE.trace.nodes:  # what is pending may read the memory that is handed out: it sees the values of now
             synchronize(STATE.trace, (), "numpy()")
@@ -324,6 +328,7 @@ class Tensor(metaclass=TensorMeta):
             dtype_name=self.dtype.torch_name,
             default_dtype_name=default_dtype().torch_name,
             grad_fn_name=name,
+            device=node.type.device,
             requires_grad=self.requires_grad and name is None,
         )
 
@@ -336,6 +341,8 @@ class Tensor(metaclass=TensorMeta):
             found: Tensor = memo[id(self)]
             return found
         copy = from_array(self.detach()._array("deepcopy").copy(), self.dtype)
+        if self._node.type.device is not None:
+            copy = copy.to(self.device)
         copy.__class__ = type(self)
         memo[id(self)] = copy
         if self.requires_grad:
@@ -361,16 +368,10 @@ class Tensor(metaclass=TensorMeta):
 
 AT_ONCE = "eager mode, or memory was read that NumPy shares"
 """Why a trace whose limit is 0 is run."""
+
+
 DATA = tensor.detach.operator("Data")
 """The view that `tensor.data` is."""
-_READERS: dict[DType, Any] = {
-    dtypes.float32: ctypes.c_float,
-    dtypes.float64: ctypes.c_double,
-    dtypes.int64: ctypes.c_int64,
-    dtypes.int32: ctypes.c_int32,
-    dtypes.bool_: ctypes.c_bool,
-}
-"""How `item()` reads the common element types where they lie."""
 
 
 def _python(array: np.ndarray, dtype: DType) -> np.ndarray:
@@ -535,12 +536,16 @@ def materialise_number(self: Tensor) -> None:
     self._node.history = history
 
 
-def from_array(array: np.ndarray, dtype: DType) -> Tensor:
-    """A tensor with a copy of the array's elements (bfloat16: of their bit patterns)."""
+def from_array(array: np.ndarray, dtype: DType, like: Tensor | None = None) -> Tensor:
+    """A tensor with a copy of the array's elements (bfloat16: of their bit patterns), on the device of `like`."""
     array = np.ascontiguousarray(array).reshape(array.shape)
     buffer = Buffer(max(array.nbytes, 1))
     buffer.numpy(array.dtype, array.shape)[...] = array
-    return of_leaf(leaf(TensorType(dtype, array.shape), buffer))
+    out = of_leaf(leaf(TensorType(dtype, array.shape), buffer))
+    device = None if like is None else like._node.type.device
+    if device is None:
+        return out
+    return wrap(STATE.trace, record_node(STATE.trace, tensor_transfer.transfer.operator(device=device), (out._node,)))
 
 
 def of_leaf(node: Node) -> Tensor:
@@ -561,6 +566,9 @@ def assign(self: Tensor, node: Node) -> Tensor:
     trace = STATE.trace
     root = self._base if self._base is not None else self
     own = isinstance(self._node.history, Accumulator)
+    device = self._node.type.device
+    if node.type.device != device:
+        node = record_node(trace, tensor_transfer.transfer.operator(device=device or "cpu"), (node,))
     if trace.grad_enabled and (own or (isinstance(root._node.history, Accumulator) and not _detached(self))):
         kind = "a leaf Variable" if own else "a view of a leaf Variable"
         raise RuntimeError(f"{kind} that requires grad is being used in an in-place operation.")

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from lazytorch.dtypes import DType
 from lazytorch.history import HOOKED, Accumulator
 from lazytorch.ir.backward import backward as walk
 from lazytorch.ir.declaration import Operator
@@ -20,16 +19,16 @@ from lazytorch.tensor import Tensor, assign, caller, value, wrap
 
 def _one(like: Node) -> Node:
     """The cotangent of a scalar result."""
-    dtype = like.type.dtype
-    operator = _ONES.get(dtype)
+    type = like.type
+    operator = _ONES.get(type)
     if operator is None:
-        number = 1.0 if dtype.kind == "f" else 1
-        operator = _ONES[dtype] = arith.constant.operator(value=number, type=TensorType(dtype, ()))
+        number = 1.0 if type.dtype.kind == "f" else 1
+        operator = _ONES[type] = arith.constant.operator(value=number, type=TensorType(type.dtype, (), type.device))
     node: Node = RECORDER.emit(operator, ())
     return node
 
 
-_ONES: dict[DType, Operator] = {}
+_ONES: dict[TensorType, Operator] = {}
 
 
 def _seed(output: Tensor, gradient: Tensor | None) -> Node:

@@ -53,6 +53,11 @@ class KernelBuilder:
         self._context = inserting(self._builder)
         self._context.__enter__()
 
+    @property
+    def builder(self) -> IRBuilder:
+        """The place where operations without operands are put."""
+        return self._builder
+
     # -- arguments ------------------------------------------------------------
 
     def buffer(self, dtype: DType, strides: tuple[int | None, ...], name: str) -> Value:

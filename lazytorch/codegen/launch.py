@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.target import Target
 from lazytorch.ir.core import Operation, Value
 
@@ -52,7 +54,9 @@ class Launch:
     slots: the 8-byte slots of the argument block in the order of the kernel's arguments (a buffer: its address, then
         its run-time strides in elements; an index: its value).
     host: a Python function that is called with the slots instead of a kernel (`build` is None then).
-    chunks: into how many pieces the parallel loop is divided at most (1: runs on the calling thread).
+    chunks: into how many pieces the parallel loop is divided at most (1: runs on the calling thread; on a GPU: how many
+        threads find something to do).
+    blocks, threads: the grid of a GPU kernel whose threads work together; 0 where `chunks` decides.
     """
 
     key: str
@@ -64,11 +68,18 @@ class Launch:
     bytes: int = 0
     operations: Sequence[Operation] = field(default_factory=list)
     host: Callable[[Any], object] | None = None
+    blocks: int = 0
+    threads: int = 0
+
+
+def symbol_of(prefix: str, key: str) -> str:
+    """A kernel's name: readable, and unique to its structure."""
+    return f"{prefix}_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)
 class ScheduleContext:
-    """What schedules decide by: the target and how many threads may share a kernel."""
+    """What schedules decide by: the target and how many threads may share a kernel (on a CPU)."""
 
-    target: Target
+    target: Target | GpuTarget
     threads: int

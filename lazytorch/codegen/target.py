@@ -89,7 +89,7 @@ class Target:
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits for everything that machine code depends on besides its text; part of cache keys."""
-        parts = (_llvm_version(), self.triple, self.cpu, self.features)
+        parts = (llvm_version(), self.triple, self.cpu, self.features)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -157,7 +157,8 @@ def _host_architecture() -> str:
 
 
 @cache
-def _llvm_version() -> str:
+def llvm_version() -> str:
+    """The version of LLVM that generates code."""
     import llvmlite.binding as llvm  # see host_target
 
     return ".".join(str(part) for part in llvm.llvm_version_info)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lazytorch.ir.types import TupleType, Type
+from lazytorch.ir.types import TensorType, TupleType, Type
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +39,7 @@ class Trait(enum.Enum):
     LINEAR = "linear"  # derivatives read no values: they can be taken again after a backward that freed its graph
     ADDITIVE = "additive"  # f(a + b) = f(a) + f(b) for its floating operands together: it is its own forward derivative
     EXPENSIVE = "expensive"  # never worth computing twice
+    TRANSFER = "transfer"  # the result is on another device than the operand
     WIRTINGER = "wirtinger"  # its derivative rules are those for complex numbers
     HOST = "host"  # no schedule: the program calls the NumPy meaning as a step of its own
 
@@ -281,12 +282,35 @@ class Operator:
         return found
 
     def infer(self, *operand_types: Type) -> Type:
-        """The result type (a TupleType for several results)."""
+        """The result type (a TupleType for several results), which is on the operands' device. Raises RuntimeError for
+        operands on several devices; numbers (tensors of rank 0 on the CPU) go with any."""
+        device = None if self.declaration.has(Trait.TRANSFER) else _common_device(operand_types)
+        if device is not None:
+            operand_types = tuple([_on(type, None) for type in operand_types])
         inferred = self.declaration.infer(self.attributes, *operand_types)
+        if device is not None:
+            inferred = tuple([_on(x, device) for x in inferred]) if isinstance(inferred, tuple) else _on(inferred, device)
         return TupleType(inferred) if isinstance(inferred, tuple) else inferred
 
     def __repr__(self) -> str:
         return f"<operator {self.declaration.name} {self.attributes}>"
+
+
+def _on(type: Type, device: str | None) -> Type:
+    return type.on(device) if isinstance(type, TensorType) else type
+
+
+def _common_device(types: Sequence[Type]) -> str | None:
+    """The device that all operands are on (None: the CPU). Raises torch's RuntimeError."""
+    devices = {type.device: None for type in types if type.device is not None}
+    if not devices:
+        return None
+    if len(devices) > 1 or any(type.device is None and type.shape for type in types):
+        first, second = [*devices, "cpu"][:2]
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but found at least two devices, {first} and {second}!"
+        )
+    return next(iter(devices))
 
 
 def is_differentiable(type: Type) -> bool:

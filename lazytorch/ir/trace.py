@@ -466,7 +466,10 @@ class Recorder:
     def constant(self, value: Any, like: Node) -> Node:
         """A rank-0 constant of `like`'s element type: part of the structure, unlike a scalar leaf."""
         node: Node = self.emit(
-            arith.constant.operator(value=_as(value, like.type.dtype.kind), type=TensorType(like.type.dtype, ())), ()
+            arith.constant.operator(
+                value=_as(value, like.type.dtype.kind), type=TensorType(like.type.dtype, (), like.type.device)
+            ),
+            (),
         )
         return node
 

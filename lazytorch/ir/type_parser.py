@@ -37,13 +37,15 @@ def parse_type(lexer: Lexer) -> Type:
         if match is None:
             lexer.fail("expected buffer<dtype, [stride, ...]>", token.start)
         return BufferType(_element(lexer, match["dtype"], token.start), _strides(lexer, match["strides"], token.start))
+    inside, _, place = inside.partition(", ")
+    device = place.strip('"') or None
     match = _SHAPED.match(inside)
-    if match is None:
+    if match is None or (device is not None and family != "tensor"):
         lexer.fail(f"expected {family}<sizes x dtype>", token.start)
     sizes = tuple([_integer(lexer, size, token.start, _LIMIT) for size in match["sizes"].split("x")[:-1]])
     dtype = _element(lexer, match["dtype"], token.start)
     if family == "tensor":
-        return TensorType(dtype, sizes)
+        return TensorType(dtype, sizes, device)
     if len(sizes) != 1 or not sizes[0]:
         lexer.fail("a vector has one size, which is not 0", token.start)
     return VectorType(dtype, sizes[0])

@@ -9,11 +9,13 @@ from lazytorch.dtypes import index as index_dtype
 
 
 class Type:
-    """What a value is. `dtype` is the element type of numbers; `shape` is () for everything that is not a tensor."""
+    """What a value is. `dtype` is the element type of numbers; `shape` is () for everything that is not a tensor; `device`
+    names where a tensor lies, None for the CPU."""
 
     __slots__ = ()
     dtype: DType
     shape: tuple[int, ...]
+    device: str | None = None
 
     def with_dtype(self, dtype: DType) -> Type:
         """The same type over another element type."""
@@ -21,30 +23,49 @@ class Type:
 
 
 class TensorType(Type):
-    """A dense tensor value: `tensor<64x10xf32>`; rank 0 is a scalar of the user's program."""
+    """A dense tensor value: `tensor<64x10xf32>`, on another device than the CPU `tensor<64x10xf32, "cuda:0">`; rank 0 is a
+    scalar of the user's program."""
 
-    __slots__ = ("dtype", "id", "numel", "shape")
+    __slots__ = ("device", "dtype", "id", "numel", "shape")
     dtype: DType
     shape: tuple[int, ...]
     numel: int
     id: int
+    device: str | None
     _interned: ClassVar[dict[tuple[DType, tuple[int, ...]], TensorType]] = {}
+    _elsewhere: ClassVar[dict[tuple[DType, tuple[int, ...], str], TensorType]] = {}
     _all: ClassVar[list[TensorType]] = []
 
-    def __new__(cls, dtype: DType, shape: tuple[int, ...]) -> TensorType:
+    def __new__(cls, dtype: DType, shape: tuple[int, ...], device: str | None = None) -> TensorType:
+        if device is not None:
+            return cls._on(dtype, shape, device)
         key = (dtype, shape)
         found = cls._interned.get(key)
         if found is None:
-            found = object.__new__(cls)
-            found.dtype = dtype
-            found.shape = shape
-            count = 1
-            for size in shape:
-                count *= size
-            found.numel = count
-            found.id = len(cls._all)
-            cls._all.append(found)
+            found = cls._make(dtype, shape, None)
             found = cls._interned.setdefault(key, found)
+        return found
+
+    @classmethod
+    def _on(cls, dtype: DType, shape: tuple[int, ...], device: str) -> TensorType:
+        key = (dtype, shape, device)
+        found = cls._elsewhere.get(key)
+        if found is None:
+            found = cls._elsewhere.setdefault(key, cls._make(dtype, shape, device))
+        return found
+
+    @classmethod
+    def _make(cls, dtype: DType, shape: tuple[int, ...], device: str | None) -> TensorType:
+        found = object.__new__(cls)
+        found.dtype = dtype
+        found.shape = shape
+        found.device = device
+        count = 1
+        for size in shape:
+            count *= size
+        found.numel = count
+        found.id = len(cls._all)
+        cls._all.append(found)
         return found
 
     @property
@@ -58,14 +79,19 @@ class TensorType(Type):
         return self.numel * self.dtype.itemsize
 
     def with_dtype(self, dtype: DType) -> TensorType:
-        return self if dtype is self.dtype else TensorType(dtype, self.shape)
+        return self if dtype is self.dtype else TensorType(dtype, self.shape, self.device)
 
     def with_shape(self, shape: tuple[int, ...]) -> TensorType:
         """The same element type in another shape."""
-        return TensorType(self.dtype, shape)
+        return TensorType(self.dtype, shape, self.device)
+
+    def on(self, device: str | None) -> TensorType:
+        """The same type on another device."""
+        return self if device == self.device else TensorType(self.dtype, self.shape, device)
 
     def __repr__(self) -> str:
-        return "tensor<" + "".join(f"{size}x" for size in self.shape) + f"{self.dtype.name}>"
+        where = f', "{self.device}"' if self.device is not None else ""
+        return "tensor<" + "".join(f"{size}x" for size in self.shape) + f"{self.dtype.name}{where}>"
 
 
 class ScalarType(Type):

@@ -32,7 +32,7 @@ def write_through(trace: Trace, operator: Operator, base: Node, new: Node) -> No
         node: Node = tensor.reshape(tensor.insert_slice(flat, new, starts=starts, steps=steps), shape=shape)
         return node
     if declaration is tensor_strided.as_strided and not tensor_strided.overlaps(a.shape, a.strides):
-        node = tensor.scatter(base, tensor_strided.strided_index(base.builder, a), new)
+        node = tensor.scatter(base, tensor_strided.strided_index(base, a), new)
         return node
     raise RuntimeError(
         "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "

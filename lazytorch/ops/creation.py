@@ -20,11 +20,14 @@ from lazytorch.ops.recording import (
     FUNCTIONS,
     NUMBERS,
     attach,
+    beside,
     called,
     cast,
+    device_of,
     element_type,
     emit,
     node_of,
+    on_device,
     place,
     result,
     torch_function,
@@ -43,9 +46,9 @@ def finish(out: Tensor, options: dict[str, Any], device: Any = None) -> Tensor:
     for name in options.keys() - _OPTIONS:
         raise TypeError(f"{called()[0]}() got an unexpected keyword argument '{name}'")
     if device is not None:
-        Device(device).check_usable()
+        out = on_device(out, device)
     elif config.device != "cpu":
-        Device(config.device).check_usable()
+        out = on_device(out, config.device)
     return out.requires_grad_() if options.get("requires_grad") else out
 
 
@@ -123,7 +126,8 @@ def tensor_(
     """A tensor with a copy of the data: numbers, nested sequences, arrays, tensors."""
     if isinstance(data, Tensor):
         copied = FUNCTIONS["clone"](data.detach())
-        return finish(copied.to(element_type(dtype, data.dtype)), {"requires_grad": requires_grad}, device)
+        converted = copied.to(element_type(dtype, data.dtype))
+        return finish(converted, {"requires_grad": requires_grad}, device_of(data, device))
     if isinstance(data, np.ndarray | np.generic):
         array = np.asarray(data)
         return finish(
@@ -147,8 +151,9 @@ def tensor_(
 def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
     """The data as a tensor; a tensor or array of the same type is not copied."""
     if isinstance(data, Tensor):
-        return data if dtype is None else data.to(dtype)
-    if isinstance(data, np.ndarray) and (dtype is None or dtypes.of_numpy(data.dtype) is dtype):
+        moved = data if device is None else on_device(data, device)
+        return moved if dtype is None else moved.to(dtype)
+    if isinstance(data, np.ndarray) and device is None and (dtype is None or dtypes.of_numpy(data.dtype) is dtype):
         return from_numpy(data)
     return tensor_(data, dtype=dtype, device=device)
 
@@ -189,14 +194,14 @@ def _maker(name: str, number: Any) -> Callable[..., Tensor]:
 
     def like(input: Tensor, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
         out = _filled(number, tuple(input.shape), element_type(dtype, input.dtype), input)
-        return finish(out, options, device)
+        return finish(out, options, device_of(input, device))
 
     like.__name__, like.__doc__ = f"{name}_like", f"`{name}` in the shape and element type of a tensor."
     torch_function(f"{name}_like", method=False, out=False)(like)
 
     def new(self: Tensor, *size: Any, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
         shape = sizes_of(size if size else options.pop("size", size))
-        return finish(_filled(number, shape, element_type(dtype, self.dtype)), options, device)
+        return finish(_filled(number, shape, element_type(dtype, self.dtype)), options, device_of(self, device))
 
     setattr(Tensor, f"new_{name}", new)
     return function
@@ -217,17 +222,18 @@ def full(size: Sequence[int], fill_value: Any, *, dtype: DType | None = None, de
 
 
 @torch_function("full_like", method=False, out=False)
-def full_like(input: Tensor, fill_value: Any, *, dtype: DType | None = None, **options: Any) -> Tensor:
+def full_like(input: Tensor, fill_value: Any, *, dtype: DType | None = None, device: Any = None, **options: Any) -> Tensor:
     """One number in the shape and element type of a tensor."""
-    return full(tuple(input.shape), fill_value, dtype=element_type(dtype, input.dtype), **options)
+    kind = element_type(dtype, input.dtype)
+    return full(tuple(input.shape), fill_value, dtype=kind, device=device_of(input, device), **options)
 
 
 def _new_full(self: Tensor, size: Sequence[int], fill_value: Any, **options: Any) -> Tensor:
-    return full(size, fill_value, **{"dtype": self.dtype, **options})
+    return full(size, fill_value, **{"dtype": self.dtype, "device": self._node.type.device, **options})
 
 
 def _new_tensor(self: Tensor, data: Any, **options: Any) -> Tensor:
-    return tensor_(data, **{"dtype": self.dtype, **options})
+    return tensor_(data, **{"dtype": self.dtype, "device": self._node.type.device, **options})
 
 
 attach("new_full", _new_full)
@@ -340,8 +346,8 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     num_classes = int(num_classes)
     count = num_classes if num_classes >= 0 else int(FUNCTIONS["max"](input)) + 1
     place()
-    classes = RECORDER.emit(tensor.iota.operator(size=count, dtype=dtypes.int64), ())
     at = cast(value(input), dtypes.int64)
+    classes = beside(RECORDER.emit(tensor.iota.operator(size=count, dtype=dtypes.int64), ()), at)
     # The numbers of the classes, picked by themselves: the same, but one that is no class raises.
     at = emit(tensor.gather, classes, refuse(inside(at, count), at, at), fault="class")
     node = emit(tensor.reshape, at, shape=(*input.shape, 1))
@@ -355,7 +361,7 @@ def _fill(self: Tensor, value: Any) -> Tensor:
     """Every element becomes the number."""
     place()
     node = node_of(value, self.dtype)
-    return assign(self, emit(tensor.expand, node, shape=tuple(self.shape)))
+    return assign(self, emit(tensor.expand, beside(node, self._node), shape=tuple(self.shape)))
 
 
 def _zero(self: Tensor) -> Tensor:
@@ -365,7 +371,8 @@ def _zero(self: Tensor) -> Tensor:
 def _copy(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """The elements of another tensor, broadcast and converted."""
     place()
-    node = cast(value(src), self.dtype)
+    node = value(on_device(src, self.device)) if src._node.type.device != self._node.type.device else value(src)
+    node = cast(node, self.dtype)
     if node.type.shape != self.shape:
         node = emit(tensor.expand, node, shape=tuple(self.shape))
     else:
@@ -376,7 +383,7 @@ def _copy(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
 def _resize(self: Tensor, *size: Any) -> Tensor:
     shape = sizes_of(size)
     if tuple(self.shape) != shape:
-        self._node = _filled(0, shape, self.dtype)._node
+        self._node = value(on_device(_filled(0, shape, self.dtype), self.device))
         STATE.trace.live.append(self)
     return self
 
@@ -388,13 +395,12 @@ attach("resize_", _resize)
 FUNCTIONS["device"] = Device
 
 
-def _cpu(self: Tensor) -> Tensor:
-    return self
+def _cpu(self: Tensor, memory_format: Any = None) -> Tensor:
+    return on_device(self, "cpu")
 
 
-def _cuda(self: Tensor, device: Any = None) -> Tensor:
-    Device("cuda").check_usable()
-    return self
+def _cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
+    return on_device(self, "cuda" if device is None else device)
 
 
 attach("cpu", _cpu)

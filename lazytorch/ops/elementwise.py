@@ -11,6 +11,7 @@ from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.dialects.indirect import refuse
+from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.trace import STATE, Node, record2, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import common_type, python_dtype
@@ -321,7 +322,7 @@ def _divisor(na: Node, nb: Node) -> Node:
         return nb
     # Every element picked by its own place, which a 0 makes one that is out of range.
     count = nb.type.numel
-    own = tensor.reshape(tensor.iota.build(nb.builder, size=count, dtype=dtypes.int64), shape=shape)
+    own = tensor.reshape(positions(nb, count, dtypes.int64), shape=shape)
     at = refuse(arith.compare(nb, 0, predicate="ne"), own, own)
     return emit(tensor.gather, emit(tensor.reshape, nb, shape=(count,)), at, fault="zero")
 

@@ -11,15 +11,18 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.indirect import inside, refuse, wrapped
+from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.trace import Node
 from lazytorch.ops.recording import (
     FUNCTIONS,
     attach,
+    beside,
     cast,
     dimension,
     emit,
     named,
     node_of,
+    on_device,
     place,
     result,
     torch_function,
@@ -84,7 +87,7 @@ def _basic(self: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int, 
             d += 1
         elif _is_truth(item):
             out = unsqueeze(out, d)
-            advanced.append((d, FUNCTIONS["tensor"]([0] if item else [], dtype=dtypes.int64)))
+            advanced.append((d, FUNCTIONS["tensor"]([0] if item else [], dtype=dtypes.int64, device=self.device)))
             d += 1
         elif isinstance(item, NUMBER) or (isinstance(item, Tensor) and not item.shape and item.dtype.kind in "ui"):
             out = _selected(out, d, int(item))
@@ -93,7 +96,7 @@ def _basic(self: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int, 
             d += 1
         elif isinstance(item, Tensor):
             for index in _index_tensors(item, out, d):
-                advanced.append((d, index))
+                advanced.append((d, on_device(index, self.device)))
                 d += 1
         elif isinstance(item, str):
             raise TypeError("new(): invalid data type 'str'")
@@ -136,7 +139,7 @@ def _index_tensors(item: Tensor, out: Tensor, d: int) -> list[Tensor]:
                 f"The shape of the mask {list(item.shape)} at index {axis} does not match the shape of the indexed tensor "
                 f"{list(out.shape)} at index {d + axis}"
             )
-    return [from_array(where.astype(np.int64), dtypes.int64) for where in np.nonzero(item.detach()._array("a mask"))]
+    return [from_array(where.astype(np.int64), dtypes.int64, item) for where in np.nonzero(item.detach()._array("a mask"))]
 
 
 def _linear(shape: Sequence[int], advanced: Sequence[tuple[int, Tensor]]) -> tuple[Node, list[int], Bounds]:
@@ -211,7 +214,7 @@ def _set(self: Tensor, key: Any, new: Any) -> None:
         node = node_of(new, out.dtype) if isinstance(new, int | float | bool | complex) else _source(new, out)
         shape = out._node.type.shape
         if node.type.shape != shape:
-            node = emit(tensor.expand, _without_leading_ones(node, len(shape)), shape=shape)
+            node = emit(tensor.expand, beside(_without_leading_ones(node, len(shape)), out._node), shape=shape)
         if out is self:
             node = emit(tensor.alias, node)
         assign(out, node)
@@ -226,7 +229,7 @@ def _is_scalar(new: Any) -> bool:
 def _source(new: Any, out: Tensor) -> Node:
     if not isinstance(new, Tensor):
         new = FUNCTIONS["tensor"](new, dtype=out.dtype)
-    return cast(value(new), out.dtype)
+    return cast(beside(value(new), out._node), out.dtype)
 
 
 def _without_leading_ones(node: Node, rank: int) -> Node:
@@ -248,7 +251,7 @@ def _scatter(out: Tensor, advanced: Sequence[tuple[int, Tensor]], items: Sequenc
     at = _place_of(advanced, items)
     want = (*rest[:at], *index.type.shape, *rest[at:]) if at else (*index.type.shape, *rest)
     node = _source(new, out) if not isinstance(new, int | float | bool) else node_of(new, out.dtype)
-    node = emit(tensor.expand, _without_leading_ones(node, len(want)), shape=want)
+    node = emit(tensor.expand, beside(_without_leading_ones(node, len(want)), out._node), shape=want)
     if at:
         node = emit(tensor.permute, node, order=(*range(at, at + width), *range(at), *range(at + width, len(want))))
     base = emit(tensor.reshape, emit(tensor.permute, value(out), order=tuple(order)), shape=(flat, *rest))
@@ -327,7 +330,7 @@ def element_index(shape: Sequence[int], dim: int, index: Node) -> Node:
     total = arith.mul(index, strides[dim])
     for d, extent in enumerate(index.type.shape):
         if d != dim and extent > 1:
-            along = tensor.iota.build(index.builder, size=extent, dtype=dtypes.int64)
+            along = positions(index, extent, dtypes.int64)
             along = tensor.reshape(along, shape=tuple([extent if i == d else 1 for i in range(len(shape))]))
             total = arith.add(total, arith.mul(along, strides[d]))
     node: Node = refuse(good, total, index)
@@ -371,7 +374,7 @@ def _scattered(name: str, self: Tensor, dim: int, index: Tensor, source: Any) ->
             starts = (0,) * len(shape)
             new = emit(tensor.slice_, new, starts=starts, sizes=tuple(index.shape), steps=(1,) * len(shape))
     else:
-        new = emit(tensor.expand, node_of(source, self.dtype), shape=tuple(index.shape))
+        new = emit(tensor.expand, beside(node_of(source, self.dtype), self._node), shape=tuple(index.shape))
     flat = emit(tensor.reshape, value(self), shape=(self._node.type.numel,))
     declaration = tensor.scatter_add if name == "scatter_add" else tensor.scatter
     label = "ScatterAdd" if name == "scatter_add" else "Scatter0" if isinstance(source, Tensor) else "Scatter1"
@@ -429,8 +432,8 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     if not array.shape:
         if as_tuple:
             return nonzero(input.unsqueeze(0), as_tuple=True)
-        return from_array(np.zeros((int(bool(array)), 0), np.int64), dtypes.int64)
+        return from_array(np.zeros((int(bool(array)), 0), np.int64), dtypes.int64, input)
     found = np.nonzero(array)
     if as_tuple:
-        return tuple([from_array(where.astype(np.int64), dtypes.int64) for where in found])
-    return from_array(np.stack(found, 1).astype(np.int64) if found else np.zeros((0, 0), np.int64), dtypes.int64)
+        return tuple([from_array(where.astype(np.int64), dtypes.int64, input) for where in found])
+    return from_array(np.stack(found, 1).astype(np.int64) if found else np.zeros((0, 0), np.int64), dtypes.int64, input)

@@ -186,14 +186,14 @@ def repeat_interleave(
     """
     if repeats is None:
         counts = input._array("repeat_interleave()")
-        return from_array(np.repeat(np.arange(len(counts)), counts), dtypes.int64)
+        return from_array(np.repeat(np.arange(len(counts)), counts), dtypes.int64, input)
     x = reshape(input, (-1,)) if dim is None else input
     d = 0 if dim is None else dimension(dim, len(x.shape))
     if isinstance(repeats, Tensor) and repeats._node.type.numel != 1:
         counts = repeats._array("repeat_interleave()").reshape(-1)
         if len(counts) != x.shape[d]:
             raise RuntimeError("repeats must have the same size as input along dim")
-        where = from_array(np.repeat(np.arange(len(counts)), counts).astype(np.int64), dtypes.int64)
+        where = from_array(np.repeat(np.arange(len(counts)), counts).astype(np.int64), dtypes.int64, x)
         return x.index_select(d, where)
     times = int(repeats)
     wide = unsqueeze(x, d + 1)
@@ -294,7 +294,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     if r == 0:
         return FUNCTIONS["empty"]((0,), dtype=input.dtype)
     found = np.array(list(choose(range(input.shape[0]), r)), np.int64).reshape(-1, r)
-    return input[from_array(found, dtypes.int64)]
+    return input[from_array(found, dtypes.int64, input)]
 
 
 @torch_function("sum_to_size", out=False)

@@ -14,11 +14,12 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration, Operator, Trait
-from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.dialects import arith, tensor, tensor_transfer
 from lazytorch.ir.trace import STATE, Node, leaf, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.loading import Functions
 from lazytorch.ops.promotion import python_dtype
+from lazytorch.runtime.device import Device
 from lazytorch.tensor import Tensor, arranged, assign, caller, default_dtype, from_array, make_view, value, wrap
 
 FUNCTIONS = Functions()
@@ -141,6 +142,25 @@ def floating(x: Tensor) -> DType:
     """The element type of a function of real numbers: integers compute in the default floating type."""
     dtype = x.dtype
     return dtype if dtype.kind in "fc" else default_dtype()
+
+
+def on_device(x: Tensor, device: Any) -> Tensor:
+    """The tensor on a device; itself if it is there. Raises as Device.check_usable."""
+    place = Device(device).place()
+    if x._node.type.device == place:
+        return x
+    return apply(tensor_transfer.transfer.operator(device=place or "cpu"), value(x))
+
+
+def beside(node: Node, like: Node) -> Node:
+    """A value on the device of another one."""
+    device = like.type.device
+    return node if node.type.device == device else emit(tensor_transfer.transfer, node, device=device or "cpu")
+
+
+def device_of(x: Tensor, device: Any) -> Any:
+    """The device that an optional argument asks for; by default the tensor's, where that is not the CPU."""
+    return x._node.type.device if device is None else device
 
 
 def view(self: Tensor, operator: Operator) -> Tensor:

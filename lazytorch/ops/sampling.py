@@ -238,7 +238,7 @@ def normal(
     if like.dtype.kind != "f":
         require_floating("normal_kernel_cpu", like)
     shape = np.broadcast_shapes(*[tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)])
-    out = from_array(np.zeros(shape, like.dtype.numpy), like.dtype)
+    out = from_array(np.zeros(shape, like.dtype.numpy), like.dtype, like)
     out.normal_(generator=generator)
     parts = [x.detach() if isinstance(x, Tensor) else x for x in (std, mean)]
     return without_slope((out * parts[0] + parts[1]).to(like.dtype), mean, std)
@@ -314,7 +314,7 @@ def _bernoulli(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
     node = value(p.detach())
     for level in reversed(levels):
         node = level.whole(node)
-    chances = wrap(STATE.trace, node).numpy()
+    chances = wrap(STATE.trace, node)._array("bernoulli()")
     drawn = source.draw(random_reference.bernoulli_of_tensor, chances.reshape(-1), p.dtype).astype(dtype.numpy)
     out = from_array(drawn.reshape(chances.shape), dtype)
     return assign(self, (_examples(levels, out) if levels else out)._node)
@@ -326,7 +326,7 @@ attach("bernoulli_", _bernoulli)
 @torch_function("bernoulli")
 def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None) -> Tensor:
     """Ones with the probabilities in the tensor, else zeros."""
-    out = from_array(np.zeros(tuple(input.shape), input.dtype.numpy), input.dtype)
+    out = from_array(np.zeros(tuple(input.shape), input.dtype.numpy), input.dtype, input)
     return without_slope(_bernoulli(out, input if p is None else p, generator=generator), input)
 
 

@@ -8,7 +8,8 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, math, tensor, tensor_scan
-from lazytorch.ir.trace import RECORDER, Node
+from lazytorch.ir.dialects.tensor_transfer import positions
+from lazytorch.ir.trace import Node
 from lazytorch.ops.recording import FUNCTIONS, cast, dimension, emit, floating, node_of, place, result, torch_function
 from lazytorch.ops.return_types import structure
 from lazytorch.tensor import Tensor, value
@@ -43,7 +44,7 @@ def cumprod(input: Tensor, dim: Any = None, *, dtype: DType | None = None, axis:
 def _positions(x: Node, d: int) -> Node:
     """0, 1, 2 ... along dimension d, broadcastable to x."""
     rank, size = len(x.type.shape), x.type.shape[d]
-    steps = RECORDER.emit(tensor.iota.operator(size=size, dtype=dtypes.int64), ())
+    steps = positions(x, size, dtypes.int64)
     return emit(tensor.reshape, steps, shape=tuple([size if i == d else 1 for i in range(rank)]))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from lazytorch import dtypes
 from lazytorch.codegen.views import reshaped
 from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.trace import Node
 from lazytorch.ops.promotion import promote_types
 from lazytorch.ops.recording import (
@@ -514,8 +515,8 @@ def _triangle(name: str, predicate: str) -> None:
         rows, columns = shape[-2], shape[-1]
         place()
         x = value(input)
-        row = tensor.iota.build(x.builder, size=rows, dtype=dtypes.int64)
-        column = tensor.iota.build(x.builder, size=columns, dtype=dtypes.int64)
+        row = positions(x, rows, dtypes.int64)
+        column = positions(x, columns, dtypes.int64)
         limit = arith.add(tensor.reshape(row, shape=(rows, 1)), int(diagonal))
         keep = arith.compare(column, limit, predicate=predicate)
         zero = 0.0 if x.type.dtype.kind == "f" else (x.type.dtype.kind == "b" and False) or 0

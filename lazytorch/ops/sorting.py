@@ -9,7 +9,8 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.ir.dialects import arith, tensor, tensor_scan, tensor_sort
-from lazytorch.ir.trace import RECORDER, Node
+from lazytorch.ir.dialects.tensor_transfer import positions
+from lazytorch.ir.trace import Node
 from lazytorch.ops.promotion import promote_types
 from lazytorch.ops.recording import (
     FUNCTIONS,
@@ -149,7 +150,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     size = input.shape[d]
     place()
     x = value(values.detach())
-    at = RECORDER.emit(tensor.iota.operator(size=size, dtype=dtypes.int64), ())
+    at = positions(x, size, dtypes.int64)
     at = emit(tensor.reshape, at, shape=tuple([size if i == d else 1 for i in range(len(input.shape))]))
     before = tensor_scan.shifted(_comparable(x), d, 0)
     begins = arith.bit_or(
@@ -301,7 +302,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     size = max(int(array.max()) + 1 if array.size else 0, minlength)
     if weights is None:
-        return from_array(np.bincount(array, minlength=size).astype(np.int64), dtypes.int64)
+        return from_array(np.bincount(array, minlength=size).astype(np.int64), dtypes.int64, input)
     kind = weights.dtype if weights.dtype is dtypes.float32 else dtypes.float64
     return FUNCTIONS["zeros"](size, dtype=kind).index_add(0, input.long(), weights.detach().to(kind))
 
@@ -368,11 +369,11 @@ def _distinct(array: np.ndarray, dim: int | None, consecutive: bool) -> tuple[np
 def _unique(input: Tensor, dim: int | None, consecutive: bool, inverse: bool, counts: bool) -> Any:
     d = None if dim is None else dimension(dim, len(input.shape))
     values, numbers, count = _distinct(input.detach()._array("unique()"), d, consecutive)
-    out = [from_array(values, input.dtype)]
+    out = [from_array(values, input.dtype, input)]
     if inverse:
-        out.append(from_array(numbers, dtypes.int64))
+        out.append(from_array(numbers, dtypes.int64, input))
     if counts:
-        out.append(from_array(count, dtypes.int64))
+        out.append(from_array(count, dtypes.int64, input))
     return out[0] if len(out) == 1 else tuple(out)
 
 

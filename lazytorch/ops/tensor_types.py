@@ -294,7 +294,8 @@ def scalar_tensor(s: Any, *, dtype: DType | None = None, device: Any = None, req
 @torch_function("get_device", out=False)
 def get_device(input: Tensor) -> int:
     """The number of the tensor's device; -1 on the CPU."""
-    return -1
+    index = input.device.index
+    return -1 if index is None else index
 
 
 class UntypedStorage:

@@ -24,6 +24,7 @@ from lazytorch.ops.recording import (
     in_place,
     named,
     node_of,
+    on_device,
     place,
     result,
     torch_function,
@@ -432,19 +433,18 @@ def cast_to(x: Tensor, dtype: Any) -> Tensor:
 
 
 def _to(self: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
-    """Conversion to an element type or device (there is only the CPU): `to(dtype)`, `to(device, dtype)`, `to(other)`."""
-    dtype = keywords.get("dtype")
+    """Conversion to an element type or device: `to(dtype)`, `to(device, dtype)`, `to(other)`."""
+    dtype, device = keywords.get("dtype"), keywords.get("device")
     copy = bool(keywords.get("copy", False))
     for argument in arguments:
         if isinstance(argument, dtypes.DType):
             dtype = argument
         elif isinstance(argument, Tensor):
-            dtype = argument.dtype
+            dtype, device = argument.dtype, argument.device
         elif not isinstance(argument, bool) and argument is not None:
-            FUNCTIONS["device"](argument).check_usable()
-    if keywords.get("device") is not None:
-        FUNCTIONS["device"](keywords["device"]).check_usable()
-    return _convert(self, dtype or self.dtype, copy)
+            device = argument
+    moved = self if device is None else on_device(self, device)
+    return _convert(moved, dtype or self.dtype, copy and moved is self)
 
 
 attach("to", _to)

@@ -19,6 +19,7 @@ from lazytorch.ops.indexing import element_index
 from lazytorch.ops.recording import (
     FUNCTIONS,
     attach,
+    beside,
     cast,
     dimension,
     emit,
@@ -61,7 +62,7 @@ def _rows(name: str, input: Tensor, dim: int, index: Tensor, source: Any) -> Ten
     if isinstance(source, Tensor) and source.shape:
         new = _moved(cast(value(source), input.dtype), d)
     else:
-        number = node_of(source.reshape(()) if isinstance(source, Tensor) else source, input.dtype)
+        number = beside(node_of(source.reshape(()) if isinstance(source, Tensor) else source, input.dtype), base)
         new = emit(tensor.expand, number, shape=(*at.type.shape, *base.type.shape[1:]))
     label = "".join(part.title() for part in name.split("_"))
     out = _moved_back(emit(tensor.scatter, base, at, new), d, label)
@@ -99,7 +100,7 @@ def _index_put_inplace(self: Tensor, indices: Sequence[Tensor | None], values: T
         return self
     # Positions of the elements, counted in the tensor itself: what the index would read of them is where to add.
     count = self._node.type.numel
-    where = FUNCTIONS["arange"](count).reshape(self.shape)[key]
+    where = FUNCTIONS["arange"](count, device=self._node.type.device).reshape(self.shape)[key]
     new = values.expand(where.shape).reshape(-1)
     flat = FUNCTIONS["index_add"](self.reshape(-1), 0, where.reshape(-1), new.to(self.dtype))
     place()
@@ -224,12 +225,12 @@ def _reduced(base: Node, at: Node, new: Node, name: str, include_self: bool) -> 
     """Combine rows of `new` at positions along the first dimension of `base`."""
     dtype = base.type.dtype
     if not include_self:
-        empty = emit(tensor.expand, node_of(_identity(name, dtype), dtype), shape=new.type.shape)
+        empty = emit(tensor.expand, beside(node_of(_identity(name, dtype), dtype), base), shape=new.type.shape)
         base = emit(tensor.scatter, base, at, empty)
     out = emit(_REDUCTIONS[name].scatter, base, at, new)
     if name != "mean":
         return out
-    one, start = (node_of(x, dtype) for x in (1, int(include_self)))
+    one, start = (beside(node_of(x, dtype), base) for x in (1, int(include_self)))
     count = emit(
         tensor.scatter_add,
         emit(tensor.expand, start, shape=base.type.shape),

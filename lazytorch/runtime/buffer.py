@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable, Sequence
 from math import prod
@@ -11,6 +12,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from lazytorch import dtypes
+from lazytorch.dtypes import DType
 from lazytorch.runtime.allocator import ALLOCATOR
 
 
@@ -188,3 +191,13 @@ def _check_strides(array: npt.NDArray[Any]) -> None:
             "given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate "
             "the memory."
         )
+
+
+READERS: dict[DType, Any] = {
+    dtypes.float32: ctypes.c_float,
+    dtypes.float64: ctypes.c_double,
+    dtypes.int64: ctypes.c_int64,
+    dtypes.int32: ctypes.c_int32,
+    dtypes.bool_: ctypes.c_bool,
+}
+"""How one element of the common types is read where it lies."""

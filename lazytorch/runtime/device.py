@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from types import TracebackType
 from typing import Any
 
@@ -10,7 +11,6 @@ from lazytorch.config import config
 
 # The kinds that torch has names for; naming one is no error, using one that is not here is.
 _KINDS = ("cpu", "cuda", "meta", "mps", "xpu", "hip", "xla", "hpu", "mtia", "ipu", "vulkan", "privateuseone")
-_USABLE = frozenset({"cpu"})
 _before: list[str] = []  # what the blocks that are open began with
 _PATTERN = re.compile(r"([a-z_]+)(?::(0|[1-9][0-9]*))?")
 
@@ -50,16 +50,28 @@ class Device:
         object.__setattr__(self, "index", number)
 
     def check_usable(self) -> None:
-        """Raise unless tensors can live on this device here: AssertionError for CUDA, as torch without CUDA, and
-        NotImplementedError for other kinds.
+        """Raise unless tensors can live on this device here: AssertionError where there is no CUDA device, as torch without
+        CUDA, RuntimeError for a number that no device has, and NotImplementedError for other kinds.
         """
-        if self.type in _USABLE:
+        self.place()
+
+    def place(self) -> str | None:
+        """The name that types of tensors have for this device: None for the CPU, `cuda:0`. Raises as `check_usable`."""
+        if self.type == "cpu":
             if self.index not in (None, 0):
                 raise RuntimeError(f"CPU device index must be -1 or zero, got {self.index}")
-        elif self.type == "cuda":
-            raise AssertionError(f"Torch not compiled with CUDA enabled: lazytorch runs on the CPU only, not on '{self}'")
-        else:
-            raise NotImplementedError(f"lazytorch has no device of type '{self.type}'; it runs on the CPU only")
+            return None
+        if self.type != "cuda":
+            raise NotImplementedError(f"lazytorch has no device of type '{self.type}'; it has cpu and cuda")
+        from lazytorch.runtime.cuda import device as cuda  # what belongs to GPUs is loaded when one is used
+
+        count = len(cuda.devices())
+        if not count:
+            raise AssertionError(f"Torch not compiled with CUDA enabled: there is no device '{self}': {cuda.why_none()}")
+        index = cuda.current() if self.index is None else self.index
+        if index >= count:
+            raise RuntimeError(f"CUDA error: invalid device ordinal: there is no device '{self}', there are {count}")
+        return f"cuda:{index}"
 
     def __enter__(self) -> Device:
         """Make tensors on this device within a `with` block."""
@@ -115,6 +127,12 @@ def _checked_index(index: int) -> int:
 
 def _type_name(value: object) -> str:
     return value.__class__.__name__
+
+
+@cache
+def device_called(name: str | None) -> Device:
+    """The device that types of tensors call so; None is the CPU."""
+    return Device(name or "cpu")
 
 
 CPU = Device("cpu")

@@ -21,6 +21,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.target import Target, host_target
 from lazytorch.errors import CompileError
 from lazytorch.runtime.kernel_cache import cache_key, kernel_cache
@@ -115,6 +116,21 @@ class Engine:
         with self._parsed(text, target) as module:
             return str(self._machine(target).emit_assembly(module))
 
+    def ptx(self, text: str, target: GpuTarget) -> str:
+        """The PTX of an LLVM module given as text. Raises CompileError as `compile` does.
+
+        Here IR passes do run: what is hoisted out of loops, and memory that becomes registers, is left to them.
+        """
+        start = time.perf_counter_ns()
+        with self._parsed(text, target) as module:
+            machine = self._machine(target)
+            builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+            builder.getModulePassManager().run(module, builder)
+            code = str(machine.emit_assembly(module))
+        STATISTICS.modules_compiled += 1
+        STATISTICS.compile_nanoseconds += time.perf_counter_ns() - start
+        return code
+
     def load(self, code: bytes, symbols: Sequence[str]) -> LoadedCode:
         """Link object code into this process and return the addresses of `symbols`.
 
@@ -148,19 +164,23 @@ class Engine:
             found = _ELF_MACHINE.get(machine, f"ELF machine {machine}")
             raise CompileError(f"object code for {found} cannot be loaded on {host}", stage="link")
 
-    def _machine(self, target: Target) -> Any:
+    def _machine(self, target: Target | GpuTarget) -> Any:
         """LLVM's target machine for `target`, made once."""
         with self._lock:
             machine = self._machines.get(target.fingerprint)
             if machine is None:
-                machine = llvm.Target.from_triple(target.triple).create_target_machine(
-                    cpu=target.cpu, features=target.features, opt=2, codemodel="jitdefault", jit=True
-                )
+                kind = llvm.Target.from_triple(target.triple)
+                if isinstance(target, GpuTarget):
+                    machine = kind.create_target_machine(cpu=target.name, features=f"+ptx{target.ptx}", opt=3)
+                else:
+                    machine = kind.create_target_machine(
+                        cpu=target.cpu, features=target.features, opt=2, codemodel="jitdefault", jit=True
+                    )
                 self._machines[target.fingerprint] = machine
             return machine
 
     @contextmanager
-    def _parsed(self, text: str, target: Target) -> Iterator[Any]:
+    def _parsed(self, text: str, target: Target | GpuTarget) -> Iterator[Any]:
         """The verified module, in an LLVM context of its own: in a shared one, its types and names would pile up."""
         with self._lock:
             context = llvm.create_context()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.llvm import lower
 from lazytorch.codegen.math import expand_math
 from lazytorch.codegen.target import Target, current_target
@@ -56,7 +57,7 @@ def run_function(func: Operation, arrays: Sequence[np.ndarray]) -> list[np.ndarr
     return outcomes
 
 
-def kernel_module_text(module: Operation, target: Target) -> str:
+def kernel_module_text(module: Operation, target: Target | GpuTarget) -> str:
     """The LLVM text of a module of kernels in loop form, whose math functions are expanded for it."""
     expand_math(module)
     return lower(module, target)

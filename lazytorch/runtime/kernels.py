@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.launch import Launch
 from lazytorch.codegen.llvm import lower
 from lazytorch.codegen.math import expand_math
@@ -31,7 +32,7 @@ def kernel_module(launch: Launch) -> Operation:
     return module
 
 
-def kernel_text(launch: Launch, target: Target) -> str:
+def kernel_text(launch: Launch, target: Target | GpuTarget) -> str:
     """The LLVM text of the launch's kernel."""
     return lower(kernel_module(launch), target)
 

@@ -73,9 +73,10 @@ def plan_function(
     recorded = print_ir(func, locations=True) if config.dump else ""
     PassManager(PIPELINE).run_on_func(func, source, _validation(func, leaves, expected))
     simplified = print_ir(func, locations=True) if config.dump else ""
-    layout = _Layout(func, nodes, leaves)
+    layout = Layout(func, nodes, leaves)
     PassManager([Fuse(single=not config.fuse)]).run_on_func(func, None, _validation(func, leaves))
-    context = ScheduleContext(current_target(), get_num_threads())
+    target = current_target()
+    context = ScheduleContext(target, get_num_threads())
     launches: list[Launch] = []
     for operation in func.region.block:
         if operation.declaration is fused.kernel:
@@ -90,8 +91,8 @@ def plan_function(
             )
     layout.finish(launches)
     if config.dump:
-        _write_stages(func, launches, context.target, recorded, simplified)
-    return layout.program(launches, context.target, saved)
+        _write_stages(func, launches, target, recorded, simplified)
+    return layout.program(launches, target, saved)
 
 
 def _validation(func: Operation, leaves: Sequence[Leaf], expected: Sequence[np.ndarray] | None = None) -> Validation | None:
@@ -128,7 +129,7 @@ def _entry(launch: Launch, target: Target) -> tuple[int | HostFunction, object]:
     return function, function
 
 
-class _Layout:
+class Layout:
     """Decides for every value of a function where it lives: leaf, result buffer, or arena offset."""
 
     def __init__(self, func: Operation, nodes: Sequence[Node], leaves: Sequence[Leaf]) -> None:
@@ -188,7 +189,7 @@ class _Layout:
                 self.new.append(root)
         self.arena_binding = base + len(self.new)
         temporaries = [value for value in self.first if value not in self.binding]
-        lifetimes = [Lifetime(_nbytes(value), self.first[value], self.last[value]) for value in temporaries]
+        lifetimes = [Lifetime(bytes_of(value), self.first[value], self.last[value]) for value in temporaries]
         for step, launch in enumerate(launches):
             for slot in launch.slots:
                 if isinstance(slot, Scratch):
@@ -222,7 +223,7 @@ class _Layout:
             native=native,
             donations=self._donations(),
             results=self._results(),
-            sizes=[max(_nbytes(value), 1) for value in self.new],
+            sizes=[max(bytes_of(value), 1) for value in self.new],
             arena_bytes=self.arena_bytes,
             leaf_numbers=self.leaf_numbers,
             saved=saved,
@@ -367,6 +368,6 @@ def _read_in_place(kernel: Operation, operand: Value) -> bool:
     return all(leaf.access == contiguous(shape) for leaf in leaves)
 
 
-def _nbytes(value: Value) -> int:
+def bytes_of(value: Value) -> int:
     assert isinstance(value.type, TensorType)
     return value.type.nbytes

@@ -132,9 +132,14 @@ class Program:
                 outputs[self.results.index(("new", donation.position))].buffer, leaf.buffer = leaf.buffer, None
         operation = self.operations[failure.step]
         assert operation is not None
-        error = index_error(operation.attributes, failure.first, failure.second)
-        error.args = (f"{error}      [recorded at {operation.location}]",)
-        raise error
+        raise failure_of(operation, failure.first, failure.second)
+
+
+def failure_of(operation: Operation, first: int, second: int) -> Exception:
+    """The user's error for what a step found; the numbers are those of loop.fail."""
+    error = index_error(operation.attributes, first, second)
+    error.args = (f"{error}      [recorded at {operation.location}]",)
+    return error
 
 
 def _calibrate() -> tuple[int, int]:

@@ -149,8 +149,12 @@ def _report(trace: Trace, cause: str, planned: bool) -> None:
 def _plan(trace: Trace, outputs: Sequence[int]) -> Any:
     """The program of the outputs' numbers, each doubled and, for one whose history is kept, 1 more."""
     # The compiler (and llvmlite, networkx with it) is loaded when the first program is planned.
-    from lazytorch.runtime.planner import plan
     from lazytorch.runtime.saved_values import saved_values
+
+    if any(node.type.device is not None for node in (*trace.nodes, *trace.leaves)):
+        from lazytorch.runtime.cuda.staging import plan
+    else:
+        from lazytorch.runtime.planner import plan  # type: ignore[assignment]
 
     numbers = [number >> 1 for number in outputs]
     roots = [number >> 1 for number in outputs if number & 1]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from lazytorch.codegen.fusion import fuse
+from lazytorch.codegen.gpu_target import GpuTarget, gpu_target
 from lazytorch.codegen.launch import Launch, ScheduleContext
 from lazytorch.codegen.schedules import schedule
-from lazytorch.codegen.target import current_target
+from lazytorch.codegen.target import Target, current_target
 from lazytorch.config import config
 from lazytorch.ir.capture import capture
 from lazytorch.ir.core import Operation
@@ -19,14 +20,17 @@ from lazytorch.runtime.kernels import kernel_text
 from lazytorch.runtime.planner import PIPELINE
 from lazytorch.runtime.thread_count import get_num_threads
 
-STAGES = ("graph", "tensor", "fused", "loop", "llvm", "asm")
+STAGES = ("graph", "tensor", "fused", "loop", "llvm", "asm", "ptx")
+_ANY_GPU = "sm_80"
+"""The architecture that PTX is shown for where no device says another."""
 
 
 def stage_text(trace: Trace, node: Node, stage: str) -> str:
     """The program that would compute `node`, as the stage sees it. Raises ValueError for an unknown stage.
 
     graph: as recorded. tensor: simplified and decomposed. fused: one fused.kernel per kernel. loop: the loop IR of
-    every kernel. llvm, asm: what it becomes. A value that is computed already has an empty program.
+    every kernel. llvm, asm: what it becomes. ptx: what it becomes on a GPU, also for a value on the CPU. A value that is
+    computed already has an empty program.
     """
     number = node.number
     if node.epoch is not trace.epoch:
@@ -36,25 +40,42 @@ def stage_text(trace: Trace, node: Node, stage: str) -> str:
     return function_text(func, stage)
 
 
-def function_text(func: Operation, stage: str) -> str:
-    """What a function of tensor operations, which is taken apart for it, is at a stage. Raises ValueError for an
-    unknown stage."""
+def function_text(func: Operation, stage: str, target: Target | GpuTarget | None = None) -> str:
+    """What a function of tensor operations, which is taken apart for it, is at a stage. target: for what its kernels are,
+    if not for the device that the function's types name. Raises ValueError for an unknown stage."""
     if stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}; there are {', '.join(STAGES)}")
     if stage == "graph":
         return print_ir(func, locations=True)
+    return "\n".join(_part_text(part, stage, target or own) for part, own in _parts(func, stage))
+
+
+def _parts(func: Operation, stage: str) -> list[tuple[Operation, Target | GpuTarget]]:
+    """The functions of single devices that a function consists of."""
+    values = [value for operation in func.region.block for value in (*operation.operands, *operation.results)]
+    if all(value.type.device is None for value in (*func.region.block.arguments, *values)):
+        return [(func, gpu_target(_ANY_GPU) if stage == "ptx" else current_target())]
+    from lazytorch.runtime.cuda.device import devices  # only programs for a GPU need what belongs to it
+    from lazytorch.runtime.cuda.staging import staged
+
+    gpu = devices()[0].target if devices() else gpu_target(_ANY_GPU)
+    parts = staged(func).stages_in_order
+    return [(part.func, current_target() if part.device is None else gpu) for part in parts]
+
+
+def _part_text(func: Operation, stage: str, target: Target | GpuTarget) -> str:
     PassManager(PIPELINE).run_on_func(func)
     if stage == "tensor":
         return print_ir(func, locations=True)
     fuse(func, config.fuse)
     if stage == "fused":
         return print_ir(func, locations=True)
-    return "\n".join(_kernel_stage(launch, stage) for launch in _launches(func))
+    return "\n".join(_kernel_stage(launch, stage, target) for launch in _launches(func, target))
 
 
-def _launches(func: Operation) -> list[Launch]:
+def _launches(func: Operation, target: Target | GpuTarget) -> list[Launch]:
     """One launch per distinct kernel."""
-    context = ScheduleContext(current_target(), get_num_threads())
+    context = ScheduleContext(target, get_num_threads())
     found: dict[str, Launch] = {}
     for operation in func.region.block:
         if operation.declaration is fused.kernel:
@@ -63,11 +84,14 @@ def _launches(func: Operation) -> list[Launch]:
     return list(found.values())
 
 
-def _kernel_stage(launch: Launch, stage: str) -> str:
+def _kernel_stage(launch: Launch, stage: str, target: Target | GpuTarget) -> str:
     if launch.build is None:
         return f"// {launch.symbol}: its NumPy meaning, called as a step of the program\n"
     if stage == "loop":
         return print_ir(launch.build())
-    target = current_target()
     text = kernel_text(launch, target)
-    return text if stage == "llvm" else engine().assembly(text, target)
+    if stage == "llvm":
+        return text
+    if isinstance(target, GpuTarget):
+        return engine().ptx(text, target)
+    return f"// {launch.symbol} runs on the CPU\n" if stage == "ptx" else engine().assembly(text, target)

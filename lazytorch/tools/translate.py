@@ -1,7 +1,8 @@
-"""`lazytorch-translate`: IR text to LLVM IR, assembly or StableHLO text.
+"""`lazytorch-translate`: IR text to LLVM IR, assembly, PTX or StableHLO text.
 
     lazytorch-translate FILE --to=llvm            the kernels of a function, or a module of kernels in loop form
     lazytorch-translate FILE --to=asm --target=x86-64-v3
+    lazytorch-translate FILE --to=ptx --target=sm_90
     lazytorch-translate FILE --to=stablehlo       a function of tensor operations, as `main` of a module
 
 Exit status: 0; 1 where the text does not parse or verify or has no such form; 2 for a wrong command line.
@@ -15,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lazytorch.codegen import stablehlo
-from lazytorch.codegen.target import current_target
-from lazytorch.config import config
+from lazytorch.codegen.gpu_target import GpuTarget, gpu_target
+from lazytorch.codegen.target import Target, current_target, target_named
 from lazytorch.errors import LazytorchError
 from lazytorch.ir.core import Operation, func
 from lazytorch.ir.dialects import loop
@@ -30,7 +31,7 @@ from lazytorch.runtime.stages import function_text
 from lazytorch.tools.arguments import ArgumentError
 from lazytorch.tools.opt import failed, read_text
 
-_FORMS = ("llvm", "asm", "stablehlo")
+_FORMS = ("llvm", "asm", "ptx", "stablehlo")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module = parse_module(read_text(options.file), options.file)
         verify(module)
         body = chosen_body(module, options.function)
-        with config(target=options.target or config.target):
-            text = to_stablehlo(body) if options.to == "stablehlo" else stage_of(module, body, options.to)
+        text = to_stablehlo(body) if options.to == "stablehlo" else stage_of(module, body, options.to, options.target)
     except ArgumentError as error:
         parser.error(str(error))
     except (LazytorchError, OSError, ValueError) as error:
@@ -64,19 +64,29 @@ def chosen_body(module: Operation, name: str) -> Operation:
     return chosen[0]
 
 
-def stage_of(module: Operation, body: Operation, stage: str) -> str:
+def stage_of(module: Operation, body: Operation, stage: str, target: str = "") -> str:
     """What a function becomes at a stage, or the whole module for a kernel of it; either is taken apart for it.
 
-    Raises ArgumentError for a stage that a kernel does not have.
+    target: the name of a CPU or GPU. Raises ArgumentError for a stage that a kernel does not have.
     """
+    chosen = _target(target, stage)
     if body.declaration is func:
-        return function_text(body, stage)
+        return function_text(body, stage, chosen)
     if stage == "loop":
         return print_ir(module)
-    if stage not in ("llvm", "asm"):
-        raise ArgumentError(f"a kernel has no stage {stage}; it has loop, llvm and asm")
-    text = kernel_module_text(module, current_target())
-    return text if stage == "llvm" else engine().assembly(text, current_target())
+    if stage not in ("llvm", "asm", "ptx"):
+        raise ArgumentError(f"a kernel has no stage {stage}; it has loop, llvm, asm and ptx")
+    text = kernel_module_text(module, chosen)
+    if stage == "llvm":
+        return text
+    return engine().ptx(text, chosen) if isinstance(chosen, GpuTarget) else engine().assembly(text, chosen)
+
+
+def _target(name: str, stage: str) -> Target | GpuTarget:
+    """The target of that name; by default this machine's CPU, for PTX some GPU. Raises ValueError."""
+    if name.startswith("sm_") or stage == "ptx":
+        return gpu_target(name or "sm_80")
+    return target_named(name) if name else current_target()
 
 
 def to_stablehlo(body: Operation) -> str:
@@ -92,7 +102,9 @@ def _command_line() -> argparse.ArgumentParser:
     parser.add_argument("file", metavar="FILE", help="IR in the readable form; - for standard input")
     parser.add_argument("--to", choices=_FORMS, required=True, help="the language")
     parser.add_argument("--function", default="", metavar="NAME", help="which function or kernel (default: the only one)")
-    parser.add_argument("--target", default="", metavar="CPU", help="the CPU to compile for, as LAZYTORCH_TARGET")
+    parser.add_argument(
+        "--target", default="", metavar="CPU", help="the CPU to compile for, as LAZYTORCH_TARGET, or a GPU (sm_80)"
+    )
     parser.add_argument("-o", dest="output", metavar="FILE", help="where to write (default: standard output)")
     return parser
 

@@ -33,6 +33,7 @@ SAMPLES: dict[str, list[tuple[dict[str, Any], list[tuple[int, ...]]]]] = {
     "tensor.flip": [({"dims": (0, 1)}, [(2, 3)])],
     "tensor.alias": [({}, [(2, 3)])],
     "tensor.detach": [({}, [(2, 3)])],
+    "tensor.transfer": [({"device": "cpu"}, [(2, 3)])],
     "tensor.window": [({"sizes": (2, 2), "strides": (1, 2), "dilations": (2, 1)}, [(3, 5, 6)])],
     "tensor.fold_windows": [({"shape": (3, 5, 6), "strides": (1, 2), "dilations": (2, 1)}, [(3, 3, 3, 2, 2)])],
     "tensor.pad": [({"low": (1, 0), "high": (0, 2), "interior": (2, 0), "value": 0.0}, [(3, 0)])],

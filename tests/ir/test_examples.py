@@ -41,6 +41,7 @@ def test_an_operation_that_needs_an_example_says_so() -> None:
         raise RuntimeError("never")
 
     declaration = Declaration.__new__(Declaration)
+    declaration.traits = frozenset()
     declaration.name, declaration.example, declaration.infer = "tests.refusing", None, refuse
     declaration._operators, declaration._plain, declaration.attribute_names, declaration.defaults = {}, None, (), {}
     with pytest.raises(ValueError, match=r"tests.refusing needs an example: example=example\("):

@@ -57,7 +57,8 @@ def float_operation(f: FunctionEmitter, type: Type, name: str, *operands: str) -
 
 
 @lowering(arith.div, arith.remainder)
-def _divide(f: FunctionEmitter, op: Operation) -> None:
+def lower_division(f: FunctionEmitter, op: Operation) -> None:
+    """Quotient or remainder."""
     type = op.result.type
     a, b = (f[x] for x in op.operands)
     kind = type.dtype.kind

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from lazytorch import dtypes
+from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.target import Target
 from lazytorch.dtypes import DType
 from lazytorch.errors import CompileError
@@ -16,27 +17,26 @@ from lazytorch.ir.dialects import loop
 from lazytorch.ir.types import BufferType, Type, VectorType
 
 Rule = Callable[["FunctionEmitter", Operation], None]
-_RULES: dict[Declaration, Rule] = {}
+RULES: dict[Declaration, Rule] = {}
 
 
-def lowering(*declarations: Declaration) -> Callable[[Rule], Rule]:
-    """Decorator: the rule that emits these operations."""
+def lowering(*declarations: Declaration, rules: dict[Declaration, Rule] = RULES) -> Callable[[Rule], Rule]:
+    """Decorator: the rule that emits these operations. rules: a table of one kind of target's own."""
 
     def register(rule: Rule) -> Rule:
         for declaration in declarations:
-            _RULES[declaration] = rule
+            rules[declaration] = rule
         return rule
 
     return register
 
 
-def lower(module: Operation, target: Target) -> str:
+def lower_with(emitter: ModuleEmitter, kind: type[FunctionEmitter], module: Operation) -> str:
     """The LLVM text of a module of loop.function and loop.kernel operations (docs: loop.kernel for the calling form)."""
-    emitter = ModuleEmitter(target)
     for operation in module.region.block:
         emitter.functions[operation.attributes.name] = operation
     for operation in module.region.block:
-        FunctionEmitter(emitter, operation).emit()
+        kind(emitter, operation).emit()
     return emitter.text()
 
 
@@ -102,7 +102,7 @@ def literal(value: Any, type: Type) -> str:
 class ModuleEmitter:
     """What the functions of a module share: declarations and attributes."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target | GpuTarget) -> None:
         self.target = target
         self.functions: dict[str, Operation] = {}
         self.declarations: dict[str, None] = {}
@@ -110,19 +110,26 @@ class ModuleEmitter:
 
     def text(self) -> str:
         """The whole module."""
+        return "\n".join([*self.declarations, *self.definitions, self.attributes(), ""])
+
+    def attributes(self) -> str:
+        """The attributes of all functions."""
         width = self.target.vector_bits
-        attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}" "min-legal-vector-width"="{width}" }}'
-        return "\n".join([*self.declarations, *self.definitions, attributes, ""])
+        return f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}" "min-legal-vector-width"="{width}" }}'
 
 
 class FunctionEmitter:
-    """Emits one function. `names` maps IR values to LLVM operands; buffers also have their strides."""
+    """Emits one function. `names` maps IR values to LLVM operands; buffers also have their strides, and the number of
+    their address space where it is not the default one."""
+
+    rules: ClassVar[Mapping[Declaration, Rule]] = RULES
 
     def __init__(self, module: ModuleEmitter, operation: Operation) -> None:
         self.module = module
         self.operation = operation
         self.names: dict[Value, str] = {}
         self.strides: dict[Value, tuple[str | int, ...]] = {}
+        self.spaces: dict[Value, int] = {}
         self.lines: list[str] = []
         self.allocas: list[str] = []
         self.count = 0
@@ -167,7 +174,21 @@ class FunctionEmitter:
 
     def typed(self, value: Value) -> str:
         """`float %v1`"""
-        return f"{llvm_type(value.type)} {self.names[value]}"
+        return f"{self.pointer(value) if isinstance(value.type, BufferType) else llvm_type(value.type)} {self.names[value]}"
+
+    def space(self, buffer: Value) -> int:
+        """The number of the address space that a buffer lies in."""
+        return self.spaces.get(buffer, 0)
+
+    def pointer(self, buffer: Value) -> str:
+        """The type of a buffer's addresses."""
+        space = self.space(buffer)
+        return f"ptr addrspace({space})" if space else "ptr"
+
+    def same_memory(self, result: Value, buffer: Value, name: str) -> None:
+        """Bind a buffer that lies in the memory of another one."""
+        self.names[result] = name
+        self.spaces[result] = self.space(buffer)
 
     def set(self, operation: Operation, text: str) -> None:
         """Bind the operation's only result to an instruction."""
@@ -186,7 +207,7 @@ class FunctionEmitter:
             total = term if total == "0" else self.op(f"add nsw i64 {total}, {term}")
         if total == "0":
             return self.names[buffer]
-        return self.op(f"getelementptr {memory_element(type.dtype)}, ptr {self.names[buffer]}, i64 {total}")
+        return self.op(f"getelementptr {memory_element(type.dtype)}, {self.typed(buffer)}, i64 {total}")
 
     def to_register(self, value: str, type: Type) -> str:
         """What was loaded, as the register type (bool bytes become i1)."""
@@ -209,8 +230,11 @@ class FunctionEmitter:
         parameters = self._kernel_arguments() if kernel else self._function_parameters()
         self.body(operation.region.block)
         linkage, attributes = ("", "#0") if kernel else ("internal ", "noinline #0")
-        head = f"define {linkage}void @{operation.attributes.name}({parameters}) {attributes} {{"
-        self.module.definitions.append("\n".join([head, "entry:", *self.allocas, *self.lines, "}"]))
+        self._define(f"{linkage}void @{operation.attributes.name}({parameters}) {attributes}")
+
+    def _define(self, head: str) -> None:
+        """Put the function together."""
+        self.module.definitions.append("\n".join([f"define {head} {{", "entry:", *self.allocas, *self.lines, "}"]))
 
     def _kernel_arguments(self) -> str:
         slot = 0
@@ -250,7 +274,7 @@ class FunctionEmitter:
     def body(self, block: Block) -> list[Value]:
         """Emit a block; the operands of its terminator."""
         for operation in block:
-            rule = _RULES.get(operation.declaration)
+            rule = self.rules.get(operation.declaration)
             if rule is None:
                 raise CompileError(f"{operation.name} has no LLVM lowering", stage="llvm", location=operation.location)
             rule(self, operation)

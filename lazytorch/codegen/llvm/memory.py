@@ -31,7 +31,7 @@ def _load(f: FunctionEmitter, op: Operation) -> None:
     buffer, type = op.operands[0], op.result.type
     place = f.address(buffer, op.operands[1:])
     align = _alignment(type.dtype, lanes_of(type), op.attributes.aligned)
-    f.names[op.result] = f.to_register(f.op(f"load {memory_type(type)}, ptr {place}, align {align}"), type)
+    f.names[op.result] = f.to_register(f.op(f"load {memory_type(type)}, {f.pointer(buffer)} {place}, align {align}"), type)
 
 
 @lowering(loop.store)
@@ -40,20 +40,20 @@ def _store(f: FunctionEmitter, op: Operation) -> None:
     type = value.type
     place = f.address(buffer, indices)
     align = _alignment(type.dtype, lanes_of(type), op.attributes.aligned)
-    f.line(f"store {memory_type(type)} {f.to_memory(value)}, ptr {place}, align {align}")
+    f.line(f"store {memory_type(type)} {f.to_memory(value)}, {f.pointer(buffer)} {place}, align {align}")
 
 
 @lowering(loop.masked_load)
 def _masked_load(f: FunctionEmitter, op: Operation) -> None:
-    *_, mask, other = op.operands
+    buffer, *indices, mask, other = op.operands
     type = op.result.type
     memory = memory_type(type)
-    place = f.address(op.operands[0], op.operands[1:-2])
+    place = f.address(buffer, indices)
     loaded = f.intrinsic(
-        f"llvm.masked.load.{_memory_suffix(type)}.p0",
+        f"llvm.masked.load.{_memory_suffix(type)}.p{f.space(buffer)}",
         memory,
         [
-            ("ptr", f"align {type.dtype.itemsize} {place}"),
+            (f.pointer(buffer), f"align {type.dtype.itemsize} {place}"),
             (llvm_type(mask.type), f[mask]),
             (memory, f.to_memory(other)),
         ],
@@ -71,11 +71,11 @@ def _masked_store(f: FunctionEmitter, op: Operation) -> None:
     value, mask, buffer = op.operands[:3]
     place = f.address(buffer, op.operands[3:])
     f.intrinsic(
-        f"llvm.masked.store.{_memory_suffix(value.type)}.p0",
+        f"llvm.masked.store.{_memory_suffix(value.type)}.p{f.space(buffer)}",
         "void",
         [
             (memory_type(value.type), f.to_memory(value)),
-            ("ptr", f"align {value.type.dtype.itemsize} {place}"),
+            (f.pointer(buffer), f"align {value.type.dtype.itemsize} {place}"),
             (llvm_type(mask.type), f[mask]),
         ],
     )
@@ -92,7 +92,7 @@ def _lane_addresses(f: FunctionEmitter, buffer: Value, indices: Sequence[Value],
     base = f.address(buffer, indices)
     stride = f.strides[buffer][-1]
     steps = f.op(f"mul <{lanes} x i64> {_lane_numbers(lanes, 'i64')}, {_splat(f, str(stride), 'i64', lanes)}")
-    return f.op(f"getelementptr {memory_element(type.dtype)}, ptr {base}, <{lanes} x i64> {steps}")
+    return f.op(f"getelementptr {memory_element(type.dtype)}, {f.pointer(buffer)} {base}, <{lanes} x i64> {steps}")
 
 
 def _lane_numbers(lanes: int, element: str) -> str:
@@ -106,14 +106,14 @@ def _splat(f: FunctionEmitter, name: str, element: str, lanes: int) -> str:
 
 
 def _gather(f: FunctionEmitter, op: Operation, places: str, mask: Value) -> None:
-    type = op.result.type
+    buffer, type = op.operands[0], op.result.type
     memory = memory_type(type)
     lanes = lanes_of(type)
     loaded = f.intrinsic(
-        f"llvm.masked.gather.{_memory_suffix(type)}.v{lanes}p0",
+        f"llvm.masked.gather.{_memory_suffix(type)}.v{lanes}p{f.space(buffer)}",
         memory,
         [
-            (f"<{lanes} x ptr>", f"align {type.dtype.itemsize} {places}"),
+            (f"<{lanes} x {f.pointer(buffer)}>", f"align {type.dtype.itemsize} {places}"),
             (llvm_type(mask.type), f[mask]),
             (memory, "zeroinitializer"),
         ],
@@ -131,7 +131,7 @@ def _strided_load(f: FunctionEmitter, op: Operation) -> None:
 def _gather_load(f: FunctionEmitter, op: Operation) -> None:
     buffer, index, mask = op.operands
     element = memory_element(buffer.type.dtype)
-    places = f.op(f"getelementptr {element}, ptr {f[buffer]}, {f.typed(index)}")
+    places = f.op(f"getelementptr {element}, {f.typed(buffer)}, {f.typed(index)}")
     _gather(f, op, places, mask)
 
 
@@ -141,11 +141,11 @@ def _strided_store(f: FunctionEmitter, op: Operation) -> None:
     lanes = lanes_of(value.type)
     places = _lane_addresses(f, buffer, op.operands[3:], lanes)
     f.intrinsic(
-        f"llvm.masked.scatter.{_memory_suffix(value.type)}.v{lanes}p0",
+        f"llvm.masked.scatter.{_memory_suffix(value.type)}.v{lanes}p{f.space(buffer)}",
         "void",
         [
             (memory_type(value.type), f.to_memory(value)),
-            (f"<{lanes} x ptr>", f"align {value.type.dtype.itemsize} {places}"),
+            (f"<{lanes} x {f.pointer(buffer)}>", f"align {value.type.dtype.itemsize} {places}"),
             (llvm_type(mask.type), f[mask]),
         ],
     )
@@ -154,13 +154,13 @@ def _strided_store(f: FunctionEmitter, op: Operation) -> None:
 @lowering(loop.offset)
 def _offset(f: FunctionEmitter, op: Operation) -> None:
     buffer = op.operands[0]
-    f.names[op.result] = f.address(buffer, op.operands[1:])
+    f.same_memory(op.result, buffer, f.address(buffer, op.operands[1:]))
     f.strides[op.result] = f.strides[buffer]
 
 
 @lowering(loop.flatten)
 def _flatten(f: FunctionEmitter, op: Operation) -> None:
-    f.names[op.result] = f[op.operands[0]]
+    f.same_memory(op.result, op.operands[0], f[op.operands[0]])
     f.strides[op.result] = (1,)
 
 

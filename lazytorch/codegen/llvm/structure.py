@@ -30,18 +30,19 @@ def _parallel(f: FunctionEmitter, op: Operation) -> None:
     following = f.op("add i64 %chunk, 1")
     last = f.op(f"udiv i64 {f.op(f'mul i64 {size}, {following}')}, %chunks")
     begin, end = f.op(f"add nsw i64 {low}, {first}"), f.op(f"add nsw i64 {low}, {last}")
-    _emit_loop(f, op.region.block, begin, end, "1", [])
+    emit_loop(f, op.region.block, begin, end, "1", [])
 
 
 @lowering(loop.for_)
 def _for(f: FunctionEmitter, op: Operation) -> None:
     low, high, step = (f[value] for value in op.operands[:3])
-    results = _emit_loop(f, op.region.block, low, high, step, [f[value] for value in op.operands[3:]])
+    results = emit_loop(f, op.region.block, low, high, step, [f[value] for value in op.operands[3:]])
     for value, name in zip(op.results, results, strict=True):
         f.names[value] = name
 
 
-def _emit_loop(f: FunctionEmitter, block: Block, low: str, high: str, step: str, initial: list[str]) -> list[str]:
+def emit_loop(f: FunctionEmitter, block: Block, low: str, high: str, step: str, initial: list[str]) -> list[str]:
+    """A counted loop around a block with carried values; their names after it."""
     f.count += 1
     number, before = f.count, f.block
     head, inside, latch, done = (f"{kind}{number}" for kind in ("head", "body", "latch", "done"))

@@ -6,11 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lazytorch.codegen.expression import pull, tensor_type
+from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot
 from lazytorch.codegen.schedules.contract import contract_launches
+from lazytorch.codegen.schedules.gpu_contract import gpu_contract_launches
+from lazytorch.codegen.schedules.gpu_reduce import gpu_reduce_launches
+from lazytorch.codegen.schedules.gpu_row import gpu_row_launches
 from lazytorch.codegen.schedules.host import host_launches
 from lazytorch.codegen.schedules.indirect import gather_launches, scatter_launches
-from lazytorch.codegen.schedules.map import Output, map_launch
+from lazytorch.codegen.schedules.map import map_launch
+from lazytorch.codegen.schedules.nest import Output
 from lazytorch.codegen.schedules.placement import concat_launches, copy_launch, insert_launches, pad_launches
 from lazytorch.codegen.schedules.reduce import reduce_launches
 from lazytorch.codegen.schedules.row import row_launches
@@ -32,7 +37,8 @@ def schedule(kernel: Operation, context: ScheduleContext) -> list[Launch]:
     outside: dict[Value, Value] = {}
     for inner, result in zip(yielded, kernel.results, strict=True):
         outside.setdefault(inner, result)
-    launches = _SCHEDULES[kernel.attributes.schedule](kernel, context)
+    schedules = _GPU_SCHEDULES if isinstance(context.target, GpuTarget) else _SCHEDULES
+    launches = schedules[kernel.attributes.schedule](kernel, context)
     for launch in launches:
         launch.slots = [_outside(slot, inside, outside) for slot in launch.slots]
     return launches
@@ -90,3 +96,10 @@ _SCHEDULES: dict[str, Callable[[Operation, ScheduleContext], list[Launch]]] = {
     "search": lambda kernel, context: search_launches(_root(kernel), context),
     "host": lambda kernel, context: host_launches(_root(kernel), context),
 }
+_GPU_SCHEDULES: dict[str, Callable[[Operation, ScheduleContext], list[Launch]]] = {
+    **_SCHEDULES,
+    "reduce": lambda kernel, context: gpu_reduce_launches(_root(kernel), context),
+    "row": gpu_row_launches,
+    "contract": gpu_contract_launches,
+}
+"""The others give one thread each iteration of their parallel loop."""

@@ -7,9 +7,10 @@ from contextlib import ExitStack
 
 from lazytorch.codegen.expression import tensor_type
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext
-from lazytorch.codegen.schedules.map import chunks_for, parallel_groups, symbol_of
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, symbol_of
+from lazytorch.codegen.schedules.map import chunks_for, parallel_groups
 from lazytorch.codegen.schedules.nest import split_rows, vector_loop, write
+from lazytorch.codegen.target import Target
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
@@ -23,8 +24,9 @@ def border_launch(operation: Operation, value: float | int | bool, context: Sche
     source, result = operation.operands[0], operation.result
     type = tensor_type(result)
     dims = _joined(list(zip(tensor_type(source).shape, operation.attributes.low, type.shape, strict=True)))
-    lanes = context.target.lanes(type.dtype.itemsize)
-    masked = context.target.has_mask_registers
+    target = context.target
+    assert isinstance(target, Target)
+    lanes, masked = target.lanes(type.dtype.itemsize), target.has_mask_registers
     parallel = parallel_groups([size for _, _, size in dims])
     key = f"pad|{type.dtype.name}|{value!r}|{len(dims)}|{parallel}|{lanes}|{masked}"
     symbol = symbol_of("pad", key)

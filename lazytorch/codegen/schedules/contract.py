@@ -15,17 +15,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from lazytorch.codegen.expression import Expression, Leaf, collapse, pull, tensor_type
+from lazytorch.codegen.expression import Expression, pull, tensor_type
 from lazytorch.codegen.kernel_builder import KernelBuilder
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Table
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Table, symbol_of
 from lazytorch.codegen.schedules.contract_kernel import build_contract, build_contract_sum
+from lazytorch.codegen.schedules.contract_letters import Letters
 from lazytorch.codegen.schedules.contract_packing import KC, ContractShape, OperandShape, accumulator_of, segment_tables
-from lazytorch.codegen.schedules.map import chunks_for, symbol_of
+from lazytorch.codegen.schedules.map import chunks_for
 from lazytorch.codegen.schedules.nest import Nest
-from lazytorch.codegen.views import Access, contiguous, offsets, reshaped
-from lazytorch.errors import CompileError
+from lazytorch.codegen.target import Target
+from lazytorch.codegen.views import Access, contiguous, reshaped
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Trait
 from lazytorch.ir.dialects import tensor
@@ -66,18 +65,24 @@ class Side:
         return [address, *self.slots, *self.batch, *self.outer]
 
 
-def contract_launches(kernel: Operation, context: ScheduleContext) -> list[Launch]:
-    """One launch for a contraction and its epilogue. Raises CompileError for what no schedule takes."""
+def contraction_of(kernel: Operation) -> tuple[Operation, list[Value], Expression]:
+    """The contraction of a fused.kernel, the values that it yields, and how they are computed at an index of its result."""
     block = kernel.region.block
     contraction = next(operation for operation in block if operation.has(Trait.CONTRACTION))
     yielded = list(dict.fromkeys(block.terminator.operands))
-    out_shape = tensor_type(contraction.result).shape
-    if 0 in out_shape:
-        return []
+    shape = tensor_type(contraction.result).shape
     given = joined(contraction.result)
     expression = pull(yielded, tensor_type(given).shape, given=[given])
-    if given is not contraction.result:
-        expression.leaves = [replace(leaf, access=_split(leaf.access, out_shape)) for leaf in expression.leaves]
+    if given is not contraction.result and 0 not in shape:
+        expression.leaves = [replace(leaf, access=_split(leaf.access, shape)) for leaf in expression.leaves]
+    return contraction, yielded, expression
+
+
+def contract_launches(kernel: Operation, context: ScheduleContext) -> list[Launch]:
+    """One launch for a contraction and its epilogue. Raises CompileError for what no schedule takes."""
+    contraction, yielded, expression = contraction_of(kernel)
+    if 0 in tensor_type(contraction.result).shape:
+        return []
     plan = _Plan(contraction, expression, context)
     return plan.launches(yielded, kernel)
 
@@ -104,67 +109,29 @@ def _split(access: Access, shape: tuple[int, ...]) -> Access:
     return split
 
 
-class _Plan:
-    """How the letters of one contraction are divided into batch, rows (M), columns (N) and depth (K).
-
-    Columns are the trailing letters of the result. Letters of the right operand that have no common stride with them are
-    `outer`: loops over whole vectors of columns that share the packed left operand.
-    """
+class _Plan(Letters):
+    """One contraction on a CPU. Outer letters begin with whole vectors of columns, which share the packed left operand."""
 
     def __init__(self, contraction: Operation, expression: Expression, context: ScheduleContext) -> None:
-        self.contraction = contraction
-        self.expression = expression
-        self.wide = self.lanes = context.target.lanes(accumulator_of(contraction.result.type.dtype).itemsize)
-        self.context = context
-        a = contraction.attributes
-        self.out = a.out
-        lhs, rhs = contraction.operands
-        self.sizes: dict[str, int] = {}
-        for letters, value in ((a.lhs, lhs), (a.rhs, rhs)):
-            self.sizes.update(zip(letters, tensor_type(value).shape, strict=True))
-            lonely = set(letters) - set(a.out) - (set(a.lhs) & set(a.rhs))
-            if lonely:
-                raise CompileError(f"contract: letters {sorted(lonely)} are in one operand only", stage="schedule")
-        last = next((letter for letter in reversed(a.out) if self.sizes[letter] > 1), a.out[-1:])
-        swap = last in a.lhs and last not in a.rhs
-        left, right = ((a.rhs, rhs), (a.lhs, lhs)) if swap else ((a.lhs, lhs), (a.rhs, rhs))
-        # In the order of lhs, whichever side it is: it decides the order of accumulation (ir/accumulation.py).
-        self.k_letters = "".join(x for x in a.lhs if x in a.rhs and x not in a.out)
-        self.leaves = [_leaf(value) for value in (left[1], right[1])]
-        self.strides = [
-            dict(zip(letters, leaf.access.strides, strict=True))
-            for letters, leaf in zip((left[0], right[0]), self.leaves, strict=True)
-        ]
+        assert isinstance(context.target, Target)
+        self.context, self.target = context, context.target
+        self.wide = self.lanes = self.target.lanes(accumulator_of(contraction.result.type.dtype).itemsize)
         self.stacked = False
-        self._divide({x for x in left[0] if x not in right[0]}, {x for x in right[0] if x not in left[0]})
-        self.m, self.n, self.k = (self._size(x) for x in (self.m_letters, self.n_letters, self.k_letters))
+        super().__init__(contraction, expression)
+        self.m, self.n, self.k = (self.size(x) for x in (self.m_letters, self.n_letters, self.k_letters))
         self.left = self._side(0, self.m_letters)
         self.right = self._side(1, self.n_letters)
 
-    def _divide(self, own_m: set[str], own_n: set[str]) -> None:
-        """Runs of letters that have one stride in the result and everywhere in the epilogue, as M, N, batch and outer."""
-        shape = [self.sizes[x] for x in self.out]
-        strides = [contiguous(tuple(shape)).strides, *[leaf.access.strides for leaf in self.expression.leaves]]
-        groups = collapse(shape, strides, frozenset(self._borders(own_m, own_n)))
-        names = ["".join(self.out[d] for d in group) for group in groups]
-        self.n_letters = names.pop() if names and names[-1][0] in own_n else ""
-        runs = [name for name in names if name[0] in own_m]
-        self.m_letters = max(runs, key=self._size, default="")
-        if self._size(self.m_letters) < self.context.target.contract_tile().rows:
-            self._stack(names)
-        # Letters that an operand holds in another order have no common stride: each is a loop of its own.
-        rest = [part for name in names if name != self.m_letters for part in ([name] if self._together(name) else name)]
-        self.outer_groups = [name for name in rest if name[0] in own_n]
-        self.batch_groups = [name for name in rest if name[0] not in own_n]
-
-    def _stack(self, names: list[str]) -> None:
+    def regroup(self, names: list[str]) -> None:
         """Columns that the right operand holds in rows with gaps (a small image's, within its border) become columns and an
         outer letter more, when few rows of the result share the work of putting vectors together."""
+        if self.size(self.m_letters) >= self.target.contract_tile().rows:
+            return
         stride = self.strides[1]
         cut = len(self.n_letters)
-        while cut and self._single(self.n_letters[cut - 1 :], stride) == 1:
+        while cut and self.single(self.n_letters[cut - 1 :], stride) == 1:
             cut -= 1
-        whole, piece = self._size(self.n_letters), self._size(self.n_letters[cut:])
+        whole, piece = self.size(self.n_letters), self.size(self.n_letters[cut:])
         if cut in (0, len(self.n_letters)) or whole > self.lanes > 2 * piece:
             return
         names.append(self.n_letters[:cut])
@@ -172,17 +139,6 @@ class _Plan:
         self.stacked = True
         if whole <= self.lanes:  # a small window: the gradient of a depthwise convolution's weights
             self.lanes = min(self.lanes, max(SHORTEST, 1 << (piece - 1).bit_length()))
-
-    def _borders(self, own_m: set[str], own_n: set[str]) -> list[int]:
-        kinds = [0 if x in own_m else 1 if x in own_n else 2 for x in self.out]
-        return [d for d in range(1, len(kinds)) if kinds[d] != kinds[d - 1]]
-
-    def _together(self, letters: str) -> bool:
-        """Whether consecutive letters have one stride in both operands."""
-        return all(self._single(letters, stride) is not None for stride in self.strides)
-
-    def _size(self, letters: str) -> int:
-        return math.prod([self.sizes[letter] for letter in letters])
 
     def _side(self, number: int, rows: str) -> Side:
         leaf, stride = self.leaves[number], self.strides[number]
@@ -194,16 +150,16 @@ class _Plan:
 
     def _addressing(self, number: int, rows: str, stride: dict[str, int]) -> tuple[OperandShape, list[Slot]]:
         """The kind of an operand, and the slots that go with it."""
-        row, k = self._single(rows, stride), self._single(self.k_letters, stride)
+        row, k = self.single(rows, stride), self.single(self.k_letters, stride)
         if row is not None and k is not None and min(row, k) >= 0:
             fitting: list[tuple[OperandShape, list[Slot]]] = []
-            if k == 1 or self._size(self.k_letters) == 1:
+            if k == 1 or self.size(self.k_letters) == 1:
                 fitting.append((OperandShape("k"), [row]))
-            if row == 1 or self._size(rows) == 1:
+            if row == 1 or self.size(rows) == 1:
                 fitting.append((OperandShape("row"), [k]))
             if fitting:  # packed along K on the left, along the columns on the right
                 return fitting[0] if number == 0 else fitting[-1]
-        row_table, k_table = self._table(rows, stride), self._table(self.k_letters, stride)
+        row_table, k_table = self.table(rows, stride), self.table(self.k_letters, stride)
         lanes = self.lanes if number else self.wide
         along_rows, along_k = segment_tables(row_table, lanes), segment_tables(k_table, lanes)
         wide, deep = along_rows[0].shape[1], along_k[0].shape[1]
@@ -213,17 +169,6 @@ class _Plan:
         if row is not None and row >= 0 and deep <= MOST_SEGMENTS:
             return OperandShape("k", deep), [row, *[Table(part) for part in along_k]]
         return OperandShape("table"), [Table(row_table), Table(k_table)]
-
-    def _single(self, letters: str, stride: dict[str, int]) -> int | None:
-        """The one stride of consecutive letters, or None."""
-        groups = collapse([self.sizes[x] for x in letters], [[stride.get(x, 0) for x in letters]])
-        if len(groups) > 1:
-            return None
-        return stride.get(letters[groups[0][-1]], 0) if groups else 0
-
-    def _table(self, letters: str, stride: dict[str, int]) -> np.ndarray:
-        """The offset of every index of consecutive letters, in row-major order."""
-        return offsets([(self.sizes[letter], stride.get(letter, 0)) for letter in letters])
 
     # -- the launch ------------------------------------------------------------
 
@@ -267,8 +212,8 @@ class _Plan:
         if shape.split:
             partial = self._block_sums(shape)
         blocks = self._blocks(shape, columns)
-        batch = [self._size(group) for group in self.batch_groups]
-        outer = [self._size(group) for group in self.outer_groups]
+        batch = [self.size(group) for group in self.batch_groups]
+        outer = [self.size(group) for group in self.outer_groups]
         items = -(-self.m // blocks.rows) * -(-columns // blocks.columns) * math.prod(batch) * slices
         chunks = min(items, chunks_for(items, type.numel * max(self.k, 1), self.context, 1))
         packed = blocks.packed(shape)
@@ -309,24 +254,24 @@ class _Plan:
     def _slices(self, shape: ContractShape) -> int:
         """Into how many parts K is divided: 1 where tiles of the result are enough for all threads."""
         columns = self._columns() if not shape.stack else self._tiles(shape) * shape.width
-        tiles = -(-self.m // shape.rows) * -(-columns // shape.width) * self._size("".join(self.batch_groups))
+        tiles = -(-self.m // shape.rows) * -(-columns // shape.width) * self.size("".join(self.batch_groups))
         blocks = -(-self.k // KC)
         chunks = chunks_for(blocks, tensor_type(self.contraction.result).numel * self.k, self.context, 1)
         return min(chunks, -(-self.context.threads // tiles))
 
     def _tiles(self, shape: ContractShape) -> int:
         """Tiles of columns, when a tile consists of pieces of neighbouring outer indices."""
-        *sizes, last = [self._size(group) for group in self.outer_groups]
+        *sizes, last = [self.size(group) for group in self.outer_groups]
         return math.prod(sizes) * -(-last // shape.stack) * -(-self.n // (shape.width // shape.stack))
 
     def _columns(self) -> int:
         """Columns over all outer indices; each outer index begins with a new vector."""
         if not self.outer_groups:
             return self.n
-        return -(-self.n // self.lanes) * self.lanes * math.prod([self._size(group) for group in self.outer_groups])
+        return -(-self.n // self.lanes) * self.lanes * math.prod([self.size(group) for group in self.outer_groups])
 
     def _shape(self, yielded: Sequence[Value]) -> ContractShape:
-        target = self.context.target
+        target = self.target
         columns, m = self._columns(), self.m
         given = [i for i, entry in enumerate(self.expression.entries) if entry[0] == "given"]
         rows = _tile_rows(m, target.contract_tile().rows) if self.k > SHALLOW else 1
@@ -340,7 +285,7 @@ class _Plan:
         stack = 1
         if self.stacked:
             across = _tile_vectors(most, -(-self.n // self.lanes), right.segments)
-            stack = max(1, min(most // across, self._size(self.outer_groups[-1])))
+            stack = max(1, min(most // across, self.size(self.outer_groups[-1])))
             vectors = across * stack
         dtype = self.contraction.result.type.dtype
         accumulator = accumulator_of(dtype)
@@ -373,9 +318,9 @@ class _Plan:
     def _blocks(self, shape: ContractShape, columns: int) -> _Blocks:
         """Blocks of the left operand fill half of the second-level cache; every thread gets a rectangle."""
         threads, m = self.context.threads, self.m
-        room = self.context.target.l2_bytes // 2 // shape.accumulator.itemsize * shape.rows // shape.panel_size
+        room = self.target.l2_bytes // 2 // shape.accumulator.itemsize * shape.rows // shape.panel_size
         panels = -(-columns // shape.width)
-        batch = math.prod([self._size(group) for group in self.batch_groups])
+        batch = math.prod([self.size(group) for group in self.batch_groups])
         pieces = -(-m // max(room, shape.rows))
         if panels < threads and batch % threads:
             pieces = min(-(-m // shape.rows), -(-pieces // threads) * threads)
@@ -399,14 +344,6 @@ class _Blocks:
     def packed(self, shape: ContractShape) -> int:
         """Elements of the packed part of the left operand."""
         return self.rows // shape.rows * shape.panel_size * (self.depth // KC)
-
-
-def _leaf(value: Value) -> Leaf:
-    """The strided read that an operand is."""
-    one = pull([value], tensor_type(value).shape)
-    if len(one.entries) != 1 or one.entries[0][0] != "leaf" or one.leaves[0].value is None:
-        raise CompileError("contract: an operand is no view of a buffer", stage="schedule")
-    return one.leaves[0]
 
 
 def _tile_rows(m: int, most: int) -> int:

@@ -290,7 +290,7 @@ class _Kernel:
                 base = k.offset(left, k.mul(k.add(state.index, step), k_stride))
                 for i in range(shape.rows):
                     a = k.broadcast(k.load(base, i * row_stride), lanes)
-                    following[i] = _multiply_add(shape.accumulator, a, vector, following[i])
+                    following[i] = multiply_add(shape.accumulator, a, vector, following[i])
             state.next(*following)
         rest = k.sub(count, main)
         with k.when(k.compare("gt", rest, 0)):
@@ -439,11 +439,12 @@ def _multiply(
         for i in range(shape.rows):
             a = k.broadcast(k.load(base, i * row_stride), lanes)
             for v in range(vectors):
-                following.append(_multiply_add(shape.accumulator, a, columns[v], state.carried[i * vectors + v]))
+                following.append(multiply_add(shape.accumulator, a, columns[v], state.carried[i * vectors + v]))
         state.next(*following)
     return state.results
 
 
-def _multiply_add(dtype: DType, a: Value, b: Value, c: Value) -> Value:
+def multiply_add(dtype: DType, a: Value, b: Value, c: Value) -> Value:
+    """a * b + c, rounded once where it is rounded."""
     value: Value = arith.fma(a, b, c) if dtype.kind == "f" else arith.add(arith.mul(a, b), c)
     return value

@@ -5,8 +5,8 @@ from __future__ import annotations
 from lazytorch import dtypes
 from lazytorch.codegen.expression import tensor_type
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot, Status
-from lazytorch.codegen.schedules.map import chunks_for, symbol_of
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot, Status, symbol_of
+from lazytorch.codegen.schedules.map import chunks_for
 from lazytorch.codegen.schedules.nest import vector_loop
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith, loop

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from lazytorch.codegen.expression import Expression, collapse
+from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot, symbol_of
+from lazytorch.codegen.schedules.gpu_map import gpu_map_launch
 from lazytorch.codegen.schedules.map_tiles import build_tiles, tiled_group, tiles_of
-from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows, vector_loop, write
-from lazytorch.codegen.views import Access
+from lazytorch.codegen.schedules.nest import Nest, NestEmitter, Output, split_rows, vector_loop, write
 from lazytorch.ir.core import Operation, Value
 
 BLOCK = 4096
@@ -28,21 +27,10 @@ SERIAL_WORK = 16_384
 """Elements times operations below which one thread does it all: waking another costs several microseconds."""
 
 
-@dataclass(frozen=True)
-class Output:
-    """Where a result goes: a strided access (usually the whole contiguous buffer) on a value's memory."""
-
-    value: Value
-    access: Access
-
-
-def symbol_of(prefix: str, key: str) -> str:
-    """A kernel's name: readable, and unique to its structure."""
-    return f"{prefix}_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-
-
 def chunks_for(iterations: int, work: int, context: ScheduleContext, per_thread: int = 4) -> int:
     """Into how many pieces to divide a parallel loop of so many iterations and so much work (operations on elements)."""
+    if isinstance(context.target, GpuTarget):
+        return max(1, iterations)
     if work < SERIAL_WORK or context.threads == 1:
         return 1
     return max(1, min(iterations, context.threads * per_thread, work // (SERIAL_WORK // 2)))
@@ -55,6 +43,8 @@ def map_launch(
     sizes = expression.shape
     if 0 in sizes:
         return None
+    if isinstance(context.target, GpuTarget):
+        return gpu_map_launch(expression, outputs, context.target, operations)
     strides = [leaf.access.strides for leaf in expression.leaves] + [output.access.strides for output in outputs]
     groups = collapse(sizes, strides) or [[]]
     written = [output.value.type.dtype for output in outputs]

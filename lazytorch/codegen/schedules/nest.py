@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.codegen.expression import Expression, Leaf, collapse, describe
+from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.launch import Address, Slot, Table
 from lazytorch.codegen.target import Target
-from lazytorch.codegen.views import offsets
+from lazytorch.codegen.views import Access, offsets
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Value
 from lazytorch.ir.dialects import arith, loop
@@ -21,6 +23,14 @@ from lazytorch.ir.types import VectorType
 
 WIDEST_WINDOW = 4
 """Vectors from which the lanes of one may be shuffled together: beyond, a gather is no slower."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a result goes: a strided access (usually the whole contiguous buffer) on a value's memory."""
+
+    value: Value
+    access: Access
 
 
 class Nest:
@@ -81,13 +91,29 @@ class Nest:
                 out.append(entry[0] == "given")
         return out
 
-    def lanes(self, target: Target, extra: Sequence[DType] = ()) -> int:
+    def lanes(self, target: Target | GpuTarget, extra: Sequence[DType] = ()) -> int:
         """Elements per vector: what fits for the widest element type involved."""
         widest = max(
             [self.expression.dtype(i).itemsize for i in range(len(self.expression.entries))]
             + [dtype.itemsize for dtype in extra]
         )
         return target.lanes(widest)
+
+    def aligned_lanes(self, most: int, accesses: Sequence[tuple[tuple[int, ...], int]] = ()) -> int:
+        """The most elements, up to `most`, of which every vector begins at a multiple of its own size, if all buffers do.
+
+        accesses: strides (per group) and offset of further buffers than those of the leaves.
+        """
+        used = [
+            (strides, leaf.access.offset)
+            for leaf, strides in zip(self.expression.leaves, self.strides, strict=True)
+            if leaf.value
+        ]
+        lanes = most
+        for strides, offset in [*used, *accesses]:
+            if strides and strides[-1] == 1:
+                lanes = math.gcd(lanes, offset, *strides[:-1])
+        return lanes
 
     def pattern(self, strides: Sequence[int]) -> tuple[int | None, ...]:
         """The part of strides that is structure: 0 and 1; None for a run-time stride."""
@@ -133,10 +159,12 @@ class Nest:
 class NestEmitter:
     """Emits a nest's values inside a kernel. Entries that do not change along the inner loop are computed outside of it."""
 
-    def __init__(self, k: KernelBuilder, nest: Nest, lanes: int) -> None:
+    def __init__(self, k: KernelBuilder, nest: Nest, lanes: int, aligned: bool = False) -> None:
+        """aligned: whole vectors of stride 1 begin at multiples of their size."""
         self.k = k
         self.nest = nest
         self.lanes = lanes
+        self.aligned = aligned
         self.arguments: list[tuple[Value, ...]] = []
         for number, leaf in enumerate(nest.expression.leaves):
             self.arguments.append(self._declare(number, leaf, nest.strides[number]))
@@ -258,7 +286,7 @@ class NestEmitter:
             return self.k.load(buffer, *index)
         if strides[-1] == 1:
             if mask is None:
-                return self.k.load(buffer, *index, lanes=lanes)
+                return self.k.load(buffer, *index, lanes=lanes, aligned=self.aligned)
             return self.k.masked_load(buffer, *index, mask=mask, other=self.k.splat(0, leaf.dtype, lanes))
         some = mask if mask is not None else self.k.splat(True, dtypes.bool_, lanes)
         value: Value = loop.strided_load(buffer, *[self.k.value(i) for i in index], some, lanes=lanes)
@@ -327,7 +355,9 @@ class NestEmitter:
         return value
 
 
-def write(k: KernelBuilder, value: Value, buffer: Value, index: Sequence[Index], mask: Value | None) -> None:
+def write(
+    k: KernelBuilder, value: Value, buffer: Value, index: Sequence[Index], mask: Value | None, aligned: bool = False
+) -> None:
     """Store a scalar or vector; a vector goes along the last index, whatever its stride is."""
     if not isinstance(value.type, VectorType):
         k.store(value, buffer, *index)
@@ -335,7 +365,7 @@ def write(k: KernelBuilder, value: Value, buffer: Value, index: Sequence[Index],
     stride = buffer.type.strides[-1]  # type: ignore[attr-defined]
     if stride == 1:
         if mask is None:
-            k.store(value, buffer, *index)
+            k.store(value, buffer, *index, aligned=aligned)
         else:
             k.masked_store(value, buffer, *index, mask=mask)
         return

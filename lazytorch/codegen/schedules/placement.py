@@ -5,7 +5,9 @@ from __future__ import annotations
 from lazytorch.codegen.expression import Expression, Leaf, tensor_type
 from lazytorch.codegen.launch import Launch, ScheduleContext
 from lazytorch.codegen.schedules.border import border_launch
-from lazytorch.codegen.schedules.map import Output, map_launch
+from lazytorch.codegen.schedules.map import map_launch
+from lazytorch.codegen.schedules.nest import Output
+from lazytorch.codegen.target import Target
 from lazytorch.codegen.views import Access, contiguous
 from lazytorch.ir.core import Operation, Value
 
@@ -29,7 +31,8 @@ def pad_launches(operation: Operation, context: ScheduleContext) -> list[Launch]
         else float(operation.attributes.value)
     )
     a = operation.attributes
-    if not any(a.interior) and min((*a.low, *a.high), default=0) >= 0 and 0 not in type.shape:
+    on_cpu = isinstance(context.target, Target)
+    if on_cpu and not any(a.interior) and min((*a.low, *a.high), default=0) >= 0 and 0 not in type.shape:
         return [border_launch(operation, value, context)]
     expression = Expression(type.shape, [], [("constant", value, type.dtype)], [0])
     fill = map_launch(expression, [Output(result, contiguous(type.shape))], context, [operation])

@@ -6,6 +6,7 @@ size change no bit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence, Set
 from functools import partial
 from typing import Any
@@ -14,10 +15,10 @@ import numpy as np
 
 from lazytorch.codegen.expression import Expression, Leaf, NotStrided, collapse, pull, tensor_type
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, symbol_of
 from lazytorch.codegen.schedules.extremes import ARGUMENTS
-from lazytorch.codegen.schedules.map import Output, chunks_for, map_launch, symbol_of
-from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows
+from lazytorch.codegen.schedules.map import chunks_for, map_launch
+from lazytorch.codegen.schedules.nest import Nest, NestEmitter, Output, split_rows
 from lazytorch.codegen.views import contiguous
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Block, Operation, Value
@@ -157,24 +158,25 @@ def _two_stages(reduction: Reduction, context: ScheduleContext) -> list[Launch]:
     first = _launch(reduction, "partial", _build_partial, scratch, context, reduction.rows * blocks)
     shape = (reduction.rows, blocks)
     partial = Value(TensorType(dtype, shape), Block(), 0)
-    second = _Second(operation, partial, shape)
+    second = SecondLevel(operation, partial, shape)
     launch = _launch(second, "single", _build_single, Address(operation.result), context)
     launch.slots = [scratch if isinstance(slot, Address) and slot.value is partial else slot for slot in launch.slots]
     return [first, launch]
 
 
-class _Second(Reduction):
-    """The second level of a reduction, over the results of the blocks."""
+class SecondLevel(Reduction):
+    """The second level of a reduction, over the results of its parts: [rows, parts], or [rows, parts, columns]."""
 
-    def __init__(self, operation: Operation, partial: Value, shape: tuple[int, int]) -> None:
+    def __init__(self, operation: Operation, partial: Value, shape: tuple[int, ...]) -> None:
         self.operation = operation
         leaf = Leaf(partial, partial.type.dtype, contiguous(shape))
         self.expression = Expression(shape, [leaf], [("leaf", 0, leaf.dtype)], [0])
-        self.trailing = True
-        self.nest = Nest(self.expression, shape, [[0], [1]] if shape[0] > 1 else [[1]])
-        self.outer_sizes = self.nest.sizes[:-1]
-        self.rows, self.count = shape
-        self.work = self.rows * self.count
+        self.trailing = len(shape) == 2
+        groups = [[d] for d in range(len(shape))]
+        self.nest = Nest(self.expression, shape, groups if shape[0] > 1 else groups[1:])
+        self.outer_sizes = self.nest.sizes[: int(shape[0] > 1)]
+        self.rows, self.count = shape[0], shape[1]
+        self.work = math.prod(shape)
 
 
 Point = Callable[[Index, "Value | None"], Sequence[Value]]

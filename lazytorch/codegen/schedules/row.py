@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from lazytorch.codegen.expression import Expression, collapse, pull, tensor_type
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext
-from lazytorch.codegen.schedules.map import chunks_for, symbol_of
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, symbol_of
+from lazytorch.codegen.schedules.map import chunks_for
 from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows, vector_loop, write
 from lazytorch.codegen.schedules.reduce import BLOCK, COMBINE, LANES, blocked_sums, lane_sums
 from lazytorch.codegen.views import contiguous

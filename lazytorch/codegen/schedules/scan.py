@@ -7,8 +7,8 @@ from typing import Any
 
 from lazytorch.codegen.expression import tensor_type
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext
-from lazytorch.codegen.schedules.map import chunks_for, symbol_of
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, symbol_of
+from lazytorch.codegen.schedules.map import chunks_for
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, tensor_scan

@@ -9,8 +9,8 @@ from __future__ import annotations
 from lazytorch import dtypes
 from lazytorch.codegen.expression import tensor_type
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot
-from lazytorch.codegen.schedules.map import chunks_for, symbol_of
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, symbol_of
+from lazytorch.codegen.schedules.map import chunks_for
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
@@ -157,8 +157,12 @@ def _build_select(symbol: str, dtype: DType, descending: bool) -> Operation:
         with k.loop(0, count) as i:
             new = k.load(x, k.add(base, i))
             filling = k.compare("lt", i, kept)
-            # While the list fills, its last place holds nothing yet, and what is read there does not matter.
-            enters: Value = arith.bit_or(filling, _before(new, k.load(keys, worst), descending))
+
+            def better(new: Value = new) -> list[Value]:
+                return [_before(new, k.load(keys, worst), descending)]
+
+            # While the list fills, its last place holds nothing yet.
+            (enters,) = k.choose(filling, lambda: [k.splat(True, dtypes.bool_)], better)
             with k.when(enters):
                 filled = k.min(i, k.sub(kept, 1))
                 with k.carry(0, filled, 1, [k.value(filled)]) as state:

@@ -211,7 +211,7 @@ def filled(value: float, like: Any, shape: tuple[int, ...]) -> Any:
     """A constant tensor of a shape, in `like`'s element type."""
     dtype = like.type.dtype
     content = float(value) if dtype.kind == "f" else int(value)
-    return arith.constant.build(like.builder, value=content, type=TensorType(dtype, shape))
+    return arith.constant.build(like.builder, value=content, type=TensorType(dtype, shape, like.type.device))
 
 
 Gradient = Callable[[Any, Any, int], Any]

@@ -16,6 +16,7 @@ from lazytorch import dtypes
 from lazytorch.errors import LinAlgError
 from lazytorch.ir.declaration import Attributes, Declaration, Trait, example, leading
 from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.types import TensorType
 
 HOST = (Trait.PURE, Trait.HOST, Trait.EXPENSIVE)
@@ -69,8 +70,8 @@ def _scalar(x: Any) -> Any:
 def _positions(x: Any) -> tuple[Any, Any]:
     """Row and column numbers, broadcastable to the matrices of x."""
     rows, columns = x.type.shape[-2:]
-    row = tensor.iota.build(x.builder, size=rows, dtype=dtypes.int64)
-    return tensor.reshape(row, shape=(rows, 1)), tensor.iota.build(x.builder, size=columns, dtype=dtypes.int64)
+    row = positions(x, rows, dtypes.int64)
+    return tensor.reshape(row, shape=(rows, 1)), positions(x, columns, dtypes.int64)
 
 
 def _where(x: Any, predicate: str, other: Any = None) -> Any:

@@ -11,6 +11,7 @@ from lazytorch.ir.declaration import RESULT, Attributes, Declaration, Operator, 
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.dialects.composite import composite, number, reference_of, zeros_like
 from lazytorch.ir.dialects.indirect import refuse
+from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.types import TensorType
 
 _LETTERS = "abcdefghij"
@@ -440,8 +441,8 @@ def _attention_bias(op: Any, scores: Any) -> Any:
     """The scores with the causal and the given mask applied."""
     if op.attributes.causal:
         rows, columns = scores.type.shape[-2:]
-        row = tensor.reshape(tensor.iota.build(scores.builder, size=rows, dtype=dtypes.int64), shape=(rows, 1))
-        column = tensor.iota.build(scores.builder, size=columns, dtype=dtypes.int64)
+        row = tensor.reshape(positions(scores, rows, dtypes.int64), shape=(rows, 1))
+        column = positions(scores, columns, dtypes.int64)
         scores = arith.select(arith.compare(column, row, predicate="le"), scores, number(-python_math.inf, scores))
     if len(op.operands) == 4:
         mask = op.operands[3]

@@ -10,6 +10,7 @@ from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.dialects.composite import composite, number
 from lazytorch.ir.dialects.indirect import inside, refuse
 from lazytorch.ir.dialects.nn import log_softmax, require_floating, shifted, sum_along
+from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.types import TensorType
 
 # -- class indices ------------------------------------------------------------
@@ -84,13 +85,13 @@ class _Targets:
         """x[row, target of the row]. A target that is no class leads out of range, so that the gather raises."""
         count = x.type.numel // max(self.classes, 1)
         flat = tensor.reshape(x, shape=(x.type.numel,))
-        row = tensor.reshape(tensor.iota.build(x.builder, size=count, dtype=dtypes.int64), shape=self.shape)
+        row = tensor.reshape(positions(x, count, dtypes.int64), shape=self.shape)
         place = arith.add(arith.mul(row, number(self.classes, row)), self.index)
         return tensor.gather(flat, refuse(inside(self.index, self.classes), place, self.index), fault="target")
 
     def one_hot(self) -> Any:
         """[rows, classes]: true at each row's class."""
-        classes = tensor.iota.build(self.rows.builder, size=self.classes, dtype=dtypes.int64)
+        classes = positions(self.rows, self.classes, dtypes.int64)
         return arith.compare(tensor.reshape(self.index, shape=(*self.shape, 1)), classes, predicate="eq")
 
     def reduce(self, losses: Any, divisor: Any) -> Any:

@@ -15,6 +15,7 @@ from lazytorch import dtypes
 from lazytorch.ir.declaration import Attributes, Declaration, example
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.composite import composite, filled, number
+from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.types import TensorType
 
 Sizes = tuple[int, ...]
@@ -205,7 +206,7 @@ def _max_pool_gradient(op: Any, g: Any, operand: int) -> Any:
         return windows.scatter(parts)
     code: Any = None
     for axis, size in enumerate(windows.sizes):
-        steps = tensor.iota.build(x.builder, size=size, dtype=dtypes.int32)
+        steps = positions(x, size, dtypes.int32)
         following = windows.spatial - 1 - axis
         steps = tensor.reshape(steps, shape=(size,) + (1,) * (2 * following))
         code = steps if code is None else arith.add(arith.mul(code, number(size, code)), steps)
@@ -243,7 +244,7 @@ def _max_pool_index(op: Any) -> Any:
         remaining = arith.div(remaining, number(size, remaining))
     for axis, part in enumerate(parts):
         count, following = windows.counts[axis], windows.spatial - 1 - axis
-        window = tensor.iota.build(offset.builder, size=count, dtype=dtypes.int64)
+        window = positions(offset, count, dtypes.int64)
         window = tensor.reshape(window, shape=(count,) + (1,) * following)
         start = arith.sub(arith.mul(window, windows.strides[axis]), windows.low[axis])
         position = arith.add(arith.mul(part, windows.dilations[axis]), start)

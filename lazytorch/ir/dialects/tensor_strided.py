@@ -9,6 +9,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Attributes, Declaration, example, leading
 from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.types import TensorType
 
 
@@ -62,16 +63,17 @@ diagonal: Declaration = Declaration(
 )
 
 
-def strided_index(builder: Any, attributes: Any) -> Any:
-    """The position in the flat operand of every element of an as_strided."""
+def strided_index(like: Any, attributes: Any) -> Any:
+    """The position in the flat operand of every element of an as_strided, beside `like`."""
     total = None
     rank = len(attributes.shape)
     for d, (size, stride) in enumerate(zip(attributes.shape, attributes.strides, strict=True)):
-        steps = tensor.iota.build(builder, size=size, dtype=dtypes.int64)
+        steps = positions(like, size, dtypes.int64)
         steps = tensor.reshape(steps, shape=tuple([size if i == d else 1 for i in range(rank)]))
         part = arith.mul(steps, stride)
         total = part if total is None else arith.add(total, part)
-    start = arith.constant.build(builder, value=attributes.offset, type=TensorType(dtypes.int64, attributes.shape))
+    type = TensorType(dtypes.int64, attributes.shape, like.type.device)
+    start = arith.constant.build(like.builder, value=attributes.offset, type=type)
     return start if total is None else arith.add(total, start)
 
 
@@ -97,7 +99,7 @@ def _reference_strided(attributes: Attributes, x: np.ndarray) -> np.ndarray:
 
 def _strided_vjp(op: Any, g: Any) -> Any:
     zeros = arith.constant.build(g.builder, value=0.0, type=op.operands[0].type)
-    return tensor.scatter_add(zeros, strided_index(g.builder, op.attributes), g)
+    return tensor.scatter_add(zeros, strided_index(g, op.attributes), g)
 
 
 def _batch_strided(op: Any) -> Any:

@@ -160,11 +160,11 @@ def rrelu(
         raise RuntimeError("Lower bound should be less than or equal to the upper bound")
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
-    low = np.asarray(input.detach().numpy()) <= 0
+    low = np.asarray(input.detach().cpu().numpy()) <= 0
     drawn = default_generator.uniform(int(low.sum()), dtypes.float64, lower, upper)
     slopes = np.ones(low.shape, input.dtype.numpy)
     slopes[low] = drawn
-    out = input * from_array(slopes, input.dtype)
+    out = input * from_array(slopes, input.dtype, input)
     return write_into(input, out) if inplace else out
 
 

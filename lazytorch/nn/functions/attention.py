@@ -61,7 +61,7 @@ def _with_dropout(
     root = math.sqrt(scale)
     scores = (query * root).matmul((key * root).transpose(-2, -1))
     if is_causal:
-        mask = FUNCTIONS["ones"](query.shape[-2], key.shape[-2], dtype=dtypes.bool_).tril()
+        mask = FUNCTIONS["ones"](query.shape[-2], key.shape[-2], dtype=dtypes.bool_, device=query.device).tril()
     if mask is not None:
         scores = where(mask, scores, float("-inf")) if mask.dtype is dtypes.bool_ else scores + mask
     return dropout(softmax(scores, -1), p).matmul(value)
@@ -73,7 +73,7 @@ def additive_mask(mask: Tensor | None, dtype: Any, name: str) -> Tensor | None:
         return mask
     if mask.dtype is not dtypes.bool_:
         raise AssertionError(f"only bool and floating types of {name} are supported")
-    return FUNCTIONS["zeros"](*mask.shape, dtype=dtype).masked_fill(mask, float("-inf"))
+    return FUNCTIONS["zeros"](*mask.shape, dtype=dtype, device=mask.device).masked_fill(mask, float("-inf"))
 
 
 def _projected(

@@ -40,7 +40,7 @@ def multi_margin_loss(
     z = z if p == 1 else z * z
     if weight is not None:
         z = z * weight.index_select(0, target.reshape(-1)).unsqueeze(1)
-    others = FUNCTIONS["arange"](x.shape[1]) != y
+    others = FUNCTIONS["arange"](x.shape[1], device=x.device) != y
     losses = where(others, z, z.new_zeros(())).sum(1) / x.shape[1]
     return reduced(losses if len(input.shape) == 2 else losses.squeeze(0), kind)
 
@@ -54,13 +54,13 @@ def multilabel_margin_loss(
         raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
     x, y = (v if len(v.shape) == 2 else v.reshape((1, -1)) for v in (input, target))
     rows, classes = x.shape
-    numbers = np.asarray(y.numpy())
+    numbers = np.asarray(y.cpu().numpy())
     listed = np.cumprod(numbers >= 0, 1).astype(bool)
     is_label = np.zeros((rows, classes), bool)
     is_label[np.nonzero(listed)[0], numbers[listed]] = True
-    scores = x.gather(1, from_array(np.where(listed, numbers, 0), dtypes.int64))
+    scores = x.gather(1, from_array(np.where(listed, numbers, 0), dtypes.int64, x))
     z = (1 - scores.unsqueeze(2) + x.unsqueeze(1)).clamp_min(0)
-    counted = from_array(listed[:, :, None] & ~is_label[:, None, :], dtypes.bool_)
+    counted = from_array(listed[:, :, None] & ~is_label[:, None, :], dtypes.bool_, x)
     losses = where(counted, z, z.new_zeros(())).sum((1, 2)) / classes
     return reduced(losses if len(input.shape) == 2 else losses.squeeze(0), kind)
 
@@ -69,12 +69,12 @@ def multilabel_margin_loss(
 
 
 def _lengths(x: Any) -> np.ndarray:
-    return np.asarray(as_tensor(x).numpy()).reshape(-1).astype(np.int64)
+    return np.asarray(as_tensor(x).cpu().numpy()).reshape(-1).astype(np.int64)
 
 
 def _padded_targets(targets: Tensor, lengths: np.ndarray, count: int) -> np.ndarray:
     """[N, S] labels, whether they were given so or one sequence after the other."""
-    labels = np.asarray(targets.numpy())
+    labels = np.asarray(targets.cpu().numpy())
     if labels.ndim == 2:
         return labels
     if len(lengths) == 1 and count == 1:
@@ -102,8 +102,8 @@ class _Lattice:
         self.alive = np.arange(self.states.shape[1]) <= self.last[:, None]
 
 
-def _bool(array: np.ndarray) -> Tensor:
-    return from_array(np.ascontiguousarray(array), dtypes.bool_)
+def _bool(array: np.ndarray, like: Tensor) -> Tensor:
+    return from_array(np.ascontiguousarray(array), dtypes.bool_, like)
 
 
 def _log_sum(parts: list[Tensor], lowest: float) -> Tensor:
@@ -142,7 +142,7 @@ def ctc_loss(
     if zero_infinity:
         losses = losses.masked_fill(losses.detach() == float("inf"), 0)
     if reduction == "mean":
-        return (losses / from_array(np.maximum(lengths, 1).astype(logs.dtype.numpy), logs.dtype)).mean()
+        return (losses / from_array(np.maximum(lengths, 1).astype(logs.dtype.numpy), logs.dtype, logs)).mean()
     return losses.sum() if reduction == "sum" else losses if batched else losses.squeeze(0)
 
 
@@ -151,10 +151,10 @@ def _ctc(logs: Tensor, lattice: _Lattice, inputs: np.ndarray) -> Tensor:
     steps, count, _ = logs.shape
     lowest = -1e30
     states = lattice.states.shape[1]
-    emitted = logs.gather(2, from_array(np.broadcast_to(lattice.states, (steps, count, states)), dtypes.int64))
-    alive, skips = _bool(lattice.alive), _bool(lattice.skips)
+    emitted = logs.gather(2, from_array(np.broadcast_to(lattice.states, (steps, count, states)), dtypes.int64, logs))
+    alive, skips = _bool(lattice.alive, logs), _bool(lattice.skips, logs)
     low = logs.new_full((), lowest)
-    start = _bool((np.arange(states) < 2) & lattice.alive)
+    start = _bool((np.arange(states) < 2) & lattice.alive, logs)
     alpha = where(start, emitted[0], low)
     for step in range(1, steps):
         pad = low.expand(count, 1)
@@ -163,15 +163,15 @@ def _ctc(logs: Tensor, lattice: _Lattice, inputs: np.ndarray) -> Tensor:
             parts.append(FUNCTIONS["cat"]([pad, alpha[:, :-1]], 1))
             parts.append(where(skips, FUNCTIONS["cat"]([pad, pad, alpha[:, :-2]], 1), low))
         moved = where(alive, (_log_sum(parts, lowest) + emitted[step]).clamp_min(lowest), low)
-        running = _bool((step < inputs)[:, None])
+        running = _bool((step < inputs)[:, None], logs)
         alpha = where(running, moved, alpha)
-    last = from_array(np.stack([lattice.last, np.maximum(lattice.last - 1, 0)], 1), dtypes.int64)
+    last = from_array(np.stack([lattice.last, np.maximum(lattice.last - 1, 0)], 1), dtypes.int64, logs)
     ends = alpha.gather(1, last)
-    ends = where(_bool(np.stack([np.ones(count, bool), lattice.last > 0], 1)), ends, low)
+    ends = where(_bool(np.stack([np.ones(count, bool), lattice.last > 0], 1), logs), ends, low)
     total = _log_sum([ends[:, 0], ends[:, 1]], lowest)
     # torch's derivative is that of logits under log_softmax: the probabilities minus the posteriors. The first part has the
     # value 0 here.
-    running = _bool((np.arange(steps)[:, None] < inputs)[:, :, None])
+    running = _bool((np.arange(steps)[:, None] < inputs)[:, :, None], logs)
     mass = where(running, logs.exp(), logs.new_zeros(())).sum((0, 2))
     total = total - (mass - mass.detach())
     return where(total <= lowest / 2, total.new_full((), float("inf")), -total)

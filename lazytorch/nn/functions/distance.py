@@ -31,7 +31,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     if len(input.shape) != 2:
         raise RuntimeError("pdist only supports 2D tensors")
     first, second = np.triu_indices(input.shape[0], 1)
-    a, b = (input.index_select(0, from_array(index.astype(np.int64), dtypes.int64)) for index in (first, second))
+    a, b = (input.index_select(0, from_array(index.astype(np.int64), dtypes.int64, input)) for index in (first, second))
     return (a - b).norm(p, -1)
 
 

@@ -14,7 +14,7 @@ from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects import tensor
 from lazytorch.ir.trace import STATE
 from lazytorch.layout import memory_order
-from lazytorch.ops.recording import apply, emit, write_into
+from lazytorch.ops.recording import apply, emit, on_device, write_into
 from lazytorch.ops.sampling import default_generator, dropout_mask, fresh
 from lazytorch.tensor import Tensor, value, wrap
 
@@ -46,7 +46,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     def dropped() -> Tensor:
         if p == 1.0:
             return input * 0.0
-        return apply(ops.dropout.operator(p=p), value(input), value(_mask(input, p)))
+        return apply(ops.dropout.operator(p=p), value(input), value(on_device(_mask(input, p), input.device)))
 
     return _dropout(input, p, training, inplace, dropped)
 
@@ -76,7 +76,7 @@ def _feature_dropout(input: Tensor, p: float, training: bool, inplace: bool, unb
         if p == 1.0:
             out = x * 0.0
         else:
-            out = x * _noise(_feature_shape(x), p, x, scale=True)
+            out = x * on_device(_noise(_feature_shape(x), p, x, scale=True), x.device)
         return out.squeeze(0) if x is not input else out
 
     return _dropout(input, p, training, inplace, dropped)
@@ -110,7 +110,7 @@ def _alpha_dropout(input: Tensor, p: float, training: bool, inplace: bool, shape
     def dropped() -> Tensor:
         if p == 1.0:
             return input * 0.0
-        kept = _noise(shape, p, input, scale=False)
+        kept = on_device(_noise(shape, p, input, scale=False), input.device)
         a = 1.0 / math.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
         return input * (kept * a) + ((kept - 1.0) * (_ALPHA * a) + _ALPHA * a * p)
 

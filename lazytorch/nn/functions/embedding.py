@@ -15,7 +15,7 @@ from lazytorch.tensor import Tensor, from_array, value
 @no_grad()
 def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
     """Shrink the rows in use whose norm is above `max_norm`, in place."""
-    used = from_array(np.unique(input.numpy()).astype(np.int64), dtypes.int64)
+    used = from_array(np.unique(input.cpu().numpy()).astype(np.int64), dtypes.int64, input)
     rows = weight.detach()[used]
     norms = rows.norm(norm_type, 1, keepdim=True)
     weight[used] = rows * where(norms > max_norm, max_norm / (norms + 1e-7), norms.new_ones(norms.shape))
@@ -95,7 +95,7 @@ def embedding_bag(
     rows = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.reshape((-1, 1))
-    counts = np.ones(len(bag), bool) if padding_idx is None else flat.numpy() != padding_idx % weight.shape[0]
+    counts = np.ones(len(bag), bool) if padding_idx is None else flat.cpu().numpy() != padding_idx % weight.shape[0]
     if mode in ("sum", "mean"):
         return _bag_sums(rows, bag, count, counts, mode == "mean")
     if mode != "max":
@@ -118,7 +118,7 @@ def _bags(input: Tensor, offsets: Tensor | None, include_last: bool) -> tuple[np
         raise ValueError("offsets has to be a 1D Tensor but got None")
     if len(offsets.shape) != 1:
         raise ValueError("offsets has to be a 1D Tensor")
-    starts = np.asarray(offsets.numpy())
+    starts = np.asarray(offsets.cpu().numpy())
     if len(starts) and starts[0] != 0:
         raise RuntimeError(
             f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
@@ -130,14 +130,14 @@ def _bags(input: Tensor, offsets: Tensor | None, include_last: bool) -> tuple[np
 
 
 def _bag_sums(rows: Tensor, bag: np.ndarray, count: int, counts: np.ndarray, mean: bool) -> Tensor:
-    kept = from_array(np.flatnonzero(counts), dtypes.int64)
+    kept = from_array(np.flatnonzero(counts), dtypes.int64, rows)
     chosen = rows if counts.all() else rows.index_select(0, kept)
-    index = from_array(bag[counts].astype(np.int64), dtypes.int64)
+    index = from_array(bag[counts].astype(np.int64), dtypes.int64, rows)
     out = rows.new_zeros((count, rows.shape[1])).index_add(0, index, chosen)
     if not mean:
         return out
     sizes = np.maximum(np.bincount(bag[counts], minlength=count), 1).astype(rows.dtype.numpy)
-    return out / from_array(sizes[:, None], rows.dtype)
+    return out / from_array(sizes[:, None], rows.dtype, rows)
 
 
 def _bag_maxima(rows: Tensor, bag: np.ndarray, count: int, counts: np.ndarray) -> Tensor:
@@ -147,7 +147,7 @@ def _bag_maxima(rows: Tensor, bag: np.ndarray, count: int, counts: np.ndarray) -
     if longest == 0:
         return rows.new_zeros((count, rows.shape[1]))
     place = np.stack([np.resize(found, longest) if len(found) else np.zeros(longest, int) for found in members])
-    taken = rows.index_select(0, from_array(place.reshape(-1).astype(np.int64), dtypes.int64))
+    taken = rows.index_select(0, from_array(place.reshape(-1).astype(np.int64), dtypes.int64, rows))
     best = taken.reshape((count, longest, rows.shape[1])).max(1)[0]
     empty = np.array([not len(found) for found in members])
-    return best.masked_fill(from_array(empty[:, None], dtypes.bool_), 0) if empty.any() else best
+    return best.masked_fill(from_array(empty[:, None], dtypes.bool_, rows), 0) if empty.any() else best

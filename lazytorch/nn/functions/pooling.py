@@ -164,17 +164,17 @@ def _adaptive_avg_pool(count: int, input: Tensor, output_size: Any) -> Tensor:
         starts, ends = _adaptive_bounds(extents[axis], wanted[axis])
         volume = volume[..., None] * (ends - starts).astype(input.dtype.numpy)
         out = _window_sums(out, len(out.shape) - count + axis, starts, ends)
-    return out / from_array(volume, input.dtype)
+    return out / from_array(volume, input.dtype, input)
 
 
 def _window_sums(x: Tensor, d: int, starts: np.ndarray, ends: np.ndarray) -> Tensor:
     """The sums of windows along one dimension."""
     place, counts = _window_index(starts, ends)
     shape = x.shape
-    taken = x.index_select(d, from_array(place.reshape(-1).astype(np.int64), dtypes.int64))
+    taken = x.index_select(d, from_array(place.reshape(-1).astype(np.int64), dtypes.int64, x))
     taken = taken.reshape((*shape[:d], *place.shape, *shape[d + 1 :]))
     if not counts.all():
-        keep = from_array(counts.reshape(counts.shape + (1,) * (len(shape) - d - 1)), dtypes.bool_)
+        keep = from_array(counts.reshape(counts.shape + (1,) * (len(shape) - d - 1)), dtypes.bool_, x)
         taken = taken.masked_fill(keep.logical_not(), 0)
     return taken.sum(d + 1)
 
@@ -205,12 +205,12 @@ def _largest_in(input: Tensor, windows: Sequence[tuple[np.ndarray, np.ndarray]])
     order = (*range(0, 2 * count, 2), *range(1, 2 * count, 2))
     flat = flat.transpose(order)
     outs = flat.shape[:count]
-    elements = from_array(np.ascontiguousarray(flat.reshape(-1)), dtypes.int64)
+    elements = from_array(np.ascontiguousarray(flat.reshape(-1)), dtypes.int64, input)
     spatial = input.reshape((*lead, int(np.prod(extents))))
     candidates = spatial.detach().index_select(len(lead), elements).reshape((*lead, *outs, -1))
     chosen = candidates.argmax(-1)
-    windows_of = from_array(np.ascontiguousarray(flat.reshape(int(np.prod(outs)), -1)), dtypes.int64)
-    base = from_array(np.arange(int(np.prod(outs))).reshape(outs) * windows_of.shape[1], dtypes.int64)
+    windows_of = from_array(np.ascontiguousarray(flat.reshape(int(np.prod(outs)), -1)), dtypes.int64, input)
+    base = from_array(np.arange(int(np.prod(outs))).reshape(outs) * windows_of.shape[1], dtypes.int64, input)
     index = windows_of.reshape(-1)[(chosen + base)]
     best = spatial.gather(len(lead), index.reshape((*lead, -1))).reshape((*lead, *outs))
     return best, index
@@ -270,7 +270,7 @@ def _fractional_max_pool(count: int) -> Callable[..., Any]:
         shape = (lead[0] if len(lead) > 1 else 1, lead[-1], count)
         if _random_samples is None:
             _random_samples = FUNCTIONS["rand"](*shape, dtype=input.dtype)
-        samples = _random_samples.detach().numpy().reshape(-1, count)[: int(np.prod(lead))]
+        samples = _random_samples.detach().cpu().numpy().reshape(-1, count)[: int(np.prod(lead))]
         planes = input.reshape((len(samples), *extents))
         parts = []
         for number, sample in enumerate(samples):

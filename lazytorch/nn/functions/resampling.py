@@ -91,8 +91,8 @@ def _weighted_taps(x: Tensor, d: int, taps: Sequence[tuple[np.ndarray, np.ndarra
     total = None
     rank = len(x.shape)
     for index, weight in taps:
-        part = x.index_select(d, from_array(index.astype(np.int64), dtypes.int64))
-        factor = from_array(weight.astype(x.dtype.numpy).reshape((-1, *(1,) * (rank - d - 1))), x.dtype)
+        part = x.index_select(d, from_array(index.astype(np.int64), dtypes.int64, x))
+        factor = from_array(weight.astype(x.dtype.numpy).reshape((-1, *(1,) * (rank - d - 1))), x.dtype, x)
         total = part * factor if total is None else total + part * factor
     assert total is not None
     return total
@@ -236,7 +236,7 @@ def _resampled(
         d, extent, out, scale = axis + 2, int(x.shape[axis + 2]), outs[axis], scales[axis]
         if mode in ("nearest", "nearest-exact"):
             index = _nearest_index(extent, out, scale, mode == "nearest-exact")
-            x = x.index_select(d, from_array(index, dtypes.int64))
+            x = x.index_select(d, from_array(index, dtypes.int64, x))
             continue
         cubic = mode == "bicubic"
         if antialias:
@@ -289,7 +289,7 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
         axes.append(line if align_corners or n == 1 else line * (n - 1) / n)
     mesh = np.meshgrid(*axes, indexing="ij")
     places = np.stack([*reversed(mesh), np.ones(extents)], -1).reshape(1, -1, spatial + 1)
-    base = from_array(places.astype(theta.dtype.numpy), theta.dtype)
+    base = from_array(places.astype(theta.dtype.numpy), theta.dtype, theta)
     grid = base.expand(theta.shape[0], -1, -1).matmul(theta.transpose(1, 2))
     return grid.reshape((theta.shape[0], *extents, spatial))
 

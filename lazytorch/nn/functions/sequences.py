@@ -22,12 +22,14 @@ class PackedSequence(NamedTuple):
     unsorted_indices: Tensor | None = None
 
     def to(self, *arguments: Any, **keywords: Any) -> PackedSequence:
-        """The same sequences with their elements converted."""
-        return self._replace(data=self.data.to(*arguments, **keywords))
+        """The same sequences with their elements converted, or on another device."""
+        data = self.data.to(*arguments, **keywords)
+        orders = [None if x is None else x.to(data.device) for x in (self.sorted_indices, self.unsorted_indices)]
+        return self._replace(data=data, sorted_indices=orders[0], unsorted_indices=orders[1])
 
     def cpu(self) -> PackedSequence:
-        """They are there already."""
-        return self
+        """On the CPU."""
+        return self.to("cpu")
 
     def double(self) -> PackedSequence:
         """Elements in float64."""
@@ -47,10 +49,10 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     """The permutation that undoes it."""
     if permutation is None:
         return None
-    order = np.asarray(permutation.numpy())
+    order = np.asarray(permutation.cpu().numpy())
     inverse = np.empty(len(order), np.int64)
     inverse[order] = np.arange(len(order))
-    return from_array(inverse, dtypes.int64)
+    return from_array(inverse, dtypes.int64, permutation)
 
 
 def packed(
@@ -65,20 +67,20 @@ def packed(
     )
 
 
-def _index(array: np.ndarray) -> Tensor:
-    return from_array(np.ascontiguousarray(array.astype(np.int64)), dtypes.int64)
+def _index(array: np.ndarray, like: Tensor | None = None) -> Tensor:
+    return from_array(np.ascontiguousarray(array.astype(np.int64)), dtypes.int64, like)
 
 
 def pack_padded_sequence(
     input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True
 ) -> PackedSequence:
     """Pack [T, N, ...] (or [N, T, ...]). Raises RuntimeError for lengths that are not positive, or not descending."""
-    counts = np.asarray(as_tensor(lengths).numpy()).astype(np.int64)
+    counts = np.asarray(as_tensor(lengths).cpu().numpy()).astype(np.int64)
     order = None
     if not enforce_sorted:
         order = np.argsort(-counts, kind="stable")
         counts = counts[order]
-        input = input.index_select(0 if batch_first else 1, _index(order))
+        input = input.index_select(0 if batch_first else 1, _index(order, input))
     x = input.transpose(0, 1) if batch_first else input
     steps, batch = x.shape[:2]
     if len(counts) != batch:
@@ -95,15 +97,15 @@ def pack_padded_sequence(
         raise RuntimeError(f"Expected sequence length to be larger than {counts[0]}, but got {steps}")
     present = np.arange(int(counts.max(initial=0)))[:, None] < counts
     places = np.flatnonzero(present)
-    data = x.reshape((steps * batch, *x.shape[2:])).index_select(0, _index(places))
-    return packed(data, _index(present.sum(1)), None if order is None else _index(order))
+    data = x.reshape((steps * batch, *x.shape[2:])).index_select(0, _index(places, x))
+    return packed(data, _index(present.sum(1)), None if order is None else _index(order, x))
 
 
 def pad_packed_sequence(
     sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """The padded sequences [T, N, ...] (or [N, T, ...]) and their lengths: the inverse of `pack_padded_sequence`."""
-    sizes = np.asarray(sequence.batch_sizes.numpy())
+    sizes = np.asarray(sequence.batch_sizes.cpu().numpy())
     steps, batch = len(sizes), int(sizes[0])
     if total_length is not None:
         if total_length < steps:
@@ -117,9 +119,9 @@ def pad_packed_sequence(
     places = np.zeros((steps, batch), np.int64)
     places[present] = np.arange(int(sizes.sum()))
     rest = tuple(sequence.data.shape[1:])
-    out = sequence.data.index_select(0, _index(places.reshape(-1))).reshape((steps, batch, *rest))
+    out = sequence.data.index_select(0, _index(places.reshape(-1), sequence.data)).reshape((steps, batch, *rest))
     if not present.all():
-        absent = from_array(~present.reshape(steps, batch, *(1,) * len(rest)), dtypes.bool_)
+        absent = from_array(~present.reshape(steps, batch, *(1,) * len(rest)), dtypes.bool_, sequence.data)
         out = out.masked_fill(absent, padding_value)
     lengths = _index(present.sum(0))
     if sequence.unsorted_indices is not None:

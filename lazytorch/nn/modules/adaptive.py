@@ -91,7 +91,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         return _ASMoutput(out.squeeze(0) if single else out, loss)
 
     def _log_probabilities_of(self, x: Tensor, target: Tensor) -> Tensor:
-        numbers = target.numpy()
+        numbers = target.cpu().numpy()
         if numbers.size and (numbers.min() < 0 or numbers.max() >= self.n_classes):
             raise RuntimeError(
                 f"Target values should be in [0, {self.n_classes - 1}], but values in range "

@@ -327,15 +327,18 @@ class Module(ModuleTree, HookedModule):
         return self._apply(lambda x: x.to(dtype) if x.dtype.is_floating_point else x)
 
     def to(self, *arguments: Any, **keywords: Any) -> Module:
-        """Convert floating parameters and buffers; the only device is the CPU. `to(dtype)`, `to(device)`, `to(tensor)`."""
-        dtype = keywords.get("dtype")
+        """Move parameters and buffers to a device, convert floating ones. `to(dtype)`, `to(device)`, `to(tensor)`."""
+        dtype, device = keywords.get("dtype"), None
         for argument in (*arguments, keywords.get("device"), keywords.get("tensor")):
             if isinstance(argument, DType):
                 dtype = argument
             elif isinstance(argument, Tensor):
-                dtype = argument.dtype
+                dtype, device = argument.dtype, argument.device
             elif argument is not None and not isinstance(argument, bool):
-                Device(argument).check_usable()
+                device = Device(argument)
+        if device is not None:
+            device.check_usable()
+            self._apply(lambda x: x.to(device))
         if dtype is None:
             return self
         if dtype.kind not in "fc":
@@ -343,13 +346,12 @@ class Module(ModuleTree, HookedModule):
         return self._cast(dtype)
 
     def cpu(self) -> Module:
-        """It is there already."""
-        return self
+        """Move to the CPU."""
+        return self._apply(lambda x: x.cpu())
 
     def cuda(self, device: Any = None) -> Module:
         """Move to a GPU. Raises the device's error where there is none."""
-        Device("cuda").check_usable()
-        return self
+        return self.to(Device("cuda") if device is None else Device(device))
 
     def type(self, dst_type: Any) -> Module:
         """Parameters and buffers in another element type."""

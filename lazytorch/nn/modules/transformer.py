@@ -47,7 +47,7 @@ def _is_causal(mask: Tensor | None, is_causal: bool | None, size: int | None = N
     count = int(mask.shape[-2]) if size is None else size
     if tuple(mask.shape) != (count, count):
         return False
-    return bool((mask == _generate_square_subsequent_mask(count, dtype=mask.dtype)).all())
+    return bool((mask == _generate_square_subsequent_mask(count, mask.device, mask.dtype)).all())
 
 
 class Transformer(Module):

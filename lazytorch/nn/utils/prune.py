@@ -21,13 +21,13 @@ def _ones_like(x: Tensor) -> Tensor:
 
 def _with_zeros(mask: Tensor, index: np.ndarray) -> Tensor:
     """The mask with zeros at flat positions."""
-    values = np.array(mask.detach().numpy())
+    values = np.array(mask.detach().cpu().numpy())
     values.reshape(-1)[index] = 0
-    return from_array(values, mask.dtype)
+    return from_array(values, mask.dtype, mask)
 
 
 def _smallest(values: Tensor, count: int) -> np.ndarray:
-    return np.argsort(np.asarray(values.detach().numpy()).reshape(-1), kind="stable")[:count]
+    return np.argsort(np.asarray(values.detach().cpu().numpy()).reshape(-1), kind="stable")[:count]
 
 
 class BasePruningMethod(ABC):
@@ -152,8 +152,8 @@ class PruningContainer(BasePruningMethod):
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         """The last method's mask of what is not pruned yet, combined with the mask so far."""
         method = self._pruning_methods[-1]
-        mask = np.array(default_mask.numpy())
-        scores = np.asarray(t.detach().numpy())
+        mask = np.array(default_mask.cpu().numpy())
+        scores = np.asarray(t.detach().cpu().numpy())
         if method.PRUNING_TYPE == "unstructured":
             keep: Any = mask == 1
         elif method.PRUNING_TYPE == "structured":
@@ -165,8 +165,8 @@ class PruningContainer(BasePruningMethod):
         else:
             raise ValueError(f"Unrecognized PRUNING_TYPE {method.PRUNING_TYPE}")
         part = method.compute_mask(from_array(scores[keep], t.dtype), from_array(mask[keep], default_mask.dtype))
-        mask[keep] = part.numpy()
-        return from_array(mask, default_mask.dtype)
+        mask[keep] = part.cpu().numpy()
+        return from_array(mask, default_mask.dtype, default_mask)
 
 
 class Identity(BasePruningMethod):
@@ -208,7 +208,7 @@ class RandomUnstructured(_Amount):
         count = _count(self.amount, t.numel())
         if not count:
             return default_mask.clone()
-        drawn = np.asarray(FUNCTIONS["rand_like"](t).numpy()).reshape(-1)
+        drawn = np.asarray(FUNCTIONS["rand_like"](t).cpu().numpy()).reshape(-1)
         return _with_zeros(default_mask, np.argsort(-drawn, kind="stable")[:count])
 
 
@@ -234,7 +234,7 @@ class RandomStructured(_Amount):
         count = _count(self.amount, size)
         if not count:
             return default_mask
-        drawn = np.asarray(FUNCTIONS["rand"](size).numpy())
+        drawn = np.asarray(FUNCTIONS["rand"](size).cpu().numpy())
         kept = np.argsort(-drawn, kind="stable")[: size - count]
         return _channels(t, self.dim, kept) * default_mask.to(t.dtype)
 
@@ -245,7 +245,7 @@ def _channels(t: Tensor, dim: int, kept: np.ndarray) -> Tensor:
     index: list[Any] = [slice(None)] * len(t.shape)
     index[dim] = kept
     mask[tuple(index)] = 1
-    return from_array(mask, t.dtype)
+    return from_array(mask, t.dtype, t)
 
 
 class LnStructured(_Amount):
@@ -263,7 +263,7 @@ class LnStructured(_Amount):
         if not count:
             return default_mask
         axis = self.dim % len(t.shape)
-        norms = np.asarray(t.detach().norm(self.n, [d for d in range(len(t.shape)) if d != axis]).numpy())
+        norms = np.asarray(t.detach().norm(self.n, [d for d in range(len(t.shape)) if d != axis]).cpu().numpy())
         kept = np.argsort(-norms, kind="stable")[: size - count]
         return _channels(t, self.dim, kept) * default_mask.to(t.dtype)
 

@@ -178,6 +178,8 @@ class Decoder:
             slot = slots.new(operand, bits, garbage(bits))
             slots.addresses.append((operand, bits, slot))
             return slot
+        if operand in self.parameters:  # its address, in the space of parameters
+            return slots.new(operand, bits, literal(str(self.parameters[operand].offset), bits))
         if operand == "WARP_SZ":
             return slots.new(operand, bits, literal("32", bits))
         try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from lazytorch.runtime.ptx_emulator.decoding import Decoder, Execute, Reader, instruction
+from lazytorch.runtime.ptx_emulator.errors import OutOfBoundsAccess
 from lazytorch.runtime.ptx_emulator.instructions.integer import compute
 from lazytorch.runtime.ptx_emulator.parser import Address
 from lazytorch.runtime.ptx_emulator.spaces import Access, generic_space, load, store
@@ -86,6 +89,8 @@ def _load_parameter(decoder: Decoder, names: tuple[str, ...], kind: Type) -> Exe
     """A kernel's parameter is a slot that the launch fills; a called function's is one that the caller fills."""
     operand = decoder.operands[1]
     assert isinstance(operand, Address)
+    if operand.base in decoder.registers:
+        return _load_from_parameters(decoder, names, kind)
     parameter = decoder.parameters.get(operand.base)
     executes = []
     for number, name in enumerate(names):
@@ -108,6 +113,26 @@ def _load_parameter(decoder: Decoder, names: tuple[str, ...], kind: Type) -> Exe
     def execute(threads: Threads) -> None:
         for one in executes:
             one(threads)
+
+    return execute
+
+
+def _load_from_parameters(decoder: Decoder, names: tuple[str, ...], kind: Type) -> Execute:
+    """A parameter that is chosen while the kernel runs: its address is an offset in the argument block."""
+    address = decoder.address(decoder.operands[1])
+    raw = type_named(f"b{kind.bits}")
+    writes = [decoder.write(name, raw) for name in names]
+    location = decoder.location
+
+    def execute(threads: Threads) -> None:
+        block = np.frombuffer(threads.launch.request.arguments, np.uint8)
+        place = address(threads.registers).astype(np.int64)
+        size = kind.bytes
+        if (place < 0).any() or (place + size * len(writes) > len(block)).any() or (place % size).any():
+            raise OutOfBoundsAccess("reads outside of the kernel's parameters", location)
+        for number, write in enumerate(writes):
+            index = place[:, None] + number * size + np.arange(size)
+            write(threads.registers, block[index].reshape(-1).view(raw.view))
 
     return execute
 

@@ -1,0 +1,1 @@
+"""CUDA devices: discovered, planned for and run on. Imported only when a program first names one."""

@@ -1,0 +1,71 @@
+"""Devices as torch shows them, with the emulator and without any."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import lazytorch as torch
+from lazytorch.config import config
+
+
+@pytest.mark.usefixtures("emulated")
+def test_tensors_are_made_and_moved() -> None:
+    x = torch.ones(2, 3, device="cuda")
+    assert (x.device, x.is_cuda, x.get_device()) == (torch.device("cuda", 0), True, 0)
+    for made in (torch.zeros_like(x), x.new_tensor([1.0]), torch.rand(3, device="cuda"), torch.arange(3, device=x.device)):
+        assert made.device == x.device
+    assert x.cpu().device == x.to("cpu").device == torch.device("cpu")
+    assert x.to("cuda") is x and x.to(torch.float64).is_cuda and torch.ones(1).to(x).is_cuda
+    assert repr(x + 1) == "tensor([[2., 2., 2.],\n        [2., 2., 2.]], device='cuda:0')"
+    assert x.sum().item() == 6.0 and x.tolist() == [[1.0] * 3] * 2
+    with pytest.raises(TypeError, match="can't convert cuda:0 device type tensor to numpy"):
+        x.numpy()
+    assert torch.zeros(2).copy_(x[0, :2]).tolist() == [1.0, 1.0]
+    with torch.device("cuda"):
+        assert torch.zeros(1).is_cuda
+
+
+@pytest.mark.usefixtures("emulated")
+def test_modules_are_moved() -> None:
+    model = torch.nn.BatchNorm1d(3).cuda()
+    assert all(x.is_cuda for x in (*model.parameters(), *model.buffers()))
+    assert all(not x.is_cuda for x in model.cpu().parameters())
+
+
+@pytest.mark.usefixtures("emulated")
+def test_the_cuda_namespace_tells_of_the_device() -> None:
+    assert torch.cuda.is_available() and torch.cuda.device_count() == 1 and torch.cuda.current_device() == 0
+    assert torch.cuda.get_device_capability() == (8, 0) and "emulator" in torch.cuda.get_device_name(0)
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    x = torch.ones(1000, device="cuda")
+    torch.cuda.synchronize()
+    assert torch.cuda.memory_allocated() == before + 4000
+    del x
+    assert torch.cuda.memory_allocated() == before
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    end.record()
+    assert start.elapsed_time(end) >= 0
+    with pytest.raises(RuntimeError, match="invalid device ordinal"):
+        torch.ones(1, device="cuda:1")
+
+
+def test_without_a_device_the_error_says_what_to_do() -> None:
+    with config(cuda="off"):
+        assert not torch.cuda.is_available()
+        with pytest.raises(AssertionError, match=r"Torch not compiled with CUDA enabled.*LAZYTORCH_CUDA=off"):
+            torch.ones(1).cuda()
+    with config(cuda="emulater"), pytest.raises(ValueError, match="expected emulator"):
+        torch.ones(1, device="cuda")
+
+
+def test_nothing_of_a_gpu_is_loaded_for_the_cpu() -> None:
+    program = (
+        "import sys, lazytorch as t; (t.rand(3) + 1).realize();"
+        "print([m for m in sys.modules if 'cuda' in m or 'emulator' in m])"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
