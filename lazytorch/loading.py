@@ -1,6 +1,7 @@
-"""What few programs use is loaded when a name is first missed, of the package, of `Tensor` or in the table of functions.
+"""What few programs use is loaded when a name of it is first missed: by the package, in the table of functions, of `Tensor`.
 
-The modules below declare their functions when they are imported, as all of ops/ do; no list of their names is kept anywhere.
+The modules of ops/ named here declare their functions when they are imported, as all of them do. Their methods are listed,
+since a `__getattr__` of Tensor would make every other attribute slower; a test compares the list with the declarations.
 """
 
 from __future__ import annotations
@@ -9,49 +10,60 @@ import importlib
 import threading
 from typing import Any
 
-_LATER = (
-    "complex_numbers",
-    "compositions",
-    "einstein",
-    "linear_algebra",
-    "matrices",
-    "norms",
-    "random_variables",
-    "scans",
-    "sorting",
-    "sparse_tensors",
-    "statistics",
-    "windows",
-)
-_missing = list(_LATER)
+METHODS = {
+    "complex_numbers": """
+        H adjoint angle conj conj_physical imag isreal mH real resolve_conj resolve_neg view_as_complex view_as_real""",
+    "compositions": """
+        copysign copysign_ deg2rad deg2rad_ float_power fmax fmin frac frac_ gcd gcd_ heaviside heaviside_ isneginf isposinf
+        lcm lcm_ ldexp ldexp_ logaddexp logaddexp2 logit logit_ mvlgamma mvlgamma_ nextafter nextafter_ positive rad2deg
+        rad2deg_ signbit sinc sinc_ xlogy xlogy_""",
+    "einstein": "",
+    "linear_algebra": """
+        cholesky cholesky_inverse cholesky_solve det inverse logdet matrix_exp matrix_power pinverse qr slogdet svd
+        triangular_solve""",
+    "norms": "dist norm renorm renorm_",
+    "random_variables": "igamma igamma_ igammac igammac_",
+    "scans": "cummax cummin cumprod cumprod_ cumsum cumsum_ diff logcumsumexp",
+    "sorting": """
+        argsort bincount histc histogram kthvalue median mode msort nanmedian nanquantile quantile sort topk unique
+        unique_consecutive""",
+    "sparse_tensors": "to_dense to_sparse",
+    "statistics": "aminmax count_nonzero nanmean nansum",
+    "windows": "",
+}
+"""By module of ops/ that is loaded later, the members of Tensor that it attaches."""
+
+_missing = list(METHODS)
 _lock = threading.RLock()
 
 
 def load_rest() -> bool:
-    """Load the other modules of functions; whether that is news."""
+    """Load the modules that are not loaded yet; whether there were any."""
     with _lock:  # another thread waits; while a module is loaded, what it misses is not there
         if not _missing:
             return False
         _missing.clear()
-        for name in _LATER:
+        for name in METHODS:
             importlib.import_module(f"lazytorch.ops.{name}")
         return True
 
 
-def missing_attribute(tensor: Any, name: str) -> Any:
-    """An attribute that a tensor has not got: a method that is not loaded yet, or an AttributeError."""
-    if not name.startswith("_") and load_rest():
-        return getattr(tensor, name)
-    raise AttributeError(f"'{type(tensor).__name__}' object has no attribute '{name}'")
+class Later:
+    """In the place of a member of Tensor: the first look at it loads the module that replaces it."""
+
+    def __init__(self, name: str, module: str) -> None:
+        self.name, self.module = name, module
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        importlib.import_module(f"lazytorch.ops.{self.module}")
+        return getattr(owner if instance is None else instance, self.name)
 
 
-class TensorMeta(type):
-    """The type of tensor classes, which knows the methods that are not loaded yet."""
-
-    def __getattr__(cls, name: str) -> Any:
-        if not name.startswith("_") and load_rest():
-            return getattr(cls, name)
-        raise AttributeError(f"type object '{cls.__name__}' has no attribute '{name}'")
+def announce(owner: type) -> None:
+    """Give a class the members that are loaded later."""
+    for module, names in METHODS.items():
+        for name in names.split():
+            setattr(owner, name, Later(name, module))
 
 
 class Functions(dict[str, Any]):

@@ -26,7 +26,6 @@ from lazytorch.ir.saved import SHARED
 from lazytorch.ir.trace import FREED, STATE, Node, Trace, enter, gradient_name, leaf, record, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ir.write_through import write_through
-from lazytorch.loading import TensorMeta, missing_attribute
 from lazytorch.printing import format_size, format_tensor
 from lazytorch.runtime.buffer import READERS, Buffer
 from lazytorch.runtime.device import Device, device_called
@@ -56,7 +55,7 @@ class Size(tuple[int, ...]):
         return Size(tuple.__add__(self, tuple(other)))
 
 
-class Tensor(metaclass=TensorMeta):
+class Tensor:
     """A multi-dimensional array whose operations are recorded and computed when a value is asked for (torch.Tensor)."""
 
     __slots__ = (
@@ -83,6 +82,7 @@ class Tensor(metaclass=TensorMeta):
 
     if TYPE_CHECKING:
         # Functions and operators are attached by their declarations in lazytorch/ops.
+        def __getattr__(self, name: str) -> Any: ...
         def __add__(self, other: Any) -> Any: ...
         def __radd__(self, other: Any) -> Any: ...
         def __sub__(self, other: Any) -> Any: ...
@@ -104,9 +104,6 @@ class Tensor(metaclass=TensorMeta):
         def __floordiv__(self, other: Any) -> Any: ...
         def __getitem__(self, key: Any) -> Any: ...
         def __setitem__(self, key: Any, new: Any) -> None: ...
-
-    def __getattr__(self, name: str) -> Any:
-        return missing_attribute(self, name)
 
     # -- what it is ------------------------------------------------------------
 

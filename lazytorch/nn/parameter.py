@@ -6,7 +6,6 @@ from typing import Any
 
 from lazytorch.history import Accumulator
 from lazytorch.ir.trace import STATE
-from lazytorch.loading import TensorMeta
 from lazytorch.ops.creation import empty
 from lazytorch.printing import format_parameter
 from lazytorch.tensor import Tensor, default_dtype, own_node, realize
@@ -41,7 +40,7 @@ class Parameter(Tensor):
         )
 
 
-class _BufferType(TensorMeta):
+class _BufferType(type):
     """A buffer is any tensor marked as one."""
 
     def __instancecheck__(cls, instance: Any) -> bool:

@@ -17,11 +17,12 @@ from lazytorch.ir.declaration import Declaration, Operator, Trait
 from lazytorch.ir.dialects import arith, tensor, tensor_transfer
 from lazytorch.ir.trace import STATE, Node, leaf, record_node
 from lazytorch.ir.types import TensorType
-from lazytorch.loading import Functions
+from lazytorch.loading import Functions, announce
 from lazytorch.ops.promotion import python_dtype
 from lazytorch.runtime.device import Device
 from lazytorch.tensor import Tensor, arranged, assign, caller, default_dtype, from_array, make_view, value, wrap
 
+announce(Tensor)
 FUNCTIONS = Functions()
 """The torch namespace: every function by name."""
 NUMBERS = (int, float, bool, complex)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -302,3 +304,20 @@ def test_names_of_the_implementation_that_programs_use() -> None:
     assert lt._C._LinAlgError is lt.linalg.LinAlgError
     with pytest.raises(NotImplementedError, match="use the module itself"):
         lt.nn.parallel.DistributedDataParallel(lt.nn.Linear(2, 2))
+
+
+def test_what_is_loaded_later_is_announced():
+    """The list in loading.py against what the modules attach, in a process that loaded none of them."""
+    code = """
+import importlib, lazytorch
+from lazytorch import loading
+Tensor = lazytorch.Tensor
+for module, names in loading.METHODS.items():
+    assert f"lazytorch.ops.{module}" not in importlib.sys.modules, module
+before = set(vars(Tensor))
+assert lazytorch.ones(3).cumsum(0).tolist() == [1, 2, 3] and "lazytorch.ops.sorting" not in importlib.sys.modules
+assert lazytorch.sort is lazytorch.ops.recording.FUNCTIONS["sort"]
+print(sorted(set(vars(Tensor)) - before), [n for n, x in vars(Tensor).items() if type(x) is loading.Later])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[] []\n"
