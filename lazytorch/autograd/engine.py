@@ -8,9 +8,9 @@ from typing import Any
 
 from lazytorch.history import HOOKED, Accumulator
 from lazytorch.ir.backward import backward as walk
-from lazytorch.ir.declaration import Operator
+from lazytorch.ir.declaration import Signature
 from lazytorch.ir.dialects import arith, tensor
-from lazytorch.ir.trace import LONG_STEP, RECORDER, STATE, Node
+from lazytorch.ir.trace import LONG_STEP, STATE, Node, record
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.recording import attach, emit
 from lazytorch.runtime.session import synchronize
@@ -20,15 +20,15 @@ from lazytorch.tensor import Tensor, assign, caller, value, wrap
 def _one(like: Node) -> Node:
     """The cotangent of a scalar result."""
     type = like.type
-    operator = _ONES.get(type)
-    if operator is None:
+    signature = _ONES.get(type)
+    if signature is None:
         number = 1.0 if type.dtype.kind == "f" else 1
-        operator = _ONES[type] = arith.constant.operator(value=number, type=TensorType(type.dtype, (), type.device))
-    node: Node = RECORDER.emit(operator, ())
-    return node
+        operator = arith.constant.operator(value=number, type=TensorType(type.dtype, (), type.device))
+        signature = _ONES[type] = operator.signature()
+    return record(STATE.trace, signature, (), None)
 
 
-_ONES: dict[TensorType, Operator] = {}
+_ONES: dict[TensorType, Signature] = {}
 
 
 def _seed(output: Tensor, gradient: Tensor | None) -> Node:

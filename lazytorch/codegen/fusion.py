@@ -484,7 +484,7 @@ def _kernel(
         stack.pop()
     yielded = [copies[value] for value in written]
     for position, value in enumerate(written):
-        if group.schedule == "map" and buffers.shape(value) != tensor_type(value).shape:
+        if group.schedule in ("map", "contract") and buffers.shape(value) != tensor_type(value).shape:
             view = Operation(tensor.reshape.operator(shape=buffers.shape(value)), [copies[value]])
             view.location = location or view.location
             body.append(view)

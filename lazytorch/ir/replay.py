@@ -62,29 +62,30 @@ def walk_key(trace: Trace, roots: Sequence[Node], cotangents: Sequence[Node], re
             return None
     values = trace.leaves + trace.nodes
     code = _HISTORIES.get
-    written = [place for place, node in enumerate(values) if type(node.storage) is tuple]
+    written = [node for node in values if type(node.storage) is tuple]
     return (
         retain_graph,
         *numbers,
         None,
         *[code(node.history, 3) for node in values],
-        *(_writes(trace, values, written) if written else ()),
+        *(_writes(trace, values) if written else ()),
         None,
         *trace.key,
     )
 
 
-def _writes(trace: Trace, values: Sequence[Node], written: Sequence[int]) -> Iterator[int | None]:
+def _writes(trace: Trace, values: Sequence[Node]) -> Iterator[int | None]:
     """What `check_unmodified` depends on: which values were written over, by the call that recorded which operation, and
     which others lie in the storage of their operand."""
     places = {id(node.place): number for number, node in enumerate(trace.nodes)}
-    for place in written:
-        yield place
-        yield places.get(id(values[place].storage[1]))
+    for position, node in enumerate(values):
+        if type(node.storage) is tuple:
+            yield position
+            yield places.get(id(node.storage[1]))
     yield None
-    for place, node in enumerate(values):
+    for position, node in enumerate(values):
         if type(node.storage) is Shared:
-            yield place
+            yield position
 
 
 def find(key: Any) -> Walk | None:

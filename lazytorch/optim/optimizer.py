@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from math import copysign
 from typing import Any
@@ -258,10 +258,13 @@ class _SteppedWithHooks:
 
 def record_step(operator: Operator, scalars: list[float], dtype: DType, operands: list[Node]) -> tuple[Node, ...]:
     """Record one step over all parameters; its results."""
+    return record_with(operator, [_number(x, copysign(1.0, x), dtype) for x in scalars], operands)
+
+
+def record_with(operator: Operator, numbers: Sequence[Node], operands: list[Node]) -> tuple[Node, ...]:
+    """Record one step over all parameters, its scalars being nodes already."""
     trace = STATE.trace
-    return results_of(
-        trace, record_node(trace, operator, (*[_number(x, copysign(1.0, x), dtype) for x in scalars], *operands))
-    )
+    return results_of(trace, record_node(trace, operator, (*numbers, *operands)))
 
 
 @lru_cache(64)
@@ -276,8 +279,8 @@ def values_of(tensors: Iterable[Tensor]) -> list[Node]:
 
 
 def gradients_of(members: list[Tensor]) -> list[Node]:
-    """The present gradients of parameters that have one."""
-    return values_of([p.grad for p in members if p.grad is not None])
+    """The present gradients of parameters that all have one."""
+    return values_of([p.grad for p in members])  # type: ignore[misc]
 
 
 class SGD(Optimizer):
@@ -308,8 +311,9 @@ class SGD(Optimizer):
         super().__init__(params, {**options, "fused": fused})
 
     def _update(self, group: dict[str, Any], members: list[Tensor], dtype: DType, started: bool) -> None:
-        momentum, decay = float(group["momentum"]), float(group["weight_decay"])
-        scalars = [-float(group["lr"]), momentum, 1.0 - float(group["dampening"]), decay]
+        momentum, decay = group["momentum"], group["weight_decay"]
+        # + 0.0: of a negative zero, which the cache could not tell from a positive one, no more is left.
+        numbers = _sgd_numbers(float(group["lr"]) + 0.0, momentum, group["dampening"], decay, dtype)
         count, trace = len(members), STATE.trace
         first = bool(momentum) and not started
         operator = _sgd(first, count, bool(group["nesterov"]), bool(momentum), decay != 0, bool(group["maximize"]))
@@ -318,11 +322,18 @@ class SGD(Optimizer):
         if momentum and started:
             buffers = [self.state[p]["momentum_buffer"] for p in members]
             operands += values_of(buffers)
-        made = record_step(operator, scalars, dtype, operands)
+        made = record_with(operator, numbers, operands)
         assign_fresh(trace, members + buffers, made)
         if first:
             for p, node in zip(members, made[count:], strict=True):
                 self.state[p] = {"momentum_buffer": wrap(trace, node)}
+
+
+@lru_cache(64)
+def _sgd_numbers(lr: Any, momentum: Any, dampening: Any, decay: Any, dtype: DType) -> tuple[Node, ...]:
+    """The scalars of a step as run-time arguments, the same ones as long as the options stay."""
+    scalars = -float(lr), float(momentum), 1.0 - float(dampening), float(decay)
+    return tuple([number_leaf(x, dtype) for x in scalars])
 
 
 @cache

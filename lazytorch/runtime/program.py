@@ -119,8 +119,14 @@ class Program:
         for number, position, uses, _ in self.donations:
             node = leaves[number]
             buffer = node.buffer
-            unheld = getrefcount(node) == _OWN_NODE + uses - hidden.get(number, 0) and getrefcount(buffer) == _OWN_BUFFER
-            if unheld and id(node) in old and not buffer.shared:
+            if number in hidden:
+                uses -= hidden[number]
+            if (
+                getrefcount(node) == _OWN_NODE + uses
+                and getrefcount(buffer) == _OWN_BUFFER
+                and id(node) in old
+                and not buffer.shared
+            ):
                 given[position] = node
         return given
 

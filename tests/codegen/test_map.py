@@ -88,3 +88,12 @@ def test_a_reshape_that_joins_dimensions_needs_no_kernel_of_its_own():
 )
 def test_the_common_refinement_of_two_shapes(first, second, expected):
     assert common_refinement(first, second) == expected
+
+
+def test_a_contractions_epilogue_takes_a_value_in_split_dimensions_along():
+    """Both have the contraction's shape, but one of them is asked for as a vector."""
+    x, y = data(6, 5), (data(8, 6) > 0).to(torch.uint8)
+    flat = torch.bitwise_xor(y.t().reshape(48), torch.ones(48, dtype=torch.uint8))
+    product = torch.relu(x @ data(5, 8))
+    assert flat.tolist() == [1 - v for v in y.t().contiguous().reshape(48).tolist()]
+    assert product.tolist() == torch.relu((x @ data(5, 8)).realize()).tolist()
