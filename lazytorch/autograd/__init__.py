@@ -7,6 +7,7 @@ from typing import Any
 
 from lazytorch.autograd.engine import backward, grad
 from lazytorch.autograd.function import Function
+from lazytorch.autograd.gradcheck import gradcheck, gradgradcheck  # the name of its module as well
 from lazytorch.autograd.modes import (
     enable_grad,
     inference_mode,
@@ -16,7 +17,7 @@ from lazytorch.autograd.modes import (
 )
 
 _MODULES = ("forward_ad", "functional", "graph", "profiler")
-_ELSEWHERE = {"gradcheck": "gradcheck", "gradgradcheck": "gradcheck", "Variable": "variable"}
+_ELSEWHERE = {"Variable": "variable"}
 
 
 def __getattr__(name: str) -> Any:
@@ -33,6 +34,8 @@ __all__ = [
     "backward",
     "enable_grad",
     "grad",
+    "gradcheck",
+    "gradgradcheck",
     "inference_mode",
     "is_grad_enabled",
     "no_grad",

@@ -233,7 +233,8 @@ def _batched(outputs: Any, inputs: Any, grad_outputs: Any, options: tuple[Any, .
     present: list[bool] = []
 
     def one(*seeds: Tensor) -> tuple[Tensor | None, ...]:
-        found = grad(outputs, inputs, seeds, True, create_graph, allow_unused, False, materialize_grads)
+        others = {"allow_unused": allow_unused, "materialize_grads": materialize_grads}
+        found = grad(outputs, inputs, seeds, True, create_graph, **others)
         present[:] = [g is not None for g in found]
         return tuple([g for g in found if g is not None])
 

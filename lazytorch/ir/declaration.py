@@ -284,7 +284,8 @@ class Operator:
     def infer(self, *operand_types: Type) -> Type:
         """The result type (a TupleType for several results), which is on the operands' device. Raises RuntimeError for
         operands on several devices; numbers (tensors of rank 0 on the CPU) go with any."""
-        device = None if self.declaration.has(Trait.TRANSFER) else _common_device(operand_types)
+        apart = self.declaration.has(Trait.TRANSFER) or self.declaration.has(Trait.TERMINATOR)
+        device = None if apart else _common_device(operand_types)
         if device is not None:
             operand_types = tuple([_on(type, None) for type in operand_types])
         inferred = self.declaration.infer(self.attributes, *operand_types)

@@ -345,8 +345,9 @@ def _checked_weights(input: Tensor, num_samples: int, replacement: bool) -> np.n
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if not replacement and num_samples > input.shape[-1]:
         raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
-    weights = np.asarray(input.detach().numpy())
-    numbers = weights if input.dtype.itemsize > 2 else np.asarray(input.detach().float().numpy())
+    here = input.detach().cpu()
+    weights = np.asarray(here.numpy())
+    numbers = weights if input.dtype.itemsize > 2 else np.asarray(here.float().numpy())
     if not (np.isfinite(numbers) & (numbers >= 0)).all():
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if numbers.size and not (numbers.sum(-1) > 0).all():
@@ -360,6 +361,7 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
     weights = _checked_weights(input, num_samples, replacement)
     source = _generator(generator)
     shape = (*weights.shape[:-1], num_samples)
-    return fresh_rows(
+    found = fresh_rows(
         lambda: source.draw(random_reference.multinomial, weights, num_samples, replacement), shape, dtypes.int64
     )
+    return found.to(input.device)

@@ -78,8 +78,9 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
         for tensor, old in updates.items():
             if old.buffer is not None and old.buffer.shared:
                 _write_back(old, tensor._node)
+        levels = trace.levels
         for node in outputs:
-            if node.history is not True and type(node.storage) is not Shared and not trace.levels:
+            if node.history is not True and type(node.storage) is not Shared and not levels:
                 node.operands = ()
             elif trace.replays:  # it keeps its operands, and theirs
                 materialise(trace)

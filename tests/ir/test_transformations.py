@@ -21,7 +21,7 @@ from lazytorch.ir.printer import print_ir
 from lazytorch.ir.types import TensorType
 from tests.ir.test_declarations import SAMPLES
 
-KERNEL_LEVEL = ("builtin.", "fused.", "loop.")
+KERNEL_LEVEL = ("builtin.", "fused.", "loop.", "gpu.")
 OPERATIONS = [d for d in documented_operations() if not d.name.startswith(KERNEL_LEVEL)]
 SIZE = 3
 

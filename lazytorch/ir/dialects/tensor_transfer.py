@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lazytorch.dtypes import DType
-from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
+from lazytorch.ir.declaration import Attributes, Declaration, Trait, example, leading
 from lazytorch.ir.dialects.tensor import iota
 from lazytorch.ir.types import TensorType
 
@@ -18,9 +18,10 @@ transfer: Declaration = Declaration(
     "tensor.transfer",
     _infer,
     attributes=("device",),
-    traits=(Trait.PURE, Trait.LINEAR, Trait.TRANSFER),
+    traits=(Trait.PURE, Trait.LINEAR, Trait.ADDITIVE, Trait.TRANSFER),
     vjp=(lambda op, g: transfer(g, device=op.operands[0].type.device or "cpu"),),
     reference=lambda attributes, x: x,
+    batch=leading(),
     gradient_name="ToCopy",
     example=example("tensor<2x3xf32>", device="cuda:0"),
     doc="the same elements on a device",

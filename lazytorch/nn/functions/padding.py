@@ -73,7 +73,7 @@ def _repeated_edges(input: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
             if size + low + high < 0:
                 raise RuntimeError(f"input (dimension {d}: {size}) is too small for padding {low} and {high}")
             at = np.clip(np.arange(-low, size + high), 0, size - 1)
-            out = out.index_select(d, from_array(at.astype(np.int64), dtypes.int64))
+            out = out.index_select(d, from_array(at.astype(np.int64), dtypes.int64).to(input.device))
     return FUNCTIONS["clone"](out) if out is input else out
 
 
