@@ -26,6 +26,7 @@ from lazytorch.ir.saved import SHARED
 from lazytorch.ir.trace import FREED, STATE, Node, Trace, enter, gradient_name, leaf, record, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ir.write_through import write_through
+from lazytorch.parts import moving_part, rows_of_leaf
 from lazytorch.printing import format_size, format_tensor
 from lazytorch.runtime.buffer import READERS, Buffer
 from lazytorch.runtime.device import Device, device_called
@@ -458,13 +459,13 @@ def make_view(self: Tensor, operator: Operator, place: tuple[CodeType, int]) -> 
     source = value(self)
     trace.place = place
     root, operators = (self, (operator,)) if self._base is None else (self._base, (*self._view, operator))
-    node = _part_of_leaf(source, operator)
-    if node is None:
-        node = record_node(trace, operator, (source,))
+    part = rows_of_leaf(source, operator)
+    if part is not None:
+        out = of_leaf(part)
+    else:
+        node = moving_part(trace, root._node, source, operators, place) or record_node(trace, operator, (source,))
         node.storage = layout.shared(root._node.type, operators)
         out = wrap(trace, node)
-    else:
-        out = of_leaf(node)
     out._base, out._view = root, operators
     out._seen = root._version_count
     return out
@@ -480,18 +481,6 @@ def arranged(trace: Trace, node: Node, operands: tuple[Node, ...]) -> Tensor:
     label = gradient_name(node).replace("Backward", "")
     back = tensor.permute.operator(label, order=tensor.inverse_order(order))
     return make_view(stored, back, trace.place or caller())
-
-
-def _part_of_leaf(source: Node, operator: Operator) -> Node | None:
-    """A slice of leading rows of memory is memory: where it starts is an address then, and no part of any program."""
-    buffer = source.buffer
-    if operator.declaration is not tensor.slice_ or source.history is not None or type(buffer) is not Buffer:
-        return None
-    a, shape = operator.attributes, source.type.shape
-    if a.steps[0] != 1 or any(a.starts[1:]) or a.sizes[1:] != shape[1:] or source.signature is not None:
-        return None
-    row = source.type.nbytes // shape[0] if shape[0] else 0
-    return leaf(source.type.with_shape(a.sizes), buffer.part(a.starts[0] * row, a.sizes[0] * row))
 
 
 def own_node(self: Tensor) -> Node:

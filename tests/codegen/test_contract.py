@@ -105,6 +105,8 @@ def test_integers_are_exact_and_empty_sums_are_zero() -> None:
     assert (a @ b).tolist() == (np.arange(12).reshape(3, 4) @ np.arange(20).reshape(4, 5)).tolist()
     assert (torch.ones(2, 0) @ torch.ones(0, 3)).tolist() == [[0.0] * 3] * 2
     assert (torch.ones(0, 2) @ torch.ones(2, 3)).shape == (0, 3)
+    apart = torch.ones(1, 0, 2, 2)  # summed dimensions without a common stride
+    assert torch.einsum("abcd,abcd->c", apart, apart).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("equation", ["aibk,bakj->abij", "iakb,ajkb->abij", "abk,kc->cab", "ab,cd->dbca", "abc,cb->a"])

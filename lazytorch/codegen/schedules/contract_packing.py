@@ -143,6 +143,7 @@ def segment_tables(offsets: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndar
         piece = offsets[start : start + lanes]
         cuts = [0, *(np.flatnonzero(np.diff(piece) != 1) + 1).tolist(), len(piece)]
         vectors.append([(int(piece[a]) - a, a, b) for a, b in pairwise(cuts)])
+    vectors = vectors or [[(0, 0, 0)]]  # of an empty sum nothing is read
     most = max(len(segments) for segments in vectors)
     table = np.zeros((len(vectors), most, 3), np.int64)
     for number, segments in enumerate(vectors):

@@ -1,0 +1,70 @@
+"""Slices of memory whose start is an address, and so no part of any program.
+
+A start is an attribute of the recorded slice: another one is another program, which has to be planned. Where values are in
+memory already, a slice of them can be a leaf of its own instead, which begins elsewhere.
+"""
+
+from __future__ import annotations
+
+from types import CodeType
+from typing import Any
+
+from lazytorch import layout
+from lazytorch.ir.declaration import Operator
+from lazytorch.ir.dialects import tensor, tensor_strided
+from lazytorch.ir.saved import SHARED
+from lazytorch.ir.trace import Node, Trace, leaf, record_node
+from lazytorch.runtime.buffer import Buffer
+
+_MOVING = 3
+"""Different starts at one place of a program from which on they are taken to change all the time."""
+_PLACES_KEPT = 4096
+_starts: dict[Any, set[tuple[int, ...]]] = {}
+"""By place of the program, the starts of the slices made there; as many as it takes to know."""
+
+
+def rows_of_leaf(source: Node, operator: Operator) -> Node | None:
+    """Leading rows of memory that is a leaf: a leaf again."""
+    buffer = source.buffer
+    if operator.declaration is not tensor.slice_ or source.history is not None or type(buffer) is not Buffer:
+        return None
+    a, shape = operator.attributes, source.type.shape
+    if a.steps[0] != 1 or any(a.starts[1:]) or a.sizes[1:] != shape[1:] or source.signature is not None:
+        return None
+    row = source.type.nbytes // shape[0] if shape[0] else 0
+    return leaf(source.type.with_shape(a.sizes), buffer.part(a.starts[0] * row, a.sizes[0] * row))
+
+
+def moving_part(
+    trace: Trace, root: Node, source: Node, operators: tuple[Operator, ...], place: tuple[CodeType, int]
+) -> Node | None:
+    """A view that ends in a slice whose start moves from call to call, of a storage in memory: recorded as strides on a leaf
+    that begins at the first element. None for any other view."""
+    if operators[-1].declaration is not tensor.slice_ or source.history is not None or trace.levels:
+        return None
+    buffer = root.buffer
+    if type(buffer) is not Buffer or not _moves(place, operators[-1].attributes.starts):
+        return None
+    access = layout.access(root.type, operators)
+    if 0 in access.shape or min(access.strides, default=0) < 0:
+        return None
+    extent = 1 + sum((size - 1) * stride for size, stride in zip(access.shape, access.strides, strict=True))
+    itemsize = root.type.dtype.itemsize
+    flat = leaf(root.type.with_shape((extent,)), buffer.part(access.offset * itemsize, extent * itemsize))
+    flat.operands, flat.storage = (root,), SHARED  # a write to the storage is a write to this
+    return record_node(
+        trace, tensor_strided.as_strided.operator(shape=access.shape, strides=access.strides, offset=0), (flat,)
+    )
+
+
+def _moves(place: tuple[CodeType, int], starts: tuple[int, ...]) -> bool:
+    """Whether slices made at a place begin somewhere else again and again. Notes this one."""
+    key = (id(place[0]), place[1])
+    seen = _starts.get(key)
+    if seen is None:
+        if len(_starts) >= _PLACES_KEPT:
+            _starts.clear()
+        seen = _starts[key] = set()
+    if len(seen) < _MOVING:
+        seen.add(starts)
+    return len(seen) >= _MOVING
