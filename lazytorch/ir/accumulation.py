@@ -39,8 +39,8 @@ def innermost_group(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int,
 
 
 def reduce(x: np.ndarray, dims: tuple[int, ...], combine: np.ufunc, identity: float) -> np.ndarray:
-    """tensor.reduce_sum and reduce_prod: float32 and float64 as `reduce_in_order` says, other types in any order."""
-    if x.dtype in (np.float32, np.float64) or not dims:
+    """tensor.reduce_sum and reduce_prod: floating types as `reduce_in_order` says, others in any order."""
+    if x.dtype.kind == "f" or not dims:
         return reduce_in_order(x, dims, combine, identity)
     return np.asarray(combine.reduce(x, axis=dims, dtype=x.dtype))
 

@@ -242,7 +242,8 @@ for _name, _binary in COMPARISONS.items():
 attach("__hash__", object.__hash__)  # by identity: `==` compares elements
 
 
-def _scaled(input: Any, other: Any, alpha: Any) -> Any:
+def _scaled(binary: Binary, input: Any, other: Any, alpha: Any) -> Any:
+    """alpha * other, in the element type of the result (of bools only sums have one)."""
     if type(alpha) is int and alpha == 1:
         return other
     whole = all(x.dtype.kind in "uib" if isinstance(x, Tensor) else isinstance(x, int) for x in (input, other))
@@ -250,7 +251,12 @@ def _scaled(input: Any, other: Any, alpha: Any) -> Any:
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
     if not isinstance(other, Tensor):
         return other * alpha
-    return MUL.call(other, bool(alpha) if other.dtype is dtypes.bool_ else alpha)
+    if other.dtype is dtypes.bool_:
+        dtype = FUNCTIONS["result_type"](input, other)
+        if dtype is dtypes.bool_ or binary is not ADD:
+            return MUL.call(other, bool(alpha))
+        other = other.to(dtype)
+    return MUL.call(other, alpha)
 
 
 @torch_function("result_type", method=False, out=False)
@@ -272,20 +278,20 @@ def can_cast(from_: DType, to: DType) -> bool:
 @torch_function("add", inplace=True)
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha * other"""
-    return ADD.call(input, _scaled(input, other, alpha))
+    return ADD.call(input, _scaled(ADD, input, other, alpha))
 
 
 @torch_function("sub", "subtract", inplace=True)
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input - alpha * other"""
-    return SUB.call(input, _scaled(input, other, alpha))
+    return SUB.call(input, _scaled(SUB, input, other, alpha))
 
 
 @torch_function("rsub")
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input"""
     require_first("rsub", input, other)
-    return SUB.call(other, _scaled(other, input, alpha))
+    return SUB.call(other, _scaled(SUB, other, input, alpha))
 
 
 @torch_function("mul", "multiply", inplace=True)

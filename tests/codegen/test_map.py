@@ -33,6 +33,7 @@ JOINED = {
     "one of two across": (lambda x: x.t() - x, (67, 67)),
     "both across, a row of numbers": (lambda x: x.t().abs() * 2 + x.t() + x[:, 0], (40, 40)),
     "doubles across": (lambda x: x.double().t() / 3, (33, 49)),
+    "bytes with wide numbers across": (lambda x: (x > 0).t().long() + 1, (40, 33)),
     "bytes across": (lambda x: (x > 0).t().logical_not(), (200, 150)),
     "pooled": (lambda x: F.max_pool2d(x, 2), (3, 5, 8, 8)),
     "pooled with odd sizes": (lambda x: F.max_pool2d(x, 2), (3, 5, 7, 9)),

@@ -67,3 +67,11 @@ def test_the_first_extreme_is_found_in_whatever_lane_it_is(shape: tuple[int, ...
                 for dim in range(len(shape)):
                     assert t.argmax(dim).tolist() == array.argmax(dim).tolist()
                     assert t.argmin(dim).tolist() == array.argmin(dim).tolist()
+
+
+def test_the_order_of_halves_is_that_of_the_interpreter() -> None:
+    x = (np.random.default_rng(3).standard_normal((5, 40)) * 3).astype(np.float16)
+    for dim in (0, 1):
+        with config(interpret=True):
+            expected = torch.tensor(x).sum(dim).tolist()
+        assert torch.tensor(x).sum(dim).tolist() == expected

@@ -10,6 +10,9 @@ CALLS = {
     "add with promotion": lambda t: t.arange(6).reshape(2, 3) + t.rand(3),
     "scalars keep the type": lambda t: t.arange(4, dtype=t.int32) * 2 + 1,
     "a float makes integers floating": lambda t: t.arange(4) * 0.5,
+    "multiples of bools": lambda t: (
+        t.tensor([1.5, 2.0]).add(t.tensor([True, False]), alpha=2) + t.arange(2).add(t.arange(2) > 0, alpha=3)
+    ),
     "true division": lambda t: t.arange(5) / 2,
     "floor division": lambda t: t.tensor([7, -7, 5]) // t.tensor([2, 2, -3]),
     "remainder": lambda t: t.tensor([7.5, -7.5, 5.0]) % 2.0,

@@ -442,13 +442,11 @@ def _insert(d: _Draft, x: int) -> None:
 
 def _reduce(d: _Draft, x: int) -> None:
     type = d.types[x]
-    if type.dtype.kind == "b":
-        d.add(d.pick("tensor.reduce_any", "tensor.reduce_all", "tensor.reduce_max"), x, dims=d.dims(type.rank))
-        return
     dims = d.dims(type.rank)
-    names = ["tensor.reduce_sum", "tensor.reduce_prod"]
+    is_bool = type.dtype.kind == "b"
+    names = ["tensor.reduce_any", "tensor.reduce_all"] if is_bool else ["tensor.reduce_sum", "tensor.reduce_prod"]
     if all(type.shape[dim] for dim in dims):
-        names += ["tensor.reduce_max", "tensor.reduce_min", "tensor.reduce_sum"]
+        names += ["tensor.reduce_max"] if is_bool else ["tensor.reduce_max", "tensor.reduce_min", "tensor.reduce_sum"]
     d.add(d.pick(*names), x, dims=dims)
 
 

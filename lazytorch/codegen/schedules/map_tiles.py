@@ -81,7 +81,7 @@ def build_tiles(
             for leaf, square in squares.items():
                 itemsize = nest.expression.leaves[leaf].dtype.itemsize
                 vectors = [emitter.along(leaf, rows_at(first), k.add(column, i), lanes) for i in range(lanes)]
-                for row_number, vector in enumerate(transposed(vectors, 16 // itemsize)):
+                for row_number, vector in enumerate(transposed(vectors, min(lanes, 16 // itemsize))):
                     k.store(vector, square, row_number * lanes)
             with k.loop(0, lanes) as i:
                 position = k.add(first, i)
