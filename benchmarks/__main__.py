@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("record", "steps", "kernels", "contractions")
+NAMES = ("record", "steps", "kernels", "operations", "contractions")
 
 
 def main() -> int:

@@ -1,0 +1,147 @@
+"""Single operations, forward or with their derivative, against torch eager in the same run.
+
+python -m benchmarks operations [--threads N] [--only TEXT]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.timing import interleaved
+
+Function = Callable[..., Any]
+Shape = tuple[int, ...]
+
+
+def forward(function: Function, *shapes: Shape) -> Callable[[Any], Callable[[], object]]:
+    """The operation's result, computed."""
+
+    def make(torch: Any) -> Callable[[], object]:
+        operands = _operands(torch, shapes)
+
+        def step() -> None:
+            with torch.no_grad():
+                _compute(function(torch, *operands))
+
+        return step
+
+    return make
+
+
+def both(function: Function, *shapes: Shape) -> Callable[[Any], Callable[[], object]]:
+    """The gradients of the sum of the operation's result, computed."""
+
+    def make(torch: Any) -> Callable[[], object]:
+        operands = [x.requires_grad_() for x in _operands(torch, shapes)]
+
+        def step() -> None:
+            for x in operands:
+                x.grad = None
+            function(torch, *operands).sum().backward()
+            for x in operands:
+                _compute(x.grad)
+
+        return step
+
+    return make
+
+
+def _operands(torch: Any, shapes: tuple[Shape, ...]) -> list[Any]:
+    torch.manual_seed(0)
+    return [torch.randn(*shape) for shape in shapes]
+
+
+def _compute(x: Any) -> None:
+    if hasattr(x, "realize"):
+        x.realize()
+
+
+def _chain(torch: Any, x: Any, y: Any) -> Any:
+    return ((x * 2 + y) * x - y) * x + y
+
+
+def _tiny(torch: Any, x: Any) -> Any:
+    total = x
+    for _ in range(1000):
+        total = total + x
+    return total
+
+
+def _rotary(torch: Any, x: Any) -> Any:
+    even, odd = x[..., ::2], x[..., 1::2]
+    return torch.stack([even * 0.5 - odd, odd + even], -1).flatten(-2)
+
+
+MATRIX, HEADS, IMAGES = (2048, 1024), (1, 4, 1024, 64), (32, 32, 32, 32)
+WORKLOADS = {
+    "chain of 5, 4M elements": forward(_chain, (1 << 22,), (1 << 22,)),
+    "1,000 tiny operations": forward(_tiny, (16,)),
+    "sum": forward(lambda t, x: x.sum(), (1 << 22,)),
+    "sum of columns": forward(lambda t, x: x.sum(0), (2048, 2048)),
+    "mean of rows": forward(lambda t, x: x.mean(1), (2048, 2048)),
+    "variance of rows": forward(lambda t, x: x.var(1), (2048, 2048)),
+    "argmax of rows": forward(lambda t, x: x.argmax(1), MATRIX),
+    "logsumexp": forward(lambda t, x: t.logsumexp(x, 1), MATRIX),
+    "softmax, both ways": both(lambda t, x: t.softmax(x, -1).square(), MATRIX),
+    "cross_entropy, both ways": both(lambda t, x: t.nn.functional.cross_entropy(x, t.arange(2048) % 1000), MATRIX),
+    "layer_norm, both ways": both(
+        lambda t, x, w, b: t.nn.functional.layer_norm(x, (1024,), w, b).square(), MATRIX, (1024,), (1024,)
+    ),
+    "batch_norm, both ways": both(
+        lambda t, x, w, b: t.nn.functional.batch_norm(x, None, None, w, b, True).square(), IMAGES, (32,), (32,)
+    ),
+    "gelu, both ways": both(lambda t, x: t.nn.functional.gelu(x), MATRIX),
+    "dropout, both ways": both(lambda t, x: t.nn.functional.dropout(x, 0.1), (1024, 1024)),
+    "embedding, both ways": both(
+        lambda t, w: t.nn.functional.embedding(t.arange(2000).view(10, 200) % 977, w).square(), (1000, 256)
+    ),
+    "max_pool2d, both ways": both(lambda t, x: t.nn.functional.max_pool2d(x, 2), IMAGES),
+    "avg_pool2d, both ways": both(lambda t, x: t.nn.functional.avg_pool2d(x, 2), IMAGES),
+    "attention": forward(lambda t, q, k, v: t.nn.functional.scaled_dot_product_attention(q, k, v), HEADS, HEADS, HEADS),
+    "causal attention, both ways": both(
+        lambda t, q, k, v: t.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True), HEADS, HEADS, HEADS
+    ),
+    "transposed copy": forward(lambda t, x: x.t().contiguous(), (2048, 2048)),
+    "heads put side by side": forward(lambda t, x: x.transpose(1, 2).reshape(8, 256, 512) * 2, (8, 8, 256, 64)),
+    "rotary embedding": forward(_rotary, (8, 256, 512)),
+    "cat": forward(lambda t, x, y: t.cat([x, y], 1), (1024, 512), (1024, 512)),
+    "rows by index": forward(lambda t, x: x[t.arange(1023, -1, -1)], (1024, 1024)),
+    "roll": forward(lambda t, x: t.roll(x, 3, 1) + 1, (1024, 1024)),
+    "cumsum": forward(lambda t, x: x.cumsum(1), (1024, 1024)),
+    "sort": forward(lambda t, x: x.sort(1).values, (256, 1024)),
+    "topk": forward(lambda t, x: x.topk(10, 1).values, (256, 4096)),
+    "bilinear interpolation": forward(
+        lambda t, x: t.nn.functional.interpolate(x, scale_factor=2, mode="bilinear"), (8, 16, 32, 32)
+    ),
+    "exp": forward(lambda t, x: x.exp(), (1 << 16,)),
+    "sin": forward(lambda t, x: x.sin(), (1 << 16,)),
+    "erf": forward(lambda t, x: x.erf(), (1 << 16,)),
+    "pow": forward(lambda t, x: x.abs() ** 1.7, (1 << 16,)),
+    "randn": forward(lambda t, x: t.randn(1 << 20), (1,)),
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Print microseconds per call of both, and torch's time divided by ours."""
+    import torch
+
+    import lazytorch
+
+    parser = argparse.ArgumentParser(prog="python -m benchmarks operations", description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="", help="workloads whose name contains this")
+    options = parser.parse_args(arguments)
+    for library in (torch, lazytorch):
+        library.set_num_threads(options.threads)
+    for name, make in WORKLOADS.items():
+        if options.only not in name:
+            continue
+        times = interleaved({"torch": make(torch), "lazytorch": make(lazytorch)}, seconds=0.05)
+        theirs, ours = times["torch"], times["lazytorch"]
+        print(
+            f"{name:28} torch {theirs.best * 1e6:9.1f} us  lazytorch {ours.best * 1e6:9.1f} us  "
+            f"ratio {theirs.best / ours.best:5.2f} (median {theirs.median / ours.median:5.2f})",
+            flush=True,
+        )
