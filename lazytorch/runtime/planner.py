@@ -77,6 +77,15 @@ def plan_function(
     PassManager([Fuse(single=not config.fuse)]).run_on_func(func, None, _validation(func, leaves))
     target = current_target()
     context = ScheduleContext(target, get_num_threads())
+    launches = launches_of(func, layout, context)
+    if config.dump:
+        _write_stages(func, launches, target, recorded, simplified)
+    return layout.program(launches, target, saved)
+
+
+def launches_of(func: Operation, layout: Layout, context: ScheduleContext) -> list[Launch]:
+    """Schedule the kernels of a fused function, and lay out its memory. Raises CompileError for an operation that fusion
+    left outside of every kernel."""
     launches: list[Launch] = []
     for operation in func.region.block:
         if operation.declaration is fused.kernel:
@@ -90,9 +99,7 @@ def plan_function(
                 f"{operation.name} is left outside of every kernel", stage="fusion", location=str(operation.location)
             )
     layout.finish(launches)
-    if config.dump:
-        _write_stages(func, launches, target, recorded, simplified)
-    return layout.program(launches, target, saved)
+    return launches
 
 
 def _validation(func: Operation, leaves: Sequence[Leaf], expected: Sequence[np.ndarray] | None = None) -> Validation | None:

@@ -7,18 +7,15 @@ from collections.abc import Sequence
 from lazytorch.codegen.expression import tensor_type
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Status, Table
 from lazytorch.codegen.passes import Fuse
-from lazytorch.codegen.schedules import schedule
 from lazytorch.codegen.schedules.gpu_team import MOST_BLOCKS
 from lazytorch.config import config
-from lazytorch.errors import CompileError
 from lazytorch.ir.core import Operation
-from lazytorch.ir.dialects import fused, tensor
 from lazytorch.ir.pass_manager import PassManager
 from lazytorch.runtime.cuda.compiler import kernel_ptx
 from lazytorch.runtime.cuda.device import CudaDevice, DeviceBuffer
 from lazytorch.runtime.cuda.program import STATUS_WORDS, WORD, DeviceProgram, DeviceStep
 from lazytorch.runtime.interpreted import Leaf
-from lazytorch.runtime.planner import PIPELINE, Layout, bytes_of
+from lazytorch.runtime.planner import PIPELINE, Layout, bytes_of, launches_of
 from lazytorch.runtime.program import Stages
 from lazytorch.runtime.statistics import STATISTICS
 
@@ -32,19 +29,7 @@ def plan_for_device(func: Operation, leaves: Sequence[Leaf], device: CudaDevice)
     layout = _DeviceLayout(func, (), leaves)
     PassManager([Fuse(single=not config.fuse)]).run_on_func(func)
     context = ScheduleContext(device.target, 1)
-    launches: list[Launch] = []
-    for operation in func.region.block:
-        if operation.declaration is fused.kernel:
-            layout.begin_kernel(len(launches), operation)
-            launches += schedule(operation, context)
-            layout.end_kernel(len(launches), operation)
-        elif operation.declaration is tensor.reshape:
-            layout.alias(operation.result, operation.operands[0])
-        elif operation.declaration.name != "builtin.return":
-            raise CompileError(
-                f"{operation.name} is left outside of every kernel", stage="fusion", location=str(operation.location)
-            )
-    layout.finish(launches)
+    launches = launches_of(func, layout, context)
     return layout.device_program(launches, device)
 
 
