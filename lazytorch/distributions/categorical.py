@@ -8,19 +8,19 @@ from typing import Any
 
 import lazytorch as torch
 from lazytorch.distributions import constraints
-from lazytorch.distributions.distribution import Distribution
-from lazytorch.distributions.utils import lazy_property, logits_to_probs, probs_to_logits
+from lazytorch.distributions.probability import GivenProbability
 from lazytorch.tensor import Size, Tensor
 
 __all__ = ["Categorical"]
 
 
-class Categorical(Distribution):
+class Categorical(GivenProbability):
     """A category number, with probabilities (or their logarithms, unnormalized) along the last dimension."""
 
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
     has_enumerate_support = True
     _kept = ("_given", "_num_events")
+    _is_binary = False
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
         if (probs is None) == (logits is None):
@@ -40,30 +40,6 @@ class Categorical(Distribution):
     def support(self) -> Any:
         """The numbers of the categories."""
         return constraints.integer_interval(0, self._num_events - 1)
-
-    @lazy_property
-    def logits(self) -> Tensor:
-        """The logarithms of the probabilities."""
-        return probs_to_logits(self.probs)
-
-    @lazy_property
-    def probs(self) -> Tensor:
-        """The probabilities."""
-        return logits_to_probs(self.logits)
-
-    @property
-    def _param(self) -> Tensor:
-        given: Tensor = self.__dict__[self._given]
-        return given
-
-    @property
-    def param_shape(self) -> Size:
-        """The shape of the given parameter."""
-        return self._param.shape
-
-    def _new(self, *arguments: Any, **keywords: Any) -> Tensor:
-        made: Tensor = self._param.new(*arguments, **keywords)
-        return made
 
     @property
     def mean(self) -> Tensor:

@@ -11,8 +11,40 @@ from lazytorch.tensor import Size, Tensor
 __all__ = []
 
 
-class OfProbability(Distribution):
-    """Parameters `probs` or `logits`, whichever was given; the other follows when it is read."""
+class GivenProbability(Distribution):
+    """Has `probs` or `logits`, whichever was given; the other follows when it is read."""
+
+    _given: str
+    _is_binary = True
+    """Whether a logit is log(probs / (1 - probs)); else it is the logarithm of one of several probabilities."""
+
+    @lazy_property
+    def logits(self) -> Tensor:
+        """The logits of the probabilities."""
+        return probs_to_logits(self.probs, is_binary=self._is_binary)
+
+    @lazy_property
+    def probs(self) -> Tensor:
+        """The probabilities."""
+        return logits_to_probs(self.logits, is_binary=self._is_binary)
+
+    @property
+    def _param(self) -> Tensor:
+        given: Tensor = self.__dict__[self._given]
+        return given
+
+    @property
+    def param_shape(self) -> Size:
+        """The shape of the given parameter."""
+        return self._param.shape
+
+    def _new(self, *arguments: Any, **keywords: Any) -> Tensor:
+        made: Tensor = self._param.new(*arguments, **keywords)
+        return made
+
+
+class OfProbability(GivenProbability):
+    """A probability, or its logit, is the parameter."""
 
     _kept: tuple[str, ...] = ("_given",)
 
@@ -30,27 +62,3 @@ class OfProbability(Distribution):
     def _adjusted(self, parameter: Tensor) -> Tensor:
         """The given parameter as it is kept."""
         return parameter
-
-    @lazy_property
-    def logits(self) -> Tensor:
-        """log(probs / (1 - probs))"""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Tensor:
-        """1 / (1 + exp(-logits))"""
-        return logits_to_probs(self.logits, is_binary=True)
-
-    @property
-    def _param(self) -> Tensor:
-        given: Tensor = self.__dict__[self._given]
-        return given
-
-    @property
-    def param_shape(self) -> Size:
-        """The shape of the given parameter."""
-        return self._param.shape
-
-    def _new(self, *arguments: Any, **keywords: Any) -> Tensor:
-        made: Tensor = self._param.new(*arguments, **keywords)
-        return made
