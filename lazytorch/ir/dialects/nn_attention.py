@@ -255,7 +255,8 @@ def _infer_backward(attributes: Attributes, g: TensorType, *operands: TensorType
     found: tuple[TensorType, ...] = (q, k, v, *masks)
     if not 0 <= attributes.operand < len(found):
         raise RuntimeError(f"nn.attention_backward: there is no operand {attributes.operand}")
-    return found[attributes.operand]
+    wanted: int = attributes.operand
+    return found[wanted]
 
 
 attention_backward: Declaration = Declaration(

@@ -23,7 +23,7 @@ def _repeated_heads(x: Tensor, heads: int) -> Tensor:
     if have == heads:
         return x
     shape = tuple(x.shape)
-    wide = x.unsqueeze(-3).expand(*shape[:-3], have, heads // have, *shape[-2:])
+    wide: Tensor = x.unsqueeze(-3).expand(*shape[:-3], have, heads // have, *shape[-2:])
     return wide.reshape((*shape[:-3], heads, *shape[-2:]))
 
 
@@ -63,7 +63,7 @@ def scaled_dot_product_attention(
         raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
     if enable_gqa and {query.shape[-3]} != {key.shape[-3], value.shape[-3]}:
         grouped = _grouped(query, key, value, attn_mask)
-        out = scaled_dot_product_attention(*grouped, dropout_p, is_causal, scale)  # type: ignore[arg-type]
+        out: Tensor = scaled_dot_product_attention(*grouped, dropout_p, is_causal, scale)
         return out.reshape((*out.shape[:-4], query.shape[-3], *out.shape[-2:]))
     if len({x.shape[:-2] for x in (query, key, value)}) > 1:
         lead = FUNCTIONS["broadcast_shapes"](*[x.shape[:-2] for x in (query, key, value)])
