@@ -222,7 +222,8 @@ def _is_zero_pad(pad: Operation) -> bool:
 
 def _dimension_of(pads: list[Operation]) -> int | None:
     """The only dimension along which several pads add anything."""
-    padded = {d for pad in pads for d, ends in enumerate(zip(pad.attributes.low, pad.attributes.high, strict=True)) if any(ends)}
+    sides = [zip(pad.attributes.low, pad.attributes.high, strict=True) for pad in pads]
+    padded = {d for ends in sides for d, (low, high) in enumerate(ends) if low or high}
     return padded.pop() if len(pads) > 1 and len(padded) == 1 else None
 
 
