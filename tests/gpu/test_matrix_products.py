@@ -139,7 +139,7 @@ def test_ptxas_takes_tiles_of_all_sizes_without_spills(architecture: str, monkey
         monkeypatch.setattr(gpu_contract, "ENOUGH_TILES", 0)
         (text,) = modules(torch.relu(left @ right + right[0]), architecture)
         assert ("mma.sync" in text) == (tile in MATRIX_TILES)
-        assert ("cp.async" in text) == (architecture != "sm_75")
+        assert tile not in MATRIX_TILES or ("cp.async" in text) == (architecture != "sm_75")
         (cost,) = assemble(text, architecture).values()
         assert cost.spill_bytes == 0
 

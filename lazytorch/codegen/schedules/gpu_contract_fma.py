@@ -1,6 +1,6 @@
 """Contractions by fused multiply-adds on a GPU: a square part of the result per block, a part of it in the registers of
-every thread. Per block of 256 along K every element is a chain of fused multiply-adds from 0; the blocks' chains are added in
-order: the definition of schedules/contract.py, so the bits are the CPU's."""
+every thread. Per block of 256 along K every element is a chain of fused multiply-adds from 0; the blocks' chains are added
+in order: the definition of schedules/contract.py, so the bits are the CPU's."""
 
 from __future__ import annotations
 
