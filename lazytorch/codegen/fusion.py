@@ -17,7 +17,7 @@ from lazytorch.codegen.expression import NotStrided, pull, tensor_type
 from lazytorch.codegen.group import Group
 from lazytorch.codegen.row_fusion import RowFusion
 from lazytorch.codegen.schedules.contract import joined
-from lazytorch.codegen.schedules.reduce import Reduction
+from lazytorch.codegen.schedules.reduction import Reduction
 from lazytorch.codegen.views import common_refinement
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Block, IRBuilder, Operation, Region, Value
