@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lazytorch import dtypes
 from lazytorch.runtime.buffer import Buffer
+from tests.fuzz.tensor_drawing import programs
 from tests.fuzz.tensor_programs import (
     WAYS,
     Input,
@@ -18,7 +19,6 @@ from tests.fuzz.tensor_programs import (
     arrays_of,
     check,
     guarded,
-    programs,
     run,
     same_bits,
 )

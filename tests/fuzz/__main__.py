@@ -26,9 +26,9 @@ KINDS = ("tensors", "torch", "networks")
 def kind_named(name: str) -> tuple[st.SearchStrategy[Any], Callable[[Any], None]]:
     """What to draw, and the check of it. Imported here: the parent process needs neither library."""
     if name == "tensors":
-        from tests.fuzz import tensor_programs
+        from tests.fuzz import tensor_drawing, tensor_programs
 
-        return tensor_programs.programs(), tensor_programs.check
+        return tensor_drawing.programs(), tensor_programs.check
     if name == "torch":
         from tests.fuzz import torch_programs
 
