@@ -31,6 +31,8 @@ class _Draft:
         self.inputs: list[Input] = []
         self.types: list[TensorType] = []
         self.steps: list[Step] = []
+        self.wide = False
+        """Whether operations are drawn on f64 whose examples are of f32."""
 
     def add(self, name: str, *operands: int, **attributes: Any) -> int:
         """Append an operation if its result is not too large; the number of its result, else of its first operand."""
@@ -391,13 +393,17 @@ def _strided(d: _Draft, x: int) -> None:
 LEFT_OUT = ("builtin.", "fused.", "loop.", "gpu.", "linalg.", "random.", "tensor.transfer", "complex.", "fourier.")
 """Of other levels; of matrices that must be regular, by NumPy itself; by rejection; between devices; complex."""
 REGISTERED = [d for d in documented_operations() if not d.name.startswith(LEFT_OUT) and not isinstance(d.example, str)]
+WITH_DERIVATIVE = [d for d in REGISTERED if d.vjp is not None and d.name not in ("arith.bitcast", "arith.cast")]
 
 
 def _registered(d: _Draft, x: int) -> None:
     """Any operation there is, with its example's attributes and shapes."""
-    declaration = d.pick(*REGISTERED)
+    declaration = d.pick(*(WITH_DERIVATIVE if d.wide else REGISTERED))
     example = example_operation(declaration)
-    operands = [d.fitted(operand.type) for operand in example.operands]
+    types = [operand.type for operand in example.operands]
+    if d.wide:
+        types = [type.with_dtype(dtypes.float64) if type.dtype is dtypes.float32 else type for type in types]
+    operands = [d.fitted(type) for type in types]
     result = d.below(len(example.results) - 1)
     d.add_step(Step(declaration.name, tuple(operands), example.attributes.as_dict(), result))
 
@@ -444,3 +450,26 @@ def programs(draw: st.DrawFn, most_steps: int = 14) -> TensorProgram:
     last = len(d.types) - 1
     outputs = draw(st.lists(st.integers(0, last).map(lambda n: last - n), min_size=1, max_size=4, unique=True))
     return TensorProgram(tuple(d.inputs), tuple(d.steps), tuple(outputs))
+
+
+SMOOTH = (
+    *(_binary,) * 3, _by_constant, _unary, _function, _function, _compare, _select, _fma, _permute, _reshape, _expand, _slice,
+    _flip, _window, _pad, _concat, _insert, _reduce, _reduce, _contract, _gather, _scatter, _scan, _sort, _diagonal, _strided,
+    _spread, *(_registered,) * 8,
+)  # fmt: skip
+
+
+@st.composite
+def differentiable_programs(draw: st.DrawFn, most_steps: int = 6) -> TensorProgram:
+    """Small programs of f64, all of whose last value is asked for."""
+    d = _Draft(draw)
+    d.wide = True
+    for _ in range(draw(st.integers(1, 2))):
+        d.inputs.append(Input("f64", draw(st.lists(st.sampled_from((1, 2, 3, 4, 5)), max_size=3).map(tuple))))
+        d.types.append(d.inputs[-1].type)
+    for _ in range(draw(st.integers(1, most_steps))):
+        x = d.any_value()
+        assert x is not None
+        draw(st.sampled_from(SMOOTH))(d, x)
+    floats = [n for n, type in enumerate(d.types) if type.dtype is dtypes.float64]
+    return TensorProgram(tuple(d.inputs), tuple(d.steps), (floats[-1],))
