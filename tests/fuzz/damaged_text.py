@@ -49,7 +49,7 @@ class DamagedText:
 
 
 def check(damaged: DamagedText) -> None:
-    """Raises AssertionError for a module that is taken but does not read back, and whatever parser or verifier crash with."""
+    """Raises AssertionError for a module that is taken but does not read back, and whatever they crash with."""
     try:
         module = parse_module(damaged.text.decode(errors="replace"))
         verify(module)

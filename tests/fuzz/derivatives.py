@@ -61,7 +61,7 @@ def check(program: TensorProgram) -> None:
 def _differences(
     func: Operation, arrays: Sequence[np.ndarray], tangents: Sequence[np.ndarray], cotangent: np.ndarray
 ) -> tuple[float, float] | None:
-    """The derivative and how far to trust it; None where the function is not smooth (both sides and two steps must agree)."""
+    """The derivative and how far to trust it; None where it is not smooth (both sides and two steps must agree)."""
 
     def at(step: float) -> float:
         moved = [x + step * tangent for x, tangent in zip(arrays, tangents, strict=True)]

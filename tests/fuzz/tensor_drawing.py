@@ -453,9 +453,9 @@ def programs(draw: st.DrawFn, most_steps: int = 14) -> TensorProgram:
 
 
 SMOOTH = (
-    *(_binary,) * 3, _by_constant, _unary, _function, _function, _compare, _select, _fma, _permute, _reshape, _expand, _slice,
-    _flip, _window, _pad, _concat, _insert, _reduce, _reduce, _contract, _gather, _scatter, _scan, _sort, _diagonal, _strided,
-    _spread, *(_registered,) * 8,
+    *(_binary,) * 3, _by_constant, _unary, _function, _function, _compare, _select, _fma, _permute, _reshape, _expand,
+    _slice, _flip, _window, _pad, _concat, _insert, _reduce, _reduce, _contract, _gather, _scatter, _scan, _sort, _diagonal,
+    _strided, _spread, *(_registered,) * 8,
 )  # fmt: skip
 
 

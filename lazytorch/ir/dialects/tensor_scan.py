@@ -64,7 +64,7 @@ def _prod_vjp(op: Any, g: Any) -> Any:
 
 
 def _extreme_vjp(op: Any, g: Any) -> Any:
-    """The element that a running extreme last changed to, or was met by again, has the sum of what follows up to the next."""
+    """The element that a running extreme last changed to, or that met it again, has the sum up to the next such one."""
     x, dim = op.operands[0], op.attributes.dim
     chosen = arith.bit_or(arith.compare(x, op.result, predicate="eq"), arith.compare(x, x, predicate="ne"))
     passed_on = arith.select(chosen, arith.zeros_like(g), arith.constant.build(g.builder, value=1.0, type=g.type))
