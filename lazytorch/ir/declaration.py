@@ -34,6 +34,7 @@ class Trait(enum.Enum):
     REDUCTION = "reduction"
     CONTRACTION = "contraction"
     COMPOSITE = "composite"  # defined by its decomposition
+    TILED = "tiled"  # defined by its decomposition, but of the targets some have a schedule that needs less memory
     CONSTANT = "constant"
     TERMINATOR = "terminator"
     LINEAR = "linear"  # derivatives read no values: they can be taken again after a backward that freed its graph

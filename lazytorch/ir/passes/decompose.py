@@ -67,9 +67,10 @@ def _expand_alone(operation: Operation, inputs: Sequence[Value]) -> _Expansion:
 class Decompose(Pass):
     """Expand composite operations into what they are defined by, until only primitives are left.
 
-    Before: a function of tensor operations. After: no operation has the trait COMPOSITE, and every reduction's
-    dimensions are neighbours: several groups are reduced one after the other, innermost first, which is the order
-    that defines the result's bits. Dimensions of size 1 separate nothing; where they would, they are taken away.
+    Before: a function of tensor operations. After: no operation has the trait COMPOSITE (nor, with `tiled`, the trait
+    TILED, for a target without a schedule for such operations), and every reduction's dimensions are neighbours: several
+    groups are reduced one after the other, innermost first, which is the order that defines the result's bits. Dimensions
+    of size 1 separate nothing; where they would, they are taken away.
 
         func @f(%x: tensor<2x3x4xf32>) -> tensor<3xf32> {
           %0 = tensor.reduce_sum %x {dims = [0, 2]} : tensor<3xf32>
@@ -84,6 +85,7 @@ class Decompose(Pass):
     """
 
     name: ClassVar[str] = "decompose"
+    tiled: bool = False
 
     def run(self, func: Operation) -> None:
         """Expand in order; an expansion is itself looked at before what follows it."""
@@ -92,7 +94,7 @@ class Decompose(Pass):
         while operation is not None:
             traits = operation.operator.declaration.traits
             following = operation.next
-            if Trait.COMPOSITE in traits:
+            if Trait.COMPOSITE in traits or (self.tiled and Trait.TILED in traits):
                 following = self._expand(operation)
             elif Trait.REDUCTION in traits and "dims" in operation.operator.declaration.attribute_names:
                 following = self._split_reduction(operation)
