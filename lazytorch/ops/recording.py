@@ -95,6 +95,7 @@ def rounded(node: Node, dtype: DType) -> Node:
     """A function's outcome in its element type, its history under the function's own name."""
     if node.type.dtype is dtype:
         return node
+    assert node.signature is not None, "an outcome was just computed"
     operator = node.signature.operator
     return emit(arith.cast, node, label=operator.label or operator.declaration.gradient_name, dtype=dtype)
 

@@ -62,7 +62,7 @@ def _numbers(library, function, dtype, x):
     return [value.detach().double().numpy() for value in (out, gradient)]
 
 
-@pytest.mark.parametrize(("name", "dtype"), zip(CASES, itertools.cycle(BITS), strict=False))
+@pytest.mark.parametrize(("name", "dtype"), list(zip(CASES, itertools.cycle(BITS), strict=False)))
 def test_a_function_rounds_once_as_torchs(name, dtype):
     """Nearly all elements are torch's, the others are a unit in the last place apart (torch may use fused multiply-adds);
     the gradient is no further from that of float64 than torch's."""
