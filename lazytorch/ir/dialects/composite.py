@@ -233,7 +233,7 @@ def composite(
     example: Example | str | None = None,
     doc: str = "",
 ) -> Declaration:
-    """Declare a composite operation of one result, and `NAME_backward`, the cotangent of one of its operands.
+    """Declare a composite operation of one result, and `NAME_backward`, the cotangent of an operand, if one has any.
 
     decompose(operation) -> value, from the operation's operands and attributes alone.
     differentiable: the operands that have a gradient (the number of operands may vary: trailing ones may be absent).
@@ -247,11 +247,14 @@ def composite(
         gradient = None if gradient is None else gradient_rounding_once(gradient)
     extra = (Trait.ELEMENTWISE,) if elementwise else ()
     infer = _of_one_type(infer, differentiable)
-    backward = _declare_backward(name, infer, decompose, gradient, attributes, defaults, extra)
+    backward = None
+    if differentiable:
+        backward = _declare_backward(name, infer, decompose, gradient, attributes, defaults, extra)
     operators: dict[Attributes, tuple[tuple[int, Operator], ...]] = {}
 
     def vjp(operation: Any, cotangent: Any) -> Sequence[Any]:
         """The backward operation for every differentiable operand; recorded operands without history have none."""
+        assert backward is not None
         attributes, operands = operation.attributes, operation.operands
         own = operators.get(attributes)
         if own is None:
@@ -271,7 +274,7 @@ def composite(
         attributes=attributes,
         defaults=defaults,
         traits=(Trait.PURE, Trait.COMPOSITE, *extra),
-        vjp=vjp,
+        vjp=vjp if differentiable else None,
         reference=reference_of(decompose),
         decompose=decompose,
         gradient_name=gradient_name,
