@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Set
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ def identity(reduction: Declaration, dtype: DType) -> Any:
 class Reduction:
     """A reduction as loops: outer dimensions, the reduced one, and at most one inner dimension that is kept."""
 
-    def __init__(self, operation: Operation, boundary: Set[Value] = frozenset()) -> None:
+    def __init__(self, operation: Operation, boundary: Container[Value] = frozenset()) -> None:
         self.operation = operation
         self.operand = operation.operands[0]
         shape = tensor_type(self.operand).shape
