@@ -122,6 +122,7 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
         config.fuse,
         config.target,
         config.check,
+        config.tf32,
     )
     program = _programs.get(key)
     if config.log:

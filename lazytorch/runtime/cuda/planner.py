@@ -28,7 +28,7 @@ def plan_for_device(func: Operation, leaves: Sequence[Leaf], device: CudaDevice)
     PassManager(PIPELINE).run_on_func(func)
     layout = _DeviceLayout(func, (), leaves)
     PassManager([Fuse(single=not config.fuse)]).run_on_func(func)
-    context = ScheduleContext(device.target, 1)
+    context = ScheduleContext(device.target, 1, config.tf32)
     launches = launches_of(func, layout, context)
     return layout.device_program(launches, device)
 
