@@ -7,7 +7,8 @@ storage's present contents, and writing through one applies their inverses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from sys import getrefcount
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -451,6 +452,14 @@ def wrap(trace: Trace, node: Node) -> Tensor:
         synchronize(trace, (), "the pending graph is long" if trace.limit else AT_ONCE)
         trace.anchor = anchor
     return self
+
+
+def wrap_all(trace: Trace, nodes: Sequence[Node]) -> list[Tensor]:
+    """New tensors of values recorded together: a trace that has become long runs when all of them are held."""
+    limit, trace.limit = trace.limit, sys.maxsize
+    tensors = [wrap(trace, node) for node in nodes[:-1]]
+    trace.limit = limit
+    return [*tensors, wrap(trace, nodes[-1])] if nodes else []
 
 
 def make_view(self: Tensor, operator: Operator, place: tuple[CodeType, int]) -> Tensor:
