@@ -34,6 +34,7 @@ class Trait(enum.Enum):
     REDUCTION = "reduction"
     CONTRACTION = "contraction"
     COMPOSITE = "composite"  # defined by its decomposition
+    TILED = "tiled"  # defined by its decomposition, but of the targets some have a schedule that needs less memory
     CONSTANT = "constant"
     TERMINATOR = "terminator"
     LINEAR = "linear"  # derivatives read no values: they can be taken again after a backward that freed its graph
@@ -42,6 +43,8 @@ class Trait(enum.Enum):
     TRANSFER = "transfer"  # the result is on another device than the operand
     WIRTINGER = "wirtinger"  # its derivative rules are those for complex numbers
     HOST = "host"  # no schedule: the program calls the NumPy meaning as a step of its own
+
+    __hash__ = object.__hash__  # by identity: an enumeration's own hash is a call of Python code
 
 
 class Builder(Protocol):

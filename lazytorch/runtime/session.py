@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from sys import getrefcount
 from typing import Any, Protocol
-
-import numpy as np
 
 from lazytorch.config import config
 from lazytorch.ir.replay import hidden_uses, materialise
@@ -92,8 +91,7 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
 
 def _write_back(old: Node, new: Node) -> None:
     """Memory that was handed out is updated in place: its other owner cannot ask."""
-    size = old.buffer.nbytes
-    old.buffer.numpy(np.uint8, (size,))[...] = new.buffer.numpy(np.uint8, (size,))
+    old.buffer.overwrite(new.buffer)
     new.buffer = old.buffer
 
 
@@ -121,6 +119,7 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
         config.fuse,
         config.target,
         config.check,
+        config.tf32,
     )
     program = _programs.get(key)
     if config.log:
@@ -149,7 +148,7 @@ def _report(trace: Trace, cause: str, planned: bool) -> None:
 
 def _plan(trace: Trace, outputs: Sequence[int]) -> Any:
     """The program of the outputs' numbers, each doubled and, for one whose history is kept, 1 more."""
-    # The compiler (and llvmlite, networkx with it) is loaded when the first program is planned.
+    # The compiler (and llvmlite with it) is loaded when the first program is planned.
     from lazytorch.runtime.saved_values import saved_values
 
     if any(node.type.device is not None for node in (*trace.nodes, *trace.leaves)):
@@ -159,6 +158,13 @@ def _plan(trace: Trace, outputs: Sequence[int]) -> Any:
 
     numbers = [number >> 1 for number in outputs]
     roots = [number >> 1 for number in outputs if number & 1]
-    saved = saved_values(trace, roots) if roots else []
-    saved = [number for number in saved if number not in set(numbers)]
-    return plan(trace, numbers + saved, saved)
+    collecting = gc.isenabled()
+    gc.disable()  # planning makes many objects and little garbage: a collection in it is for nothing
+    try:
+        saved = saved_values(trace, roots) if roots else []
+        computed = set(numbers)
+        saved = [number for number in saved if number not in computed]
+        return plan(trace, numbers + saved, saved)
+    finally:
+        if collecting:
+            gc.enable()

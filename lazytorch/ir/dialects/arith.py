@@ -233,7 +233,13 @@ def _fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return wide.astype(a.dtype)
 
 
-fma: Declaration = elementwise("arith.fma", _fma, kinds=FLOATING, doc="a * b + c with one rounding")
+fma: Declaration = elementwise(
+    "arith.fma",
+    _fma,
+    vjp=(lambda op, g: mul(g, op.operands[1]), lambda op, g: mul(g, op.operands[0]), lambda op, g: g),
+    kinds=FLOATING,
+    doc="a * b + c with one rounding",
+)
 floor: Declaration = elementwise(
     "arith.floor", np.floor, vjp=(lambda op, g: zeros_like(g),), linear=True, gradient_name="Floor", doc="toward -inf"
 )
@@ -267,14 +273,23 @@ def _one(x: Any) -> Any:
 
 
 def _inverse(name: str, reference: Callable[..., np.ndarray], divisor: Rule, slope: Rule, doc: str) -> Declaration:
-    """1 / divisor(x), with a derivative from the result."""
+    """1 / divisor(x), with a derivative from the result; of 16-bit floats in float32, rounded once."""
+
+    def decompose(op: Any) -> Any:
+        x = op.operands[0]
+        dtype = x.type.dtype
+        if dtype.opmath is dtype:
+            return div(_one(x), divisor(x))
+        wide = cast(x, dtype=dtype.opmath)
+        return cast(div(_one(wide), divisor(wide)), dtype=dtype)
+
     return Declaration(
         f"arith.{name}",
         _infer_same(f"arith.{name}", FLOATING, 1),
         traits=(*ELEMENTWISE, Trait.COMPOSITE),
         vjp=(slope,),
-        reference=lambda attributes, x: reference(x),
-        decompose=lambda op: div(_one(op.operands[0]), divisor(op.operands[0])),
+        reference=lambda attributes, x: reference(x.astype(dtypes.of_numpy(x.dtype).opmath.numpy)).astype(x.dtype),
+        decompose=decompose,
         gradient_name=name.title(),
         doc=doc,
     )
@@ -291,7 +306,15 @@ rsqrt: Declaration = _inverse(
     "1 / sqrt(x)",
 )
 copysign: Declaration = elementwise(
-    "arith.copysign", np.copysign, gradient_name="Copysign", kinds=FLOATING, doc="|a| with the sign of b"
+    "arith.copysign",
+    np.copysign,
+    vjp=(
+        lambda op, g: select(compare(op.operands[0], 0.0, predicate="eq"), 0.0, mul(g, div(op.result, op.operands[0]))),
+        lambda op, g: zeros_like(g),
+    ),
+    gradient_name="Copysign",
+    kinds=FLOATING,
+    doc="|a| with the sign of b",
 )
 bit_and: Declaration = elementwise(
     "arith.bit_and", np.bitwise_and, commutative=True, kinds=BITS, doc="a & b; logical and of i1"

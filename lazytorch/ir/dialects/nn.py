@@ -1,4 +1,4 @@
-"""`nn`: activations, softmax, linear, dropout, embedding, attention. Losses, normalisation and pooling have own files."""
+"""`nn`: activations, softmax, linear, dropout, embedding. Attention, losses, normalisation and pooling have own files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from lazytorch.ir.declaration import RESULT, Attributes, Declaration, Operator, 
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.dialects.composite import composite, number, reference_of, zeros_like
 from lazytorch.ir.dialects.indirect import refuse
-from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.types import TensorType
 
 _LETTERS = "abcdefghij"
@@ -51,6 +50,7 @@ relu: Declaration = composite(
     lambda op: arith.maximum(op.operands[0], number(0, op.operands[0])),
     gradient=_relu_gradient,
     elementwise=True,
+    rounds_once=False,
     gradient_name="Relu",
     saves=(RESULT,),
     doc="max(x, 0); the slope at 0 is 0",
@@ -195,7 +195,8 @@ def sum_along(x: Any, dim: int) -> Any:
 
 
 def _infer_softmax(attributes: Attributes, x: TensorType) -> TensorType:
-    require_floating("softmax_lastdim_kernel_impl" if attributes.dim == x.rank - 1 else "softmax", x)
+    if x.numel:
+        require_floating("softmax_lastdim_kernel_impl" if attributes.dim == x.rank - 1 else "softmax", x)
     return x
 
 
@@ -365,6 +366,7 @@ dropout: Declaration = composite(
     gradient=lambda op, g, operand: arith.mul(g, _dropout_noise(op)),
     attributes=("p",),
     elementwise=True,
+    rounds_once=False,
     gradient_name="Mul",
     example=example("tensor<2x3xf32>", "tensor<2x3xi1>", p=0.5),
     doc="x / (1 - p) where the mask keeps it, 0 elsewhere",
@@ -407,84 +409,13 @@ embedding: Declaration = composite(
     gradient=_embedding_gradient,
     attributes=("padding",),
     defaults={"padding": -1},
+    rounds_once=False,
     gradient_name="Embedding",
     example=example("tensor<5x3xf32>", "tensor<4xi64>"),
     doc="rows of the weight; no gradient for row `padding` (-1: none)",
 )
 
-# -- attention ------------------------------------------------------------
-
-
-def _infer_attention(attributes: Attributes, q: TensorType, k: TensorType, v: TensorType, *mask: TensorType) -> Any:
-    if min(q.rank, k.rank, v.rank) < 2:
-        raise RuntimeError(
-            f"Expected query, key, and value to all be  at least 2 dimensional, but got query.dim(): {q.rank}, "
-            f"key.dim(): {k.rank} and value.dim(): {v.rank} instead."
-        )
-    if q.shape[:-2] != k.shape[:-2] or k.shape[:-1] != v.shape[:-1] or q.shape[-1] != k.shape[-1]:
-        raise RuntimeError(
-            f"scaled_dot_product_attention: shapes {list(q.shape)}, {list(k.shape)} and {list(v.shape)} do not fit"
-        )
-    if not q.dtype is k.dtype is v.dtype:
-        raise RuntimeError(
-            "Expected query, key, and value to have the same dtype, but got query.dtype: "
-            f"{q.dtype.title.lower()} key.dtype: {k.dtype.title.lower()} and value.dtype: {v.dtype.title.lower()} instead."
-        )
-    for m in mask:
-        scores = (*q.shape[:-1], k.shape[-2])
-        if arith.broadcast_shapes(m.shape, scores) != scores:
-            raise RuntimeError(f"attention mask of shape {list(m.shape)} does not broadcast to {list(scores)}")
-    return TensorType(q.dtype, (*q.shape[:-1], v.shape[-1]))
-
-
-def _attention_bias(op: Any, scores: Any) -> Any:
-    """The scores with the causal and the given mask applied."""
-    if op.attributes.causal:
-        rows, columns = scores.type.shape[-2:]
-        row = tensor.reshape(positions(scores, rows, dtypes.int64), shape=(rows, 1))
-        column = positions(scores, columns, dtypes.int64)
-        scores = arith.select(arith.compare(column, row, predicate="le"), scores, number(-python_math.inf, scores))
-    if len(op.operands) == 4:
-        mask = op.operands[3]
-        if mask.type.dtype is dtypes.bool_:
-            return arith.select(mask, scores, number(-python_math.inf, scores))
-        return arith.add(scores, mask)
-    return scores
-
-
-def _attention(op: Any) -> Any:
-    q, k, v = op.operands[:3]
-    lead = _LETTERS[: len(q.type.shape) - 2]
-    root = python_math.sqrt(op.attributes.scale)
-    scores = tensor.contract(arith.mul(q, root), arith.mul(k, root), lhs=f"{lead}lk", rhs=f"{lead}sk", out=f"{lead}ls")
-    scores = _attention_bias(op, scores)
-    dim = len(scores.type.shape) - 1
-    top = tensor.unreduce(tensor.reduce_max(scores, dims=(dim,)), scores.type.shape, (dim,))
-    # A row that is masked entirely has no largest score: it attends to nothing and gives 0.
-    masked = arith.compare(top, number(-python_math.inf, top), predicate="eq")
-    top = tensor.detach(arith.select(masked, number(0, top), top))
-    e = math.exp(arith.sub(scores, top))
-    total = sum_along(e, dim)
-    weights = arith.div(e, arith.select(masked, number(1, total), total))
-    return tensor.contract(weights, v, lhs=f"{lead}ls", rhs=f"{lead}sv", out=f"{lead}lv")
-
-
-attention: Declaration = composite(
-    "nn.attention",
-    _infer_attention,
-    _attention,
-    differentiable=(0, 1, 2, 3),
-    attributes=("scale", "causal"),
-    defaults={"causal": False},
-    gradient_name="ScaledDotProductFlashAttentionForCpu",
-    saves=(2,),
-    example=example("tensor<2x4x3xf32>", "tensor<2x5x3xf32>", "tensor<2x5x3xf32>", scale=0.5),
-    doc="softmax(q k^T * scale + mask) v over the last two dimensions; an optional fourth operand is the mask: bool "
-    "(true: attend) or added to the scores",
-)
-
 __all__ = [
-    "attention",
     "checked_index",
     "dropout",
     "elu",

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from lazytorch import dtypes
-from lazytorch.ir.dialects import nn as ops
+from lazytorch.ir.dialects import nn_attention as ops
 from lazytorch.nn.functions.activations import softmax
 from lazytorch.nn.functions.dropout import dropout
 from lazytorch.nn.functions.padding import pad
@@ -22,11 +22,29 @@ def _repeated_heads(x: Tensor, heads: int) -> Tensor:
     have = int(x.shape[-3])
     if have == heads:
         return x
-    if heads % have:
-        raise RuntimeError(f"Number of heads in key and value must divide the number of heads in query: {have}, {heads}")
     shape = tuple(x.shape)
-    wide = x.unsqueeze(-3).expand(*shape[:-3], have, heads // have, *shape[-2:])
+    wide: Tensor = x.unsqueeze(-3).expand(*shape[:-3], have, heads // have, *shape[-2:])
     return wide.reshape((*shape[:-3], heads, *shape[-2:]))
+
+
+def _grouped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> list[Tensor | None]:
+    """Query heads that share heads of key and value as a dimension of their own, [..., heads, group, L, E], along which
+    key and value are repeated without a copy (grouped-query attention). Raises RuntimeError for heads that do not fit."""
+    heads = int(query.shape[-3])
+    for x in (key, value):
+        if heads % int(x.shape[-3]):
+            raise RuntimeError(
+                f"Number of heads in key and value must divide the number of heads in query: {x.shape[-3]}, {heads}"
+            )
+    shared = math.lcm(int(key.shape[-3]), int(value.shape[-3]))
+    group = heads // shared
+
+    def split(x: Tensor) -> Tensor:
+        return x.reshape((*x.shape[:-3], shared, group, *x.shape[-2:]))
+
+    if mask is not None and len(mask.shape) > 2:
+        mask = split(mask) if mask.shape[-3] == heads else mask.unsqueeze(-3)
+    return [split(query), *[_repeated_heads(x, shared).unsqueeze(-3) for x in (key, value)], mask]
 
 
 @narrowing
@@ -43,12 +61,19 @@ def scaled_dot_product_attention(
     """softmax(query @ key.T * scale + mask) @ value over the last two dimensions; bool masks are true where attended."""
     if attn_mask is not None and is_causal:
         raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
-    if enable_gqa:
-        key, value = (_repeated_heads(x, int(query.shape[-3])) for x in (key, value))
+    if enable_gqa and {query.shape[-3]} != {key.shape[-3], value.shape[-3]}:
+        grouped = _grouped(query, key, value, attn_mask)
+        out: Tensor = scaled_dot_product_attention(*grouped, dropout_p, is_causal, scale)
+        return out.reshape((*out.shape[:-4], query.shape[-3], *out.shape[-2:]))
     if len({x.shape[:-2] for x in (query, key, value)}) > 1:
         lead = FUNCTIONS["broadcast_shapes"](*[x.shape[:-2] for x in (query, key, value)])
         query, key, value = (x.expand(*lead, *x.shape[-2:]) for x in (query, key, value))
-    factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
+    if attn_mask is not None and attn_mask.dtype not in (dtypes.bool_, dtypes.float32, query.dtype):
+        raise RuntimeError(
+            "Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: "
+            f"{attn_mask.dtype.title.lower()} and  query.dtype: {query.dtype.title.lower()} instead."
+        )
+    factor = 1.0 / math.sqrt(max(query.shape[-1], 1)) if scale is None else float(scale)
     if dropout_p:
         return _with_dropout(query, key, value, attn_mask, dropout_p, is_causal, factor)
     operands = [node_of(x) for x in (query, key, value)] + ([node_of(attn_mask)] if attn_mask is not None else [])
@@ -58,8 +83,7 @@ def scaled_dot_product_attention(
 def _with_dropout(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, is_causal: bool, scale: float
 ) -> Tensor:
-    root = math.sqrt(scale)
-    scores = (query * root).matmul((key * root).transpose(-2, -1))
+    scores = (query * scale).matmul(key.transpose(-2, -1))
     if is_causal:
         mask = FUNCTIONS["ones"](query.shape[-2], key.shape[-2], dtype=dtypes.bool_, device=query.device).tril()
     if mask is not None:
