@@ -7,8 +7,7 @@ storage's present contents, and writing through one applies their inverses.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from sys import getrefcount
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -445,14 +444,6 @@ def wrap(trace: Trace, node: Node) -> Tensor:
         synchronize(trace, (), "the pending graph is long" if trace.limit else AT_ONCE)
         trace.anchor = anchor
     return self
-
-
-def wrap_all(trace: Trace, nodes: Sequence[Node]) -> list[Tensor]:
-    """New tensors of values recorded together: a trace that has become long runs when all of them are held."""
-    limit, trace.limit = trace.limit, sys.maxsize
-    tensors = [wrap(trace, node) for node in nodes[:-1]]
-    trace.limit = limit
-    return [*tensors, wrap(trace, nodes[-1])] if nodes else []
 
 
 def make_view(self: Tensor, operator: Operator, place: tuple[CodeType, int]) -> Tensor:

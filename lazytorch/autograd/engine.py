@@ -12,9 +12,9 @@ from lazytorch.ir.declaration import Signature
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import LONG_STEP, STATE, Node, record
 from lazytorch.ir.types import TensorType
-from lazytorch.ops.recording import attach, emit
+from lazytorch.ops.recording import attach, emit, wrap_all
 from lazytorch.runtime.session import synchronize
-from lazytorch.tensor import Tensor, assign, caller, value, wrap, wrap_all
+from lazytorch.tensor import Tensor, assign, caller, value, wrap
 
 
 def _one(like: Node) -> Node:
