@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lazytorch.codegen.target import llvm_version
+from lazytorch.dtypes import DType, bfloat16, float16, float32
 from lazytorch.ir.dialects.gpu import WARP
 
 _KIB = 1024
@@ -30,6 +31,21 @@ class GpuTarget:
     triple: str = "nvptx64-nvidia-cuda"
 
     @property
+    def number(self) -> int:
+        """80 of sm_80."""
+        return int(self.name.removeprefix("sm_"))
+
+    @property
+    def copies_async(self) -> bool:
+        """Whether memory can be copied to shared memory in the background."""
+        return self.number >= 80
+
+    @property
+    def matrix_types(self) -> tuple[DType, ...]:
+        """The types of matrices that a warp multiplies in one instruction; of f32 the upper 19 bits."""
+        return (float16, bfloat16, float32) if self.number >= 80 else (float16,)
+
+    @property
     def warp(self) -> int:
         """Threads that run in step."""
         return WARP
@@ -48,7 +64,7 @@ class GpuTarget:
 GPU_TARGETS = {
     f"sm_{number}": GpuTarget(f"sm_{number}", ptx)
     for number, ptx in (
-        (75, 63),
+        (75, 65),  # the first that multiplies matrices
         (80, 70),
         (86, 71),
         (87, 74),

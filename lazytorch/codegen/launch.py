@@ -79,7 +79,9 @@ def symbol_of(prefix: str, key: str) -> str:
 
 @dataclass(frozen=True)
 class ScheduleContext:
-    """What schedules decide by: the target and how many threads may share a kernel (on a CPU)."""
+    """What schedules decide by: the target, how many threads may share a kernel (on a CPU), and whether products of f32 may
+    have the precision of tf32 (on a GPU)."""
 
     target: Target | GpuTarget
     threads: int
+    tf32: bool = False

@@ -75,7 +75,7 @@ def _part_text(func: Operation, stage: str, target: Target | GpuTarget) -> str:
 
 def _launches(func: Operation, target: Target | GpuTarget) -> list[Launch]:
     """One launch per distinct kernel."""
-    context = ScheduleContext(target, get_num_threads())
+    context = ScheduleContext(target, get_num_threads(), config.tf32)
     found: dict[str, Launch] = {}
     for operation in func.region.block:
         if operation.declaration is fused.kernel:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.schedules.reduce import BLOCK, COMBINE, LANES, Point, identities
+from lazytorch.codegen.schedules.reduce import Point
+from lazytorch.codegen.schedules.reduction import BLOCK, COMBINE, LANES, identities
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, gpu, loop

@@ -11,8 +11,9 @@ from lazytorch.codegen.schedules.gpu_team import MOST_BLOCKS
 from lazytorch.config import config
 from lazytorch.ir.core import Operation
 from lazytorch.ir.pass_manager import PassManager
+from lazytorch.runtime.cuda.buffer import DeviceBuffer
 from lazytorch.runtime.cuda.compiler import kernel_ptx
-from lazytorch.runtime.cuda.device import CudaDevice, DeviceBuffer
+from lazytorch.runtime.cuda.device import CudaDevice
 from lazytorch.runtime.cuda.program import STATUS_WORDS, WORD, DeviceProgram, DeviceStep
 from lazytorch.runtime.interpreted import Leaf
 from lazytorch.runtime.planner import PIPELINE, Layout, bytes_of, launches_of
@@ -28,7 +29,7 @@ def plan_for_device(func: Operation, leaves: Sequence[Leaf], device: CudaDevice)
     PassManager(PIPELINE).run_on_func(func)
     layout = _DeviceLayout(func, (), leaves)
     PassManager([Fuse(single=not config.fuse)]).run_on_func(func)
-    context = ScheduleContext(device.target, 1)
+    context = ScheduleContext(device.target, 1, config.tf32)
     launches = launches_of(func, layout, context)
     return layout.device_program(launches, device)
 
@@ -95,6 +96,6 @@ class _DeviceLayout(Layout):
         assert isinstance(slot, Table)
         buffer = self.tables.get(id(slot.array))
         if buffer is None:
-            buffer = self.tables[id(slot.array)] = DeviceBuffer.of(device, slot.array)
+            buffer = self.tables[id(slot.array)] = DeviceBuffer.of(device, slot.array, device.main_stream)
             self.keep.append(slot.array)
         return buffer.ptr
