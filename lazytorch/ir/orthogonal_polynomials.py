@@ -24,7 +24,7 @@ class Family:
 
 
 def _chebyshev(k: int, x: Array, p: Array, q: Array) -> Array:
-    return 2 * x * p - q
+    return np.asarray(2 * x * p - q)
 
 
 _STARTS: dict[str, Callable[[Array], Array]] = {
