@@ -155,6 +155,10 @@ def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tens
         return moved if dtype is None else moved.to(dtype)
     if isinstance(data, np.ndarray) and device is None and (dtype is None or dtypes.of_numpy(data.dtype) is dtype):
         return from_numpy(data)
+    if hasattr(data, "__cuda_array_interface__"):
+        shared = FUNCTIONS["_from_cuda_array"](data)
+        moved = shared if device is None else on_device(shared, device)
+        return moved if dtype is None else moved.to(dtype)
     return tensor_(data, dtype=dtype, device=device)
 
 

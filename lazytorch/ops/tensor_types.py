@@ -198,7 +198,8 @@ def dtype_of_kind(kind: Any) -> DType:
 
 def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The name of the tensor's class, or a conversion to a dtype, class or class name."""
-    return f"torch.{self.dtype.title}Tensor" if dtype is None else self.to(dtype_of_kind(dtype))
+    space = "torch.cuda" if self.is_cuda else "torch"
+    return f"{space}.{self.dtype.title}Tensor" if dtype is None else self.to(dtype_of_kind(dtype))
 
 
 attach("type", _type)

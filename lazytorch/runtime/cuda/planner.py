@@ -11,8 +11,9 @@ from lazytorch.codegen.schedules.gpu_team import MOST_BLOCKS
 from lazytorch.config import config
 from lazytorch.ir.core import Operation
 from lazytorch.ir.pass_manager import PassManager
+from lazytorch.runtime.cuda.buffer import DeviceBuffer
 from lazytorch.runtime.cuda.compiler import kernel_ptx
-from lazytorch.runtime.cuda.device import CudaDevice, DeviceBuffer
+from lazytorch.runtime.cuda.device import CudaDevice
 from lazytorch.runtime.cuda.program import STATUS_WORDS, WORD, DeviceProgram, DeviceStep
 from lazytorch.runtime.interpreted import Leaf
 from lazytorch.runtime.planner import PIPELINE, Layout, bytes_of, launches_of
@@ -95,6 +96,6 @@ class _DeviceLayout(Layout):
         assert isinstance(slot, Table)
         buffer = self.tables.get(id(slot.array))
         if buffer is None:
-            buffer = self.tables[id(slot.array)] = DeviceBuffer.of(device, slot.array)
+            buffer = self.tables[id(slot.array)] = DeviceBuffer.of(device, slot.array, device.main_stream)
             self.keep.append(slot.array)
         return buffer.ptr
