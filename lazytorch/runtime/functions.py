@@ -84,8 +84,8 @@ def run_function_on(func: Operation, arrays: Sequence[np.ndarray], name: str) ->
             raise ValueError(f"{operation.name} is made for the CPU; give the function before it is fused")
         operator = operation.operator
         if operation.has(Trait.CONSTANT):
-            type = operator.attributes.type
-            operator = operator.declaration.operator(value=operator.attributes.value, type=type.on(device))
+            attributes = operator.attributes.as_dict()
+            operator = operator.declaration.operator(**{**attributes, "type": attributes["type"].on(device)})
         made = RECORDER.emit(operator, operands)
         results = made if isinstance(made, tuple) else (made,)
         if not operands and not operation.has(Trait.CONSTANT):

@@ -224,6 +224,7 @@ TORCH: dict[str, Meaning] = {
     "tensor.gather": lambda a, x, index: x[index],
     "tensor.insert_slice": _written,
     "tensor.iota": lambda a: torch.arange(a.size, dtype=_dtype(a.dtype)),
+    "tensor.literal": lambda a: torch.tensor(a.values).reshape(a.type.shape),
     "tensor.overwrite": lambda a, x, y: y,
     "tensor.pad": _padded,
     "tensor.permute": lambda a, x: x.permute(a.order),
