@@ -29,6 +29,7 @@ METHODS = {
         argsort bincount histc histogram kthvalue median mode msort nanmedian nanquantile quantile sort topk unique
         unique_consecutive""",
     "sparse_tensors": "to_dense to_sparse",
+    "special_functions": "i0 i0_",
     "statistics": "aminmax count_nonzero nanmean nansum",
     "windows": "",
 }

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lazytorch.codegen.expression import tensor_type
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Status, Table
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Status, Table, grid_of
 from lazytorch.codegen.passes import Fuse
-from lazytorch.codegen.schedules.gpu_team import MOST_BLOCKS
 from lazytorch.config import config
 from lazytorch.ir.core import Operation
 from lazytorch.ir.pass_manager import PassManager
@@ -72,8 +71,7 @@ class _DeviceLayout(Layout):
             operation = launch.operations[0]
             types = [tensor_type(value) for value in (*operation.operands, *operation.results)]
             return DeviceStep(launch, None, arguments, patches, types=types, results=len(operation.results))
-        threads = launch.threads or min(device.target.block, -(-launch.chunks // device.target.warp) * device.target.warp)
-        blocks = launch.blocks or min(-(-launch.chunks // threads), MOST_BLOCKS)
+        blocks, threads = grid_of(launch, device.target, device.driver.processors)
         return DeviceStep(launch, device.kernel(launch, kernel_ptx), arguments, patches, blocks, threads)
 
     def _place_of(self, slot: Slot, step: int) -> tuple[int, int] | None:
