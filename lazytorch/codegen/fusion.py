@@ -16,6 +16,7 @@ import networkx as nx
 from lazytorch.codegen.expression import NotStrided, pull, tensor_type
 from lazytorch.codegen.group import Group
 from lazytorch.codegen.row_fusion import RowFusion
+from lazytorch.codegen.schedules.attention import probe_attention, read_rows, together
 from lazytorch.codegen.schedules.contract import joined
 from lazytorch.codegen.schedules.reduce import Reduction
 from lazytorch.codegen.views import common_refinement
@@ -179,6 +180,9 @@ class _Buffers:
         elif operation.has(Trait.CONTRACTION):
             for operand in operation.operands:
                 self._require([_below_views(operand)])
+        elif operation.has(Trait.TILED):
+            rows = set(read_rows(operation))
+            self._require([_below_views(x) if x in rows else x for x in operation.operands])
 
     def _make_strided(self, operation: Operation) -> None:
         """Give a buffer to whatever keeps the operation's operands from being read through strides."""
@@ -192,6 +196,8 @@ class _Buffers:
                     for operand in operation.operands:
                         if operand not in self.chosen:
                             self.expression([operand])
+                elif operation.has(Trait.TILED):
+                    probe_attention(operation, self.chosen)
                 elif _pulled(operation) and operation.result in self.chosen:
                     self.expression([operation.result])
                 return
@@ -296,6 +302,8 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, returned: set[V
                 readers.setdefault(read, []).append(value)
             reads = [group_of[read] for read in read_values if read in group_of]
             group = _home(operation, groups, reads, graph, buffers) if enabled else None
+            if enabled and operation.has(Trait.TILED):
+                group = _tiled_home(operation, groups)
             if group is None:
                 group = Group(_schedule_name(operation), buffers.shape(value))
                 groups.append(group)
@@ -322,6 +330,8 @@ def _schedule_name(operation: Operation) -> str:
         return "reduce"
     if operation.has(Trait.CONTRACTION):
         return "contract"
+    if operation.has(Trait.TILED):
+        return "attention"
     name = WHOLE.get(operation.declaration)
     if name is None:
         raise CompileError(f"no schedule takes {operation.name}", stage="fusion", location=operation.location)
@@ -361,6 +371,14 @@ def _home(
             continue
         # A member read through a view is computed again from what the member reads, which strides may not express.
         if group not in reads or buffers.fit_together([*group.values, operation.result]):
+            return group
+    return None
+
+
+def _tiled_home(operation: Operation, groups: Sequence[Group]) -> Group | None:
+    """A kernel that yields this result, too: it reads the same operands, so no path leads from it to them."""
+    for group in reversed(groups):
+        if group.schedule == "attention" and together(group.values[0].owner, operation):
             return group
     return None
 

@@ -240,7 +240,7 @@ def blocked_sums(k: KernelBuilder, reductions: Sequence[Operation], lanes: int, 
     ]
 
 
-def fold(combine: Declaration, vectors: list[Value], lanes: int) -> Value:
+def fold(combine: Callable[..., Value], vectors: list[Value], lanes: int) -> Value:
     """64 lanes, in order, to one number: i with i + 32, then i + 16, 8, 4, 2, 1."""
     while len(vectors) > 1:
         half = len(vectors) // 2
