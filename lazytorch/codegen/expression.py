@@ -7,7 +7,7 @@ and what the schedules emit, as scalars or as vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence, Set
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,7 +77,7 @@ def pull(
     outputs: Sequence[Value],
     shape: tuple[int, ...],
     given: Sequence[Value] = (),
-    boundary: Set[Value] = frozenset(),
+    boundary: Container[Value] = frozenset(),
 ) -> Expression:
     """The expression of values that all have `shape`. Values in `given` are supplied by the schedule at the same index,
     those in `boundary` lie in buffers though an operation defines them.
@@ -90,7 +90,7 @@ def pull(
 
 
 class _Puller:
-    def __init__(self, shape: tuple[int, ...], given: set[Value], boundary: Set[Value]) -> None:
+    def __init__(self, shape: tuple[int, ...], given: set[Value], boundary: Container[Value]) -> None:
         self.boundary = boundary
         self.expression = Expression(shape)
         self.given = given
@@ -100,39 +100,24 @@ class _Puller:
 
     def entry(self, value: Value, path: Path) -> int:
         """The entry of `value` seen through the view operations of `path` (nearest the value first). Iterative."""
-        stack: list[tuple[Value, Path]] = [(value, path)]
+        memo = self.memo
+        stack: list[tuple[Value, Path, Operation | None, list[tuple[Value, Path]] | None]] = [(value, path, None, None)]
         while stack:
-            current = stack[-1]
-            if current in self.memo:
-                stack.pop()
-                continue
-            waiting = [need for need in self._needs(*current) if need not in self.memo]
-            if waiting:
-                stack += waiting
-                continue
-            self.memo[current] = self._make(*current)
-            stack.pop()
-        return self.memo[value, path]
+            current, through, operation, needs = stack.pop()
+            if needs is None:
+                if (current, through) in memo:
+                    continue
+                operation = None if current in self.boundary else current.defining_op()
+                needs = [] if operation is None or current in self.given else _needs(operation, through)
+                missing = [need for need in needs if need not in memo]
+                if missing:
+                    stack.append((current, through, operation, needs))
+                    stack += [(*need, None, None) for need in missing]
+                    continue
+            memo[current, through] = self._make(current, through, operation, needs)
+        return memo[value, path]
 
-    def _needs(self, value: Value, path: Path) -> list[tuple[Value, Path]]:
-        operation = self._defining(value)
-        if operation is None or value in self.given or operation.declaration in (arith.constant, tensor.iota):
-            return []
-        if operation.has(Trait.VIEW):
-            return [(operation.operands[0], (operation, *path))]
-        if operation.has(Trait.ELEMENTWISE):
-            return [(operand, self._below(operation, operand, path)) for operand in operation.operands]
-        raise CompileError(f"{operation.name} cannot be computed element by element", stage="schedule")
-
-    def _below(self, operation: Operation, operand: Value, path: Path) -> Path:
-        """The path of an operand: a broadcast operand is expanded to the operation's shape first."""
-        return path if operand.type.shape == operation.result.type.shape else (operation, *path)
-
-    def _defining(self, value: Value) -> Operation | None:
-        return None if value in self.boundary else value.defining_op()
-
-    def _make(self, value: Value, path: Path) -> int:
-        operation = self._defining(value)
+    def _make(self, value: Value, path: Path, operation: Operation | None, needs: Sequence[tuple[Value, Path]]) -> int:
         type = value.type
         if value in self.given:
             if any(not step.has(Trait.ELEMENTWISE) for step in path):
@@ -140,15 +125,15 @@ class _Puller:
             return self._add(("given", value, type.dtype))
         if operation is None:
             return self._leaf(value, type.dtype, value, path)
-        if operation.declaration is arith.constant:
+        declaration = operation.operator.declaration
+        if declaration is arith.constant:
             return self._add(("constant", operation.attributes.value, type.dtype))
-        if operation.declaration is tensor.iota:
+        if declaration is tensor.iota:
             return self._leaf(None, type.dtype, value, path)
-        if operation.has(Trait.VIEW):
-            return self.memo[operation.operands[0], (operation, *path)]
-        operands = [self.memo[operand, self._below(operation, operand, path)] for operand in operation.operands]
+        if Trait.VIEW in declaration.traits:
+            return self.memo[needs[0]]
         self.expression.operations += 1
-        return self._add(("op", operation.operator, tuple(operands), type.dtype))
+        return self._add(("op", operation.operator, tuple([self.memo[need] for need in needs]), type.dtype))
 
     def _leaf(self, buffer: Value | None, dtype: DType, value: Value, path: Path) -> int:
         access: Access | None = contiguous(value.type.shape)
@@ -177,6 +162,20 @@ class _Puller:
             number = self.keys[key] = len(self.expression.entries)
             self.expression.entries.append(entry)
         return number
+
+
+def _needs(operation: Operation, path: Path) -> list[tuple[Value, Path]]:
+    """What is computed before an operation seen through a path: its operands, each through a path of its own. A broadcast
+    operand is expanded to the operation's shape first."""
+    declaration = operation.operator.declaration
+    if Trait.ELEMENTWISE in declaration.traits:
+        shape = operation.results[0].type.shape
+        return [(x, path if x.type.shape == shape else (operation, *path)) for x in operation.operands]
+    if Trait.VIEW in declaration.traits:
+        return [(operation.operands[0], (operation, *path))]
+    if declaration is arith.constant or declaration is tensor.iota:
+        return []
+    raise CompileError(f"{operation.name} cannot be computed element by element", stage="schedule")
 
 
 def describe(expression: Expression) -> str:

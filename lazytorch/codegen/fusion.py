@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-
-import networkx as nx
+from typing import Any
 
 from lazytorch.codegen.expression import NotStrided, pull, tensor_type
 from lazytorch.codegen.group import Group
+from lazytorch.codegen.kernel_graph import KernelGraph
 from lazytorch.codegen.row_fusion import RowFusion
 from lazytorch.codegen.schedules.attention import probe_attention, read_rows, together
 from lazytorch.codegen.schedules.contract import joined
 from lazytorch.codegen.schedules.reduce import Reduction
+from lazytorch.codegen.structure import remember, structure
 from lazytorch.codegen.views import common_refinement
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Block, IRBuilder, Operation, Region, Value
@@ -67,15 +68,16 @@ def fuse(func: Operation, enabled: bool = True) -> None:
 
 def _pulled(operation: Operation) -> bool:
     """Whether readers may compute the operation themselves."""
-    if on_host(operation):
-        return False
-    is_generator = operation.declaration in (arith.constant, tensor.iota)
-    return operation.has(Trait.ELEMENTWISE) or operation.has(Trait.VIEW) or is_generator
+    declaration = operation.operator.declaration
+    traits = declaration.traits
+    if Trait.ELEMENTWISE in traits or Trait.VIEW in traits or declaration is arith.constant or declaration is tensor.iota:
+        return not on_host(operation)
+    return False
 
 
 def on_host(operation: Operation) -> bool:
     """Whether the operation is a step of the host: declared so, or of complex numbers, which kernels do not know."""
-    return operation.has(Trait.HOST) or any(x.type.dtype.is_complex for x in (*operation.operands, *operation.results))
+    return operation.has(Trait.HOST) or "c" in [x.type.dtype.kind for x in (*operation.operands, *operation.results)]
 
 
 def _repeated(operation: Operation, operand: Value) -> bool:
@@ -86,6 +88,10 @@ def _repeated(operation: Operation, operand: Value) -> bool:
     if math.prod(shape) == math.prod(wanted):
         return False
     return not (wanted[-1] >= HOISTED and (not shape or shape[-1] == 1))
+
+
+_strided: dict[Any, bool] = {}
+"""Clusters, by structure, that can be computed from strided buffers."""
 
 
 class _Buffers:
@@ -190,6 +196,7 @@ class _Buffers:
             return
         while True:
             try:
+<<<<<<< HEAD
                 if operation.has(Trait.REDUCTION):
                     _probe_reduction(operation, self)
                 elif operation.has(Trait.CONTRACTION):
@@ -200,6 +207,10 @@ class _Buffers:
                     probe_attention(operation, self.chosen)
                 elif _pulled(operation) and operation.result in self.chosen:
                     self.expression([operation.result])
+=======
+                for values in self._read_together(operation):
+                    self._probe(operation, values)
+>>>>>>> main
                 return
             except NotStrided as problem:
                 if self._refine(operation, problem):
@@ -210,6 +221,30 @@ class _Buffers:
                 made = problem.value.defining_op()
                 if made is not None:
                     self._make_strided(made)
+
+    def _read_together(self, operation: Operation) -> list[list[Value]]:
+        """What has to be read through strides for the operation, each group of values by one kernel."""
+        if operation.has(Trait.REDUCTION):
+            return [list(operation.operands)] if 0 not in tensor_type(operation.operands[0]).shape else []
+        if operation.has(Trait.CONTRACTION):
+            return [[operand] for operand in operation.operands if operand not in self.chosen]
+        return [[operation.result]] if _pulled(operation) and operation.result in self.chosen else []
+
+    def _probe(self, operation: Operation, values: Sequence[Value]) -> None:
+        """Raises NotStrided where the operation cannot read the values. What is like something found well is not tried."""
+        is_reduction = operation.has(Trait.REDUCTION)
+        computed = set() if is_reduction else self.chosen.intersection(values)
+        self.chosen -= computed
+        words, _ = structure(values, self.chosen)
+        self.chosen |= computed
+        key = (operation.operator if is_reduction else None, self.shape(values[0]), *words)
+        if key in _strided:
+            return
+        if is_reduction:
+            Reduction(operation, self.chosen)
+        else:
+            self.expression(values)
+        remember(_strided, key, True)
 
     def _refine(self, operation: Operation, problem: NotStrided) -> bool:
         """Have an elementwise result computed in a shape that splits its dimensions, if that spares the buffer that
@@ -259,15 +294,17 @@ class _Buffers:
 
     def expression(self, values: Sequence[Value]) -> None:
         """Pull values as a kernel would; raises NotStrided."""
-        leaves = self.chosen.difference(values)
+        computed = self.chosen.intersection(values)
+        self.chosen -= computed
         shape = self.shape(values[0])
         views = [
             Operation(tensor.reshape.operator(shape=shape), [value]) for value in values if tensor_type(value).shape != shape
         ]
         wanted = [value for value in values if tensor_type(value).shape == shape] + [view.result for view in views]
         try:
-            pull(wanted, shape, boundary=leaves)
+            pull(wanted, shape, boundary=self.chosen)
         finally:
+            self.chosen |= computed
             for view in views:
                 view.operands = ()
 
@@ -281,15 +318,9 @@ def _below_views(value: Value) -> Value:
     return value
 
 
-def _probe_reduction(operation: Operation, buffers: _Buffers) -> None:
-    """Raises NotStrided when the reduction cannot run over its operand's strides."""
-    if 0 not in tensor_type(operation.operands[0]).shape:
-        Reduction(operation, frozenset(buffers.chosen))
-
-
 def _grouped(operations: Sequence[Operation], buffers: _Buffers, returned: set[Value], enabled: bool) -> list[Group]:
     """Kernels in an order in which they can run."""
-    graph: nx.DiGraph = nx.DiGraph()
+    graph = KernelGraph()
     group_of: dict[Value, Group] = {}
     groups: list[Group] = []
     readers: dict[Value, list[Value]] = {}
@@ -307,18 +338,17 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, returned: set[V
             if group is None:
                 group = Group(_schedule_name(operation), buffers.shape(value))
                 groups.append(group)
-                graph.add_node(group)
+                graph.add(group)
             group.values += operation.results if not _pulled(operation) else [value]
             for result in operation.results:
                 group_of[result] = group
             for read_group in reads:
                 if read_group is not group:
-                    graph.add_edge(read_group, group)
+                    graph.connect(read_group, group)
     if enabled:
         _attach_epilogues(operations, buffers, group_of, graph)
         RowFusion(graph, group_of, readers, buffers.chosen, returned).run(operations)
-    order = {group: number for number, group in enumerate(groups)}
-    return list(nx.lexicographical_topological_sort(graph, key=order.__getitem__))
+    return graph.in_order(groups)
 
 
 def _schedule_name(operation: Operation) -> str:
@@ -357,8 +387,37 @@ def _reads(operation: Operation, buffers: _Buffers) -> list[Value]:
     return list(found)
 
 
+def _reads_through_views(operation: Operation, buffers: _Buffers, members: Sequence[Value]) -> bool:
+    """Whether a kernel for this operation reads one of the members through a view."""
+    views: list[Value] = []
+    seen: set[Operation] = set()
+    stack: list[Operation] = [operation]
+    while stack:
+        current = stack.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        if current.has(Trait.VIEW):
+            views.append(current.operands[0])
+            continue
+        for value in current.operands:
+            made = value.defining_op()
+            if made is not None and value not in buffers.chosen:
+                stack.append(made)
+    below: set[Value] = set()
+    while views:
+        value = views.pop()
+        if value in members:
+            return True
+        made = value.defining_op()
+        if value not in below and made is not None and value not in buffers.chosen:
+            views += made.operands
+        below.add(value)
+    return False
+
+
 def _home(
-    operation: Operation, groups: Sequence[Group], reads: Sequence[Group], graph: nx.DiGraph, buffers: _Buffers
+    operation: Operation, groups: Sequence[Group], reads: Sequence[Group], graph: KernelGraph, buffers: _Buffers
 ) -> Group | None:
     """A map kernel of the same shape that can also write this value: no path may lead from it back to itself."""
     if not _pulled(operation):
@@ -367,10 +426,12 @@ def _home(
     for group in reversed(groups[-32:]):
         if group.schedule != "map" or group.shape != shape or len(group.values) >= 16:
             continue
-        if any(read is not group and nx.has_path(graph, group, read) for read in reads):
+        if any(read is not group and graph.leads(group, read) for read in reads):
             continue
         # A member read through a view is computed again from what the member reads, which strides may not express.
-        if group not in reads or buffers.fit_together([*group.values, operation.result]):
+        if group not in reads or not _reads_through_views(operation, buffers, group.values):
+            return group
+        if buffers.fit_together([*group.values, operation.result]):
             return group
     return None
 
@@ -384,7 +445,7 @@ def _tiled_home(operation: Operation, groups: Sequence[Group]) -> Group | None:
 
 
 def _attach_epilogues(
-    operations: Sequence[Operation], buffers: _Buffers, group_of: dict[Value, Group], graph: nx.DiGraph
+    operations: Sequence[Operation], buffers: _Buffers, group_of: dict[Value, Group], graph: KernelGraph
 ) -> None:
     """A contraction whose only reader is one map kernel at the same index becomes part of it, also through a reshape that
     joins dimensions (the groups and channels of a convolution)."""
@@ -393,7 +454,7 @@ def _attach_epilogues(
             continue
         value = operation.result
         own = group_of[value]
-        readers = list(graph.successors(own))
+        readers = graph.after(own)
         seen = joined(value)
         if len(readers) != 1 or readers[0].schedule != "map" or readers[0].shape != tensor_type(seen).shape:
             continue
@@ -405,9 +466,9 @@ def _attach_epilogues(
         reader.schedule = "contract"
         reader.values.insert(0, value)
         buffers.chosen.discard(value)
-        for before in list(graph.predecessors(own)):
-            graph.add_edge(before, reader)
-        graph.remove_node(own)
+        for before in graph.before(own):
+            graph.connect(before, reader)
+        graph.remove(own)
         group_of[value] = reader
 
 
@@ -466,8 +527,7 @@ def _rewrite(block: Block, operations: Sequence[Operation], groups: Sequence[Gro
                 result = view.result
             replaced[value] = result
     block.terminator.operands = tuple([replaced.get(value, value) for value in block.terminator.operands])
-    for operation in reversed(operations):
-        operation.erase()
+    block.erase(operations)
 
 
 def _kernel(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-
-import networkx as nx
+from typing import Any
 
 from lazytorch.codegen.expression import NotStrided, tensor_type
 from lazytorch.codegen.group import Group
+from lazytorch.codegen.kernel_graph import KernelGraph
 from lazytorch.codegen.schedules.row import RowPlan, row_split
+from lazytorch.codegen.structure import remember, structure
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Trait
@@ -21,6 +22,10 @@ ENOUGH_COLUMNS = 8
 MOST_VALUES = 24
 
 
+_fits: dict[Any, bool] = {}
+"""Of clusters by structure, whether they are one kernel."""
+
+
 class RowFusion:
     """Grows a row cluster around every reduction along rows, as far as neighbours in the graph of kernels fit.
 
@@ -30,7 +35,7 @@ class RowFusion:
 
     def __init__(
         self,
-        graph: nx.DiGraph,
+        graph: KernelGraph,
         group_of: dict[Value, Group],
         readers: dict[Value, list[Value]],
         chosen: set[Value],
@@ -49,7 +54,7 @@ class RowFusion:
 
     def _grow(self, seed: Group) -> bool:
         """Merge one neighbour into the cluster; whether there was one."""
-        neighbours = dict.fromkeys([*self.graph.predecessors(seed), *self.graph.successors(seed)])
+        neighbours = dict.fromkeys([*self.graph.before(seed), *self.graph.after(seed)])
         for other in neighbours:
             if self._fits(seed, other) and not self._would_cycle(seed, other) and self._is_one_kernel(seed, other):
                 self._merge(seed, other)
@@ -85,7 +90,7 @@ class RowFusion:
     def _would_cycle(self, seed: Group, other: Group) -> bool:
         """Whether a third kernel must run between the two."""
         first, second = (seed, other) if self.graph.has_edge(seed, other) else (other, seed)
-        return any(x is not second and nx.has_path(self.graph, x, second) for x in self.graph.successors(first))
+        return any(x is not second and self.graph.leads(x, second) for x in self.graph.after(first))
 
     def _is_one_kernel(self, seed: Group, other: Group) -> bool:
         values = [*seed.values, *other.values]
@@ -95,11 +100,20 @@ class RowFusion:
         in_order = sorted(
             [op for op in reductions if op is not None and op.has(Trait.REDUCTION)], key=self.order.__getitem__
         )
-        try:
-            RowPlan(in_order, written, frozenset(self.chosen.difference(values)))
-        except (NotStrided, CompileError):
-            return False
-        return True
+        results = {operation.result for operation in in_order}
+        boundary = self.chosen.difference(values) | results
+        key, read = structure([*[operation.operands[0] for operation in in_order], *written], boundary)
+        supplied = [number for number, value in enumerate(read) if value in results]
+        cluster = (*[operation.operator for operation in in_order], None, *supplied, None, *key)
+        fits = _fits.get(cluster)
+        if fits is None:
+            try:
+                RowPlan(in_order, written, boundary)
+                fits = True
+            except (NotStrided, CompileError):
+                fits = False
+            remember(_fits, cluster, fits)
+        return fits
 
     def _is_internal(self, value: Value, members: set[Group]) -> bool:
         """Whether only these kernels read a value."""
@@ -110,12 +124,12 @@ class RowFusion:
         seed.values += other.values
         for value in other.values:
             self.group_of[value] = seed
-        for before in self.graph.predecessors(other):
+        for before in self.graph.before(other):
             if before is not seed:
-                self.graph.add_edge(before, seed)
-        for after in self.graph.successors(other):
+                self.graph.connect(before, seed)
+        for after in self.graph.after(other):
             if after is not seed:
-                self.graph.add_edge(seed, after)
-        self.graph.remove_node(other)
+                self.graph.connect(seed, after)
+        self.graph.remove(other)
         internal = [value for value in seed.values if value in self.chosen and self._is_internal(value, {seed})]
         self.chosen.difference_update(internal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -31,6 +32,7 @@ class Access:
         return Access(shape, tuple(strides), self.offset)
 
 
+@lru_cache(maxsize=4096)
 def contiguous(shape: tuple[int, ...]) -> Access:
     """The whole buffer in row-major order."""
     strides = []

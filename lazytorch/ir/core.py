@@ -59,13 +59,18 @@ class Operation:
         location: Location = UNKNOWN,
     ) -> None:
         self.operator = operator
-        self._operands: tuple[Value, ...] = ()
-        self.operands = tuple(operands)
+        self._operands = operands = tuple(operands)
+        for operand in operands:
+            users = operand.users
+            users[self] = users.get(self, 0) + 1
         if result_types is None:
             inferred = operator.infer(*[operand.type for operand in operands])
             result_types = inferred.types if isinstance(inferred, TupleType) else (inferred,)
-        self.results = tuple([Value(type, self, index) for index, type in enumerate(result_types)])
-        self.regions = tuple(regions)
+        if len(result_types) == 1:
+            self.results: tuple[Value, ...] = (Value(result_types[0], self, 0),)
+        else:
+            self.results = tuple([Value(type, self, index) for index, type in enumerate(result_types)])
+        self.regions = tuple(regions) if regions else ()
         for region in self.regions:
             region.parent = self
         self.location = location
@@ -208,6 +213,14 @@ class Block:
         else:
             operation.next.previous = operation.previous
         operation.parent = operation.next = operation.previous = None
+
+    def erase(self, operations: Sequence[Operation]) -> None:
+        """Remove operations, none of which has regions, and whose results nothing else reads."""
+        for operation in operations:
+            for operand in operation._operands:
+                operand.users.pop(operation, None)
+            operation._operands = ()
+            self.remove(operation)
 
     @property
     def terminator(self) -> Operation:

@@ -44,6 +44,8 @@ class Trait(enum.Enum):
     WIRTINGER = "wirtinger"  # its derivative rules are those for complex numbers
     HOST = "host"  # no schedule: the program calls the NumPy meaning as a step of its own
 
+    __hash__ = object.__hash__  # by identity: an enumeration's own hash is a call of Python code
+
 
 class Builder(Protocol):
     """Something that can add an operation: the trace, an IR insertion point, or NumPy itself."""

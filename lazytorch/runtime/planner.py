@@ -13,6 +13,7 @@ from lazytorch.codegen.expression import pull, tensor_type
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Status, Table
 from lazytorch.codegen.passes import Fuse
 from lazytorch.codegen.schedules import schedule
+from lazytorch.codegen.structure import remember, structure
 from lazytorch.codegen.target import Target, current_target
 from lazytorch.codegen.views import contiguous
 from lazytorch.config import config
@@ -35,8 +36,10 @@ from lazytorch.runtime.runner import STATUS, BindingAddress, HostFunction, Nativ
 from lazytorch.runtime.statistics import STATISTICS
 from lazytorch.runtime.thread_count import get_num_threads
 
-PIPELINE = "canonicalize,cse,dce,decompose{tiled=true},split-complex,canonicalize,cse,dce"
+PIPELINE = "canonicalize,cse,dce,decompose,split-complex,canonicalize,cse,dce"
 """What runs on a captured function before fusion; to be read aloud."""
+GPU_PIPELINE = PIPELINE.replace("decompose", "decompose{tiled=true}")
+"""The same for a GPU, which has no schedules that go tile by tile."""
 
 _FORMATS = {"f2": "e", "f4": "f", "f8": "d"}
 
@@ -321,6 +324,7 @@ class Layout:
         for kernel in self.func.region.block:
             if kernel.declaration is not fused.kernel or kernel.attributes.schedule != "map":
                 continue
+            elsewhere: set[Value] | None = None
             for value in kernel.results:
                 position = self.binding.get(value, -1) - len(self.leaf_numbers)
                 if not 0 <= position < len(self.new):
@@ -329,11 +333,11 @@ class Layout:
                     number = self.argument_of.get(operand)
                     if number is None or number in taken or number in self.returned or operand.type is not value.type:
                         continue
-                    if (
-                        self._holds_memory(number)
-                        and self.last[operand] == self.first[value]
-                        and _read_in_place(kernel, operand)
-                    ):
+                    if not self._holds_memory(number) or self.last[operand] != self.first[value]:
+                        continue
+                    if elsewhere is None:
+                        elsewhere = _read_elsewhere(kernel)
+                    if operand not in elsewhere:
                         taken.add(number)
                         out.append(Donation(number, position, uses[number], self.first[value]))
                         break
@@ -365,14 +369,24 @@ class Layout:
         return out
 
 
-def _read_in_place(kernel: Operation, operand: Value) -> bool:
-    """Whether a map kernel reads an operand at the very element that it computes, and nowhere else."""
+_elsewhere: dict[Any, frozenset[int]] = {}
+"""Of map kernels by structure, which of the values they read they do not read only at the element that they compute."""
+
+
+def _read_elsewhere(kernel: Operation) -> set[Value]:
+    """The operands that a map kernel reads not only at the very element that it computes."""
     block = kernel.region.block
     yielded = list(dict.fromkeys(block.terminator.operands))
-    shape = tensor_type(yielded[0]).shape
-    inside = [argument for argument, value in zip(block.arguments, kernel.operands, strict=True) if value is operand]
-    leaves = [leaf for leaf in pull(yielded, shape).leaves if leaf.value in inside]
-    return all(leaf.access == contiguous(shape) for leaf in leaves)
+    key, read = structure(yielded)
+    found = _elsewhere.get(key)
+    if found is None:
+        shape = tensor_type(yielded[0]).shape
+        here = contiguous(shape)
+        moved = {leaf.value for leaf in pull(yielded, shape).leaves if leaf.access != here}
+        found = frozenset([number for number, value in enumerate(read) if value in moved])
+        remember(_elsewhere, key, found)
+    outside = dict(zip(block.arguments, kernel.operands, strict=True))
+    return {outside[read[number]] for number in found}
 
 
 def bytes_of(value: Value) -> int:

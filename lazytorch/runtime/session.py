@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from sys import getrefcount
@@ -149,7 +150,7 @@ def _report(trace: Trace, cause: str, planned: bool) -> None:
 
 def _plan(trace: Trace, outputs: Sequence[int]) -> Any:
     """The program of the outputs' numbers, each doubled and, for one whose history is kept, 1 more."""
-    # The compiler (and llvmlite, networkx with it) is loaded when the first program is planned.
+    # The compiler (and llvmlite with it) is loaded when the first program is planned.
     from lazytorch.runtime.saved_values import saved_values
 
     if any(node.type.device is not None for node in (*trace.nodes, *trace.leaves)):
@@ -159,6 +160,13 @@ def _plan(trace: Trace, outputs: Sequence[int]) -> Any:
 
     numbers = [number >> 1 for number in outputs]
     roots = [number >> 1 for number in outputs if number & 1]
-    saved = saved_values(trace, roots) if roots else []
-    saved = [number for number in saved if number not in set(numbers)]
-    return plan(trace, numbers + saved, saved)
+    collecting = gc.isenabled()
+    gc.disable()  # planning makes many objects and little garbage: a collection in it is for nothing
+    try:
+        saved = saved_values(trace, roots) if roots else []
+        computed = set(numbers)
+        saved = [number for number in saved if number not in computed]
+        return plan(trace, numbers + saved, saved)
+    finally:
+        if collecting:
+            gc.enable()

@@ -17,7 +17,7 @@ from lazytorch.ir.replay import materialise
 from lazytorch.ir.trace import Node, Trace, enter
 from lazytorch.runtime.engine import engine
 from lazytorch.runtime.kernels import kernel_text
-from lazytorch.runtime.planner import PIPELINE
+from lazytorch.runtime.planner import GPU_PIPELINE, PIPELINE
 from lazytorch.runtime.thread_count import get_num_threads
 
 STAGES = ("graph", "tensor", "fused", "loop", "llvm", "asm", "ptx")
@@ -64,7 +64,7 @@ def _parts(func: Operation, stage: str) -> list[tuple[Operation, Target | GpuTar
 
 
 def _part_text(func: Operation, stage: str, target: Target | GpuTarget) -> str:
-    PassManager(PIPELINE).run_on_func(func)
+    PassManager(GPU_PIPELINE if isinstance(target, GpuTarget) else PIPELINE).run_on_func(func)
     if stage == "tensor":
         return print_ir(func, locations=True)
     fuse(func, config.fuse)

@@ -9,7 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lazytorch import dtypes
+from lazytorch.ir.parser import parse_module
 from lazytorch.runtime.buffer import Buffer
+from lazytorch.runtime.functions import run_kernel
+from tests.fuzz import derivatives, loop_kernels
+from tests.fuzz.loop_kernels import LoopKernel, kernels
+from tests.fuzz.tensor_drawing import differentiable_programs, programs
 from tests.fuzz.tensor_programs import (
     WAYS,
     Input,
@@ -18,7 +23,6 @@ from tests.fuzz.tensor_programs import (
     arrays_of,
     check,
     guarded,
-    programs,
     run,
     same_bits,
 )
@@ -30,9 +34,54 @@ def test_every_way_to_run_a_program_gives_the_bits_of_its_meaning(program: Tenso
     check(program, seed)
 
 
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(kernels())
+def test_a_compiled_kernel_gives_the_bits_of_its_interpretation(kernel: LoopKernel) -> None:
+    loop_kernels.check(kernel)
+
+
+def test_a_kernel_that_is_compiled_wrongly_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """
+loop.kernel @k(%x0: buffer<f32, [?, 1]>, %out: buffer<f32, [?, 1]>, %rows: index, %n: index) {
+  %zero = arith.constant 0 : index
+  loop.parallel %i = %zero to %rows {
+    %0 = loop.load %x0, %i, %zero : f32
+    loop.store %0, %out, %i, %zero
+  }
+}
+"""
+    kernel = LoopKernel(text, ("f32", "f32"), 2)
+    loop_kernels.check(kernel)
+    wrong = parse_module(text.replace("load %x0", "load %out"))
+    monkeypatch.setattr(loop_kernels, "run_kernel", lambda module, *rest: run_kernel(wrong, *rest))
+    with pytest.raises(AssertionError, match="this machine, 1 chunks: "):
+        loop_kernels.check(kernel)
+
+
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
+@given(differentiable_programs())
+def test_derivatives_are_those_of_differences(program: TensorProgram) -> None:
+    derivatives.check(program)
+
+
 def one(name: str, *inputs: Input, **attributes: object) -> TensorProgram:
     """A program of one operation."""
     return TensorProgram(inputs, (Step(name, tuple(range(len(inputs))), attributes),), (len(inputs),))
+
+
+WITHOUT_SLOPE = {
+    "a product and sum rounded once": one("arith.fma", *[Input("f64", (3,))] * 3),
+    "a sign taken over": one("arith.copysign", *[Input("f64", (3,))] * 2),
+    "a running maximum": one("tensor.scan_max", Input("f64", (4, 5)), dim=1),
+    "a running minimum": one("tensor.scan_min", Input("f64", (4, 5)), dim=0),
+    "a number into a number": one("tensor.insert_slice", *[Input("f64", ())] * 2, starts=(), steps=()),
+}
+"""Operations whose derivative was missing, or zero."""
+
+
+@pytest.mark.parametrize("name", WITHOUT_SLOPE)
+def test_a_derivative_that_was_wrong_once_is_right(name: str) -> None:
+    derivatives.check(WITHOUT_SLOPE[name])
 
 
 SPECIAL_F64 = Input("f64", (33,), "special")

@@ -7,6 +7,7 @@ printed as the smallest program that fails in the same way. The exit status is 1
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import subprocess
 import sys
@@ -20,32 +21,37 @@ from typing import Any
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-KINDS = ("tensors", "torch", "networks")
+KINDS = {
+    "tensors": ("tensor_drawing.programs", "tensor_programs.check"),
+    "derivatives": ("tensor_drawing.differentiable_programs", "derivatives.check"),
+    "kernels": ("loop_kernels.kernels", "loop_kernels.check"),
+    "torch": ("torch_programs.programs", "torch_programs.check"),
+    "networks": ("networks.trainings", "networks.check"),
+    "text": ("damaged_text.texts", "damaged_text.check"),
+}
+"""What draws a program of each kind, and what checks it."""
 
 
 def kind_named(name: str) -> tuple[st.SearchStrategy[Any], Callable[[Any], None]]:
-    """What to draw, and the check of it. Imported here: the parent process needs neither library."""
-    if name == "tensors":
-        from tests.fuzz import tensor_programs
-
-        return tensor_programs.programs(), tensor_programs.check
-    if name == "torch":
-        from tests.fuzz import torch_programs
-
-        return torch_programs.programs(), torch_programs.check
-    from tests.fuzz import networks
-
-    return networks.trainings(), networks.check
+    """The strategy and the check of a kind. Its modules are imported now: the parent process needs none of them."""
+    found = []
+    for path in KINDS[name]:
+        module, _, member = path.partition(".")
+        found.append(getattr(importlib.import_module(f"tests.fuzz.{module}"), member))
+    return found[0](), found[1]
 
 
-def run_batch(kind: str, number: int, examples: int, note: Path) -> None:
-    """Raises what the smallest failing program raises; `note` always holds the program that is running."""
+def run_batch(kind: str, number: int, examples: int, note: Path) -> int:
+    """Raises what the smallest failing program raises; `note` always holds the program that is running. How many ran."""
     strategy, check = kind_named(kind)
+    count = 0
 
     @seed(number)
     @settings(max_examples=examples, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(strategy)
     def batch(program: Any) -> None:
+        nonlocal count
+        count += 1
         note.write_text(repr(program))
         try:
             check(program)
@@ -55,11 +61,13 @@ def run_batch(kind: str, number: int, examples: int, note: Path) -> None:
 
     warnings.simplefilter("ignore")
     batch()
+    return count
 
 
 def run_for(minutes: float, first: int, kinds: list[str], examples: int) -> int:
-    """Batches with one seed after another; the number of those that failed."""
+    """Batches with one seed after another, of one kind after another; the number of those that failed."""
     end, number, failures = time.monotonic() + 60 * minutes, first, 0
+    programs = dict.fromkeys(kinds, 0)
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder, "program")
         while time.monotonic() < end:
@@ -72,8 +80,12 @@ def run_for(minutes: float, first: int, kinds: list[str], examples: int) -> int:
                 print(f"--- {kind}, seed {number}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
                 if done.returncode < 0:
                     print(f"it was running\n{note.read_text()}")
-            print(f"{kind} {number}: {'FAILED' if done.returncode else 'ok'}", flush=True)
+                print(f"{kind} {number}: FAILED", flush=True)
+            else:
+                programs[kind] += int(done.stdout)
+                print(f"{kind} {number}: ok", flush=True)
             number += 1
+    print(f"{failures} batches failed; programs in the others: {programs}")
     return failures
 
 
@@ -89,7 +101,7 @@ def main() -> int:
     if options.note is None:
         return int(run_for(options.minutes, options.seed, options.kinds, options.examples) > 0)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    run_batch(options.kinds[0], options.seed, options.examples, options.note)
+    print(run_batch(options.kinds[0], options.seed, options.examples, options.note))
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lazytorch import dtypes
-from lazytorch.errors import ParseError, VerificationError
+from lazytorch.errors import ParseError
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
 from lazytorch.ir.equivalence import equivalent
@@ -23,6 +22,7 @@ from lazytorch.ir.printer import attribute_text, print_ir
 from lazytorch.ir.type_parser import parse_attribute, parse_type
 from lazytorch.ir.types import BufferType, ScalarType, TensorType, Type, VectorType
 from lazytorch.ir.verifier import verify
+from tests.fuzz.damaged_text import DamagedText, check, texts
 
 TENSOR_LEVEL = """\
 func @program(%x: tensor<64x784xf32>, %w: tensor<784x10xf32>, %b: tensor<10xf32>) -> (tensor<64x10xi1>, tensor<f32>) {
@@ -387,38 +387,10 @@ def test_excess_is_an_error_and_takes_no_time(text: str, message: str) -> None:
     assert time.perf_counter() - began < 5
 
 
-LIT = sorted((Path(__file__).parent / "lit").glob("*.mlir"))
-WHOLE = [TENSOR_LEVEL, FUSED_LEVEL, LOOP_LEVEL]
-TEXTS = [path.read_bytes() for path in LIT] + [text.encode() for text in WHOLE]
-TEXTS += [print_generic(parse_module(text), locations=True).encode() for text in WHOLE]
-PIECES = st.one_of(
-    st.binary(min_size=1, max_size=4),
-    st.sampled_from(
-        [b"{", b"}", b"(", b")", b"%0", b"%x", b"tensor<", b">", b"-1", b"\n", b'"', b"0x", b"loop.for", b"nan"]
-    ),
-)
-
-
-@given(
-    st.sampled_from(
-        [path.read_bytes() for path in LIT] + [text.encode() for text in (TENSOR_LEVEL, FUSED_LEVEL, LOOP_LEVEL)]
-    ),
-    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 12), PIECES), min_size=1, max_size=4),
-)
+@given(texts())
 @settings(max_examples=300)
-def test_no_damaged_text_crashes_parser_verifier_or_printer(text: bytes, changes: list[tuple[float, int, bytes]]) -> None:
-    for where, removed, piece in changes:
-        position = int(where * len(text))
-        text = text[:position] + piece + text[position + removed :]
-    try:
-        module = parse_module(text.decode(errors="replace"))
-        verify(module)
-    except (ParseError, VerificationError) as error:
-        assert str(error).encode()
-        return
-    again = parse_module(print_ir(module, locations=True))
-    assert equivalent(module, again, locations=True)
-    assert equivalent(module, parse_module(print_generic(module, locations=True)), locations=True)
+def test_no_damaged_text_crashes_parser_verifier_or_printer(damaged: DamagedText) -> None:
+    check(damaged)
 
 
 def test_10_000_operations_are_read_written_and_verified_in_a_second_each() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from lazytorch.codegen.expression import pull, tensor_type
 from lazytorch.codegen.gpu_target import GpuTarget
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext
 from lazytorch.codegen.schedules.attention import attention_launches
 from lazytorch.codegen.schedules.contract import contract_launches
 from lazytorch.codegen.schedules.gpu_contract import gpu_contract_launches
@@ -22,37 +23,83 @@ from lazytorch.codegen.schedules.reduce import reduce_launches
 from lazytorch.codegen.schedules.row import row_launches
 from lazytorch.codegen.schedules.scan import scan_launches
 from lazytorch.codegen.schedules.sort import search_launches, sort_launches
+from lazytorch.codegen.structure import remember
 from lazytorch.codegen.views import contiguous
 from lazytorch.errors import CompileError
-from lazytorch.ir.core import Operation, Value
+from lazytorch.ir.core import Block, Operation, Value
 from lazytorch.ir.declaration import Trait
 
 __all__ = ["schedule"]
 
 
+@dataclass(frozen=True)
+class _Known:
+    """The launches of a kernel of some structure. Per launch: at which slots the addresses lie, of which value of the
+    kernel (its operands, then its results) and from which byte on; and the positions of its operations in the block."""
+
+    launches: Sequence[Launch]
+    addresses: Sequence[Sequence[tuple[int, int, int]]]
+    operations: Sequence[Sequence[int]]
+
+
+_known: dict[Any, _Known] = {}
+
+
 def schedule(kernel: Operation, context: ScheduleContext) -> list[Launch]:
-    """The launches of one fused.kernel. Their addresses name the kernel's own operands and results."""
+    """The launches of one fused.kernel. Their addresses name the kernel's own operands and results.
+
+    What they are depends on the structure of the kernel alone, so a kernel like one before is not scheduled again.
+    """
     block = kernel.region.block
-    inside = dict(zip(block.arguments, kernel.operands, strict=True))
-    yielded = block.terminator.operands
-    outside: dict[Value, Value] = {}
-    for inner, result in zip(yielded, kernel.results, strict=True):
-        outside.setdefault(inner, result)
-    schedules = _GPU_SCHEDULES if isinstance(context.target, GpuTarget) else _SCHEDULES
-    launches = schedules[kernel.attributes.schedule](kernel, context)
-    for launch in launches:
-        launch.slots = [_outside(slot, inside, outside) for slot in launch.slots]
+    key = (kernel.attributes.schedule, context.target.fingerprint, context.threads, *_text(block))
+    known = _known.get(key)
+    if known is None:
+        schedules = _GPU_SCHEDULES if isinstance(context.target, GpuTarget) else _SCHEDULES
+        known = _relative(schedules[kernel.attributes.schedule](kernel, context), block)
+        remember(_known, key, known)
+    values = (*kernel.operands, *kernel.results)
+    operations = list(block)
+    launches = []
+    for launch, addresses, positions in zip(known.launches, known.addresses, known.operations, strict=True):
+        slots = list(launch.slots)
+        for position, number, offset in addresses:
+            slots[position] = Address(values[number], offset)
+        launches.append(replace(launch, slots=slots, operations=[operations[number] for number in positions]))
     return launches
 
 
-def _outside(slot: Slot, inside: dict[Value, Value], outside: dict[Value, Value]) -> Slot:
-    """The slot with a value of the region replaced by the kernel's operand or result that it stands for."""
-    if not isinstance(slot, Address):
-        return slot
-    value = inside.get(slot.value) or outside.get(slot.value)
-    if value is None:
-        raise CompileError(f"a launch addresses {slot.value}, which is in no buffer", stage="schedule")
-    return replace(slot, value=value)
+def _text(block: Block) -> list[Any]:
+    """All that a block says: its arguments' types, its operations and what they read."""
+    numbers: dict[Value, int] = {}
+    words: list[Any] = []
+    for argument in block.arguments:
+        numbers[argument] = len(numbers)
+        words.append(argument.type)
+    for operation in block:
+        words.append(operation.operator)
+        words += [numbers[operand] for operand in operation.operands]
+        for result in operation.results:
+            numbers[result] = len(numbers)
+    return words
+
+
+def _relative(launches: Sequence[Launch], block: Block) -> _Known:
+    """The launches with places in the kernel for its values and operations. Raises CompileError for an address of what is
+    in no buffer."""
+    numbers = {value: number for number, value in enumerate(block.arguments)}
+    for number, value in enumerate(block.terminator.operands, len(numbers)):
+        numbers.setdefault(value, number)
+    places = {operation: position for position, operation in enumerate(block)}
+    addresses = []
+    for launch in launches:
+        own = []
+        for position, slot in enumerate(launch.slots):
+            if isinstance(slot, Address):
+                if slot.value not in numbers:
+                    raise CompileError(f"a launch addresses {slot.value}, which is in no buffer", stage="schedule")
+                own.append((position, numbers[slot.value], slot.offset))
+        addresses.append(own)
+    return _Known(launches, addresses, [[places[x] for x in launch.operations] for launch in launches])
 
 
 def _schedule_map(kernel: Operation, context: ScheduleContext) -> list[Launch]:

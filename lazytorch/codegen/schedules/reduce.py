@@ -7,7 +7,7 @@ size change no bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,7 +55,7 @@ def identity(reduction: Declaration, dtype: DType) -> Any:
 class Reduction:
     """A reduction as loops: outer dimensions, the reduced one, and at most one inner dimension that is kept."""
 
-    def __init__(self, operation: Operation, boundary: Set[Value] = frozenset()) -> None:
+    def __init__(self, operation: Operation, boundary: Container[Value] = frozenset()) -> None:
         self.operation = operation
         self.operand = operation.operands[0]
         shape = tensor_type(self.operand).shape

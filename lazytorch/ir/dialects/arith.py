@@ -233,7 +233,13 @@ def _fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return wide.astype(a.dtype)
 
 
-fma: Declaration = elementwise("arith.fma", _fma, kinds=FLOATING, doc="a * b + c with one rounding")
+fma: Declaration = elementwise(
+    "arith.fma",
+    _fma,
+    vjp=(lambda op, g: mul(g, op.operands[1]), lambda op, g: mul(g, op.operands[0]), lambda op, g: g),
+    kinds=FLOATING,
+    doc="a * b + c with one rounding",
+)
 floor: Declaration = elementwise(
     "arith.floor", np.floor, vjp=(lambda op, g: zeros_like(g),), linear=True, gradient_name="Floor", doc="toward -inf"
 )
@@ -291,7 +297,15 @@ rsqrt: Declaration = _inverse(
     "1 / sqrt(x)",
 )
 copysign: Declaration = elementwise(
-    "arith.copysign", np.copysign, gradient_name="Copysign", kinds=FLOATING, doc="|a| with the sign of b"
+    "arith.copysign",
+    np.copysign,
+    vjp=(
+        lambda op, g: select(compare(op.operands[0], 0.0, predicate="eq"), 0.0, mul(g, div(op.result, op.operands[0]))),
+        lambda op, g: zeros_like(g),
+    ),
+    gradient_name="Copysign",
+    kinds=FLOATING,
+    doc="|a| with the sign of b",
 )
 bit_and: Declaration = elementwise(
     "arith.bit_and", np.bitwise_and, commutative=True, kinds=BITS, doc="a & b; logical and of i1"

@@ -389,7 +389,7 @@ def _infer_insert(attributes: Attributes, base: TensorType, value: TensorType) -
 
 
 def _reference_insert(attributes: Attributes, base: np.ndarray, value: np.ndarray) -> np.ndarray:
-    out = base.copy()
+    out = np.array(base)
     out[_window(Attributes({**attributes.as_dict(), "sizes": value.shape}))] = value
     return out
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Declaration, Trait, all_declarations
-from lazytorch.ir.dialects import tensor, tensor_strided
+from lazytorch.ir.dialects import arith, tensor, tensor_strided
 from lazytorch.ir.dialects.arith_canonicalization import (
     Rewriter,
     constant_of,
+    is_zero,
     replace_by_constant,
     replace_by_operand,
 )
+from lazytorch.ir.types import TensorType
 
 
 def view_of_constant(operation: Operation, rewriter: Rewriter) -> bool:
@@ -161,6 +163,68 @@ def insert_of_everything(operation: Operation, rewriter: Rewriter) -> bool:
 def concat_of_one(operation: Operation, rewriter: Rewriter) -> bool:
     """concat(x) → x"""
     return len(operation.operands) == 1 and replace_by_operand(operation, operation.operands[0], rewriter)
+
+
+@arith.add.canonicalization
+def sum_of_pieces(operation: Operation, rewriter: Rewriter) -> bool:
+    """pad(x) + pad(y), zeros around pieces that lie side by side → concat(x + 0.0, y + 0.0), padded where they do not
+    reach the ends: gradients of slices, of which every one would else be a pass over the whole.
+
+    `base + pad(x) + pad(y)` likewise. The zeros are added as before: they make 0.0 of -0.0.
+    """
+    if _pad_under(operation) is None or any(_pad_under(user) is not None for user in operation.results[0].users):
+        return False  # no sum of pieces, or a part of a longer one
+    pieces: list[Operation] = []
+    base: Value = operation.results[0]
+    while (inner := base.defining_op(arith.add)) is not None:
+        piece = _pad_under(inner)
+        if piece is None or (inner is not operation and len(base.users) > 1):
+            break
+        pieces.append(piece)
+        base = inner.operands[int(inner.operands[0] is piece.results[0])]
+    last = base.defining_op(tensor.pad)
+    if last is not None and _is_zero_pad(last):
+        pieces.append(last)
+    dim = _dimension_of(pieces)
+    if dim is None:
+        return False
+    pieces.sort(key=lambda piece: int(piece.attributes.low[dim]))
+    first, final = pieces[0].attributes, pieces[-1].attributes
+    values = [piece.operands[0] for piece in pieces]
+    reached = first.low[dim]
+    for piece, value in zip(pieces, values, strict=True):
+        if piece.attributes.low[dim] != reached:
+            return False
+        reached += value.type.shape[dim]
+    if base.type.dtype.kind == "f":
+        zero = arith.constant.build(operation.results[0].builder, value=0.0, type=TensorType(base.type.dtype, ()))
+        values = [arith.add(value, zero) for value in values]
+    total = tensor.concat(*values, dim=dim)
+    total = tensor.pad(total, low=first.low, high=final.high, interior=first.interior, value=0.0)
+    rewriter.replace(operation, total if last in pieces else arith.add(base, total))
+    return True
+
+
+def _pad_under(operation: Operation) -> Operation | None:
+    """The pad with zeros among the operands of an addition."""
+    if operation.declaration is not arith.add:
+        return None
+    for operand in reversed(operation.operands):
+        made = operand.defining_op(tensor.pad)
+        if made is not None and _is_zero_pad(made) and made.results[0].type is operation.results[0].type:
+            return made
+    return None
+
+
+def _is_zero_pad(pad: Operation) -> bool:
+    return is_zero(pad.attributes.value, negative=False) and not any(pad.attributes.interior)
+
+
+def _dimension_of(pads: list[Operation]) -> int | None:
+    """The only dimension along which several pads add anything."""
+    sides = [zip(pad.attributes.low, pad.attributes.high, strict=True) for pad in pads]
+    padded = {d for ends in sides for d, (low, high) in enumerate(ends) if low or high}
+    return padded.pop() if len(pads) > 1 and len(padded) == 1 else None
 
 
 @tensor.contract.canonicalization

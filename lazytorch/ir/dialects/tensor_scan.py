@@ -18,7 +18,7 @@ SCAN = (Trait.PURE, Trait.EXPENSIVE)
 BATCH = leading(lambda a, size: {"dim": a.dim + 1})
 
 
-def _scan(name: str, combine: Callable[..., Any], vjp: Rule | None, doc: str, gradient_name: str = "") -> Declaration:
+def _scan(name: str, combine: Callable[..., Any], vjp: Rule, doc: str, gradient_name: str = "") -> Declaration:
     return Declaration(
         f"tensor.scan_{name}",
         lambda attributes, x: x,
@@ -63,13 +63,22 @@ def _prod_vjp(op: Any, g: Any) -> Any:
     return arith.mul(before, reversed_scan(scan_linear, following, g, dim=dim))
 
 
+def _extreme_vjp(op: Any, g: Any) -> Any:
+    """The element that a running extreme last changed to, or that met it again, has the sum up to the next such one."""
+    x, dim = op.operands[0], op.attributes.dim
+    chosen = arith.bit_or(arith.compare(x, op.result, predicate="eq"), arith.compare(x, x, predicate="ne"))
+    passed_on = arith.select(chosen, arith.zeros_like(g), arith.constant.build(g.builder, value=1.0, type=g.type))
+    following = tensor.flip(shifted(tensor.flip(passed_on, dims=(dim,)), dim, 0.0), dims=(dim,))
+    return arith.select(chosen, reversed_scan(scan_linear, following, g, dim=dim), arith.zeros_like(g))
+
+
 scan_sum: Declaration = _scan("sum", np.cumsum, _sum_vjp, "running sum along `dim`", "Cumsum")
 scan_prod: Declaration = _scan("prod", np.cumprod, _prod_vjp, "running product along `dim`", "Cumprod")
 scan_max: Declaration = _scan(
-    "max", np.maximum.accumulate, None, "running maximum along `dim`; nan from the first nan on", "Cummax"
+    "max", np.maximum.accumulate, _extreme_vjp, "running maximum along `dim`; nan from the first nan on", "Cummax"
 )
 scan_min: Declaration = _scan(
-    "min", np.minimum.accumulate, None, "running minimum along `dim`; nan from the first nan on", "Cummin"
+    "min", np.minimum.accumulate, _extreme_vjp, "running minimum along `dim`; nan from the first nan on", "Cummin"
 )
 
 

@@ -16,6 +16,8 @@ SORT = (Trait.PURE, Trait.EXPENSIVE)
 
 
 def _infer_argsort(attributes: Attributes, x: TensorType) -> TensorType:
+    if not x.rank:
+        raise RuntimeError(f"tensor.argsort: expected a dimension to sort along but got {x}")
     size = x.shape[-1]
     kept = size if attributes.count < 0 else min(attributes.count, size)
     return TensorType(dtypes.int64, (*x.shape[:-1], kept))

@@ -78,6 +78,8 @@ def strided_index(like: Any, attributes: Any) -> Any:
 
 
 def _infer_strided(attributes: Attributes, x: TensorType) -> TensorType:
+    if x.rank != 1:
+        raise RuntimeError(f"tensor.as_strided: expected a flat operand but got {x}")
     last = attributes.offset + sum(
         (size - 1) * stride for size, stride in zip(attributes.shape, attributes.strides, strict=True)
     )

@@ -2,15 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lazytorch.ir.accumulation import innermost_group
-from lazytorch.ir.core import IRBuilder, Operation, Value, inserting
-from lazytorch.ir.declaration import Trait
+from lazytorch.ir.core import Block, IRBuilder, Operation, Value, inserting
+from lazytorch.ir.declaration import Operator, Trait
 from lazytorch.ir.dialects import tensor
 from lazytorch.ir.passes.registry import Pass, count, register
-from lazytorch.ir.types import TensorType
+from lazytorch.ir.types import TensorType, Type
+
+
+@dataclass(frozen=True)
+class _Expansion:
+    """A decomposition by numbers: of the operands, each named once, then of the results of the rows in their order."""
+
+    rows: Sequence[tuple[Operator, Sequence[int], Sequence[Type]]]
+    results: Sequence[int]
+
+
+_expansions: dict[Any, _Expansion] = {}
+_EXPANSIONS_KEPT = 4096
+
+
+def _expansion_of(operation: Operation, inputs: Sequence[Value]) -> _Expansion:
+    """What the operation's declaration expands it into. Rules look at types and attributes alone, so it is asked once for
+    each operator with its operand types."""
+    places = [inputs.index(value) for value in operation.operands] if len(inputs) < len(operation.operands) else ()
+    key = (operation.operator, *[value.type for value in inputs], None, *places)
+    found = _expansions.get(key)
+    if found is None:
+        if len(_expansions) >= _EXPANSIONS_KEPT:
+            del _expansions[next(iter(_expansions))]
+        found = _expansions[key] = _expand_alone(operation, inputs)
+    return found
+
+
+def _expand_alone(operation: Operation, inputs: Sequence[Value]) -> _Expansion:
+    """Ask the declaration's rule about a copy of the operation on block arguments."""
+    rule = operation.declaration.decompose
+    if rule is None:
+        raise NotImplementedError(f"{operation.name} is composite but declares no decomposition")
+    block = Block([value.type for value in inputs])
+    stand_in = dict(zip(inputs, block.arguments, strict=True))
+    alone = Operation(operation.operator, [stand_in[x] for x in operation.operands], [x.type for x in operation.results])
+    with inserting(IRBuilder(block, None, operation.location)):
+        made = rule(alone)
+    values: tuple[Value, ...] = tuple(made) if isinstance(made, tuple | list) else (made,)
+    for value, result in zip(values, operation.results, strict=True):
+        if value.type is not result.type:
+            raise TypeError(f"the decomposition of {operation.name} makes {value.type} where {result.type} is due")
+    numbers = {argument: number for number, argument in enumerate(block.arguments)}
+    rows = []
+    for each in block:
+        rows.append((each.operator, [numbers[x] for x in each.operands], [x.type for x in each.results]))
+        for result in each.results:
+            numbers[result] = len(numbers)
+    return _Expansion(rows, [numbers[value] for value in values])
 
 
 @register
@@ -53,18 +102,16 @@ class Decompose(Pass):
 
     def _expand(self, operation: Operation) -> Operation | None:
         """Replace the operation by its decomposition; the first operation still to be looked at."""
-        rule = operation.declaration.decompose
-        if rule is None:
-            raise NotImplementedError(f"{operation.name} is composite but declares no decomposition")
-        block, before = operation.parent, operation.previous
+        block, before, location = operation.parent, operation.previous, operation.location
         assert block is not None
-        with inserting(IRBuilder(block, operation, operation.location)):
-            made = rule(operation)
-        values: tuple[Value, ...] = tuple(made) if isinstance(made, tuple | list) else (made,)
-        for value, result in zip(values, operation.results, strict=True):
-            if value.type is not result.type:
-                raise TypeError(f"the decomposition of {operation.name} makes {value.type} where {result.type} is due")
-        operation.replace_with(values)
+        inputs = list(dict.fromkeys(operation.operands))
+        expansion = _expansion_of(operation, inputs)
+        values = inputs
+        for operator, operands, types in expansion.rows:
+            made = Operation(operator, [values[number] for number in operands], types, (), location)
+            block.insert_before(made, operation)
+            values += made.results
+        operation.replace_with([values[number] for number in expansion.results])
         count("operations expanded")
         return before.next if before is not None else block.first
 

@@ -67,3 +67,32 @@ func @a_view_of_a_constant() -> tensor<2x3xf32> {
   %1 = tensor.expand %0 {shape = [2, 3]} : tensor<2x3xf32>
   return %1 : tensor<2x3xf32>
 }
+
+// CHECK-LABEL: func @sum_of_pieces
+// CHECK-NEXT: %[[Z:[0-9]+]] = arith.constant 0.0 : tensor<f32>
+// CHECK-NEXT: %[[Y:[0-9]+]] = arith.add %y, %[[Z]] : tensor<2x3xf32>
+// CHECK-NEXT: %[[X:[0-9]+]] = arith.add %x, %[[Z]] : tensor<2x1xf32>
+// CHECK-NEXT: %[[C:[0-9]+]] = tensor.concat %[[Y]], %[[X]] {dim = 1} : tensor<2x4xf32>
+// CHECK-NEXT: %[[P:[0-9]+]] = tensor.pad %[[C]] {low = [0, 0], high = [0, 1], interior = [0, 0], value = 0.0} : tensor<2x5xf32>
+// CHECK-NEXT: %[[B:[0-9]+]] = arith.add %base, %[[P]] : tensor<2x5xf32>
+// CHECK-NEXT: return %[[B]]
+func @sum_of_pieces(%x: tensor<2x1xf32>, %y: tensor<2x3xf32>, %base: tensor<2x5xf32>) -> tensor<2x5xf32> {
+  %0 = tensor.pad %x {low = [0, 3], high = [0, 1], interior = [0, 0], value = 0.0} : tensor<2x5xf32>
+  %1 = tensor.pad %y {low = [0, 0], high = [0, 2], interior = [0, 0], value = 0.0} : tensor<2x5xf32>
+  %2 = arith.add %base, %0 : tensor<2x5xf32>
+  %3 = arith.add %1, %2 : tensor<2x5xf32>
+  return %3 : tensor<2x5xf32>
+}
+
+// Pieces that overlap, or leave something out between them, stay a sum.
+// CHECK-LABEL: func @sum_of_other_pieces
+// CHECK-COUNT-2: arith.add
+// CHECK-NOT: tensor.concat
+func @sum_of_other_pieces(%x: tensor<2xf32>, %y: tensor<2xf32>) -> (tensor<5xf32>, tensor<5xf32>) {
+  %0 = tensor.pad %x {low = [0], high = [3], interior = [0], value = 0.0} : tensor<5xf32>
+  %1 = tensor.pad %y {low = [1], high = [2], interior = [0], value = 0.0} : tensor<5xf32>
+  %2 = tensor.pad %y {low = [3], high = [0], interior = [0], value = 0.0} : tensor<5xf32>
+  %3 = arith.add %0, %1 : tensor<5xf32>
+  %4 = arith.add %0, %2 : tensor<5xf32>
+  return %3, %4 : tensor<5xf32>, tensor<5xf32>
+}
