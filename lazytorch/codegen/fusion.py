@@ -16,7 +16,7 @@ from lazytorch.codegen.expression import NotStrided, pull, tensor_type
 from lazytorch.codegen.group import Group
 from lazytorch.codegen.kernel_graph import KernelGraph
 from lazytorch.codegen.row_fusion import RowFusion
-from lazytorch.codegen.schedules.attention import probe_attention, read_rows, together
+from lazytorch.codegen.schedules.attention import read_rows, row_leaf, together
 from lazytorch.codegen.schedules.contract import joined
 from lazytorch.codegen.schedules.reduce import Reduction
 from lazytorch.codegen.structure import remember, structure
@@ -196,21 +196,8 @@ class _Buffers:
             return
         while True:
             try:
-<<<<<<< HEAD
-                if operation.has(Trait.REDUCTION):
-                    _probe_reduction(operation, self)
-                elif operation.has(Trait.CONTRACTION):
-                    for operand in operation.operands:
-                        if operand not in self.chosen:
-                            self.expression([operand])
-                elif operation.has(Trait.TILED):
-                    probe_attention(operation, self.chosen)
-                elif _pulled(operation) and operation.result in self.chosen:
-                    self.expression([operation.result])
-=======
                 for values in self._read_together(operation):
                     self._probe(operation, values)
->>>>>>> main
                 return
             except NotStrided as problem:
                 if self._refine(operation, problem):
@@ -228,20 +215,24 @@ class _Buffers:
             return [list(operation.operands)] if 0 not in tensor_type(operation.operands[0]).shape else []
         if operation.has(Trait.CONTRACTION):
             return [[operand] for operand in operation.operands if operand not in self.chosen]
+        if operation.has(Trait.TILED):
+            return [[operand] for operand in read_rows(operation) if operand not in self.chosen]
         return [[operation.result]] if _pulled(operation) and operation.result in self.chosen else []
 
     def _probe(self, operation: Operation, values: Sequence[Value]) -> None:
         """Raises NotStrided where the operation cannot read the values. What is like something found well is not tried."""
-        is_reduction = operation.has(Trait.REDUCTION)
-        computed = set() if is_reduction else self.chosen.intersection(values)
+        is_reduction, is_tiled = operation.has(Trait.REDUCTION), operation.has(Trait.TILED)
+        computed = set() if is_reduction or is_tiled else self.chosen.intersection(values)
         self.chosen -= computed
         words, _ = structure(values, self.chosen)
         self.chosen |= computed
-        key = (operation.operator if is_reduction else None, self.shape(values[0]), *words)
+        key = (operation.operator if is_reduction else is_tiled, self.shape(values[0]), *words)
         if key in _strided:
             return
         if is_reduction:
             Reduction(operation, self.chosen)
+        elif is_tiled:
+            row_leaf(values[0], tensor_type(values[0]).shape, self.chosen)
         else:
             self.expression(values)
         remember(_strided, key, True)

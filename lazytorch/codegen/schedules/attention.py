@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence, Set
+from collections.abc import Container, Sequence, Set
 from dataclasses import dataclass
 
 from lazytorch import dtypes
 from lazytorch.codegen.expression import Leaf, NotStrided, collapse, pull, tensor_type
 from lazytorch.codegen.kernel_builder import KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, symbol_of
-from lazytorch.codegen.schedules import attention_forward
+from lazytorch.codegen.schedules import attention_backward, attention_forward
+from lazytorch.codegen.schedules.attention_backward import build_attention_backward
 from lazytorch.codegen.schedules.attention_forward import build_attention
 from lazytorch.codegen.schedules.attention_tiles import KEYS, LINE, QUERIES, AttentionShape
 from lazytorch.codegen.schedules.contract import tile_rows
 from lazytorch.codegen.schedules.map import chunks_for
 from lazytorch.codegen.target import Target
-from lazytorch.errors import CompileError
 from lazytorch.ir.core import Block, Operation, Value
 from lazytorch.ir.declaration import Trait
 from lazytorch.ir.dialects import nn_attention
@@ -30,15 +30,12 @@ VECTORS = 2
 """Vectors of a panel: with as many rows as registers allow, loads are few, and 256 columns are whole panels."""
 GROUP = 1 << 18
 """Bytes of results so far that wait while blocks of keys pass by: a part of the second-level cache."""
+NAMES = ("dquery", "dkey", "dvalue")
+"""The results of the backward kernel, by the number of the operand."""
+ALONE, TWICE = 5, 7
+"""Products per pair of a query and a key when all cotangents are computed together, and when in two kernels."""
 ITEMS = 4
 """Work items per thread, so that threads that get more of a triangle do not keep the others waiting."""
-
-
-def probe_attention(operation: Operation, buffers: Set[Value]) -> None:
-    """Raises NotStrided for an operand that the schedule cannot read where it lies."""
-    for value in read_rows(operation):
-        if value not in buffers:
-            row_leaf(value, tensor_type(value).shape, buffers)
 
 
 def read_rows(operation: Operation) -> list[Value]:
@@ -84,7 +81,7 @@ def attention_launches(kernel: Operation, context: ScheduleContext) -> list[Laun
     if all(0 in tensor_type(operation.result).shape for operation in operations):
         return []
     if operations[0].declaration is nn_attention.attention_backward:
-        raise CompileError("no backward yet", stage="schedule")
+        return _Backward(operations, context).launches(block)
     return [_Forward(operations, context).launch(block)]
 
 
@@ -209,6 +206,87 @@ class _Forward(_Plan):
             flops=flops,
             bytes=sum(tensor_type(x).nbytes for x in (*block.arguments, *results.values())),
             operations=[operation for operation in block if not operation.has(Trait.TERMINATOR)],
+        )
+
+
+class _Backward(_Plan):
+    """The kernels of nn.attention_backward."""
+
+    def __init__(self, operations: Sequence[Operation], context: ScheduleContext) -> None:
+        cotangent, query, key, value, self.logsumexp, self.delta, *masks = operations[0].operands
+        super().__init__(operations, [query, key, value, *masks], context)
+        self.leaves.insert(0, row_leaf(cotangent, tensor_type(cotangent).shape))
+        found = {operation.attributes.operand: operation.result for operation in operations}
+        self.results = {NAMES[number]: found[number] for number in sorted(found)}
+
+    def launches(self, block: Block) -> list[Launch]:
+        """One launch that computes every product once, divided along leading dimensions; where these are too few for the
+        threads, two: cotangents of queries divided along queries, and cotangents of keys and values along keys."""
+        items, threads = math.prod(self.lead), self.context.threads
+        rounds = -(-items // threads)
+        if len(self.results) == 1 or rounds * threads * ALONE < items * TWICE:
+            parts = [self.results]
+        else:
+            along_keys = {name: value for name, value in self.results.items() if name != "dquery"}
+            parts = [part for part in ({"dquery": self.results.get("dquery")}, along_keys) if None not in part.values()]
+        launches = [self._launch(part) for part in parts]
+        for launch in launches:
+            launch.operations = [operation for operation in block if not operation.has(Trait.TERMINATOR)]
+        return launches
+
+    def _ranges(self, results: Container[str]) -> tuple[int, int]:
+        """Queries and keys of a work item."""
+        pieces = 1 if self.context.threads == 1 else -(-self.context.threads * ITEMS // math.prod(self.lead))
+        rows, count = _up(self.rows, QUERIES), _up(self.count, KEYS)
+        if "dquery" not in results:
+            return rows, max(1, count // KEYS // pieces) * KEYS
+        if "dkey" not in results and "dvalue" not in results:
+            return max(1, rows // QUERIES // pieces) * QUERIES, count
+        return rows, count
+
+    def _launch(self, results: dict[str, Value]) -> Launch:
+        reads = self.reads()
+        shape = self.shape(tuple(results), self.leaves[4] if len(self.leaves) > 4 else None)
+        stride, value_stride = _up(self.depth, shape.width), _up(self.columns, shape.width)
+        queries, keys = self._ranges(results)
+        spare = shape.lanes * shape.width
+        line = shape.lines * LINE
+        sizes = {
+            "turned_keys": KEYS * self.depth + spare,
+            "turned_values": KEYS * self.columns + spare,
+            "keys": KEYS * stride,
+            "queries": max(1, -(-self.depth // KEYS)) * line,
+            "query_panels": QUERIES * stride,
+            "cotangents": max(1, -(-self.columns // KEYS)) * line,
+            "cotangent_panels": QUERIES * value_stride,
+            "weights": line,
+            "dscores": line,
+            "dquery": queries // QUERIES * shape.lines * stride if "dquery" in results else 0,
+            "dkey": shape.key_lines * stride,
+            "dvalue": shape.key_lines * value_stride,
+            "ones": _up(max(shape.lines, shape.key_lines), 64),
+        }
+        starts, size = sections(sizes, attention_backward.SECTIONS)
+        items = math.prod(self.lead) * -(-self.rows // queries) * -(-self.count // keys)
+        pairs = math.prod(self.lead) * self.rows * self.count // (2 if shape.causal else 1)
+        per_pair = self.depth * (1 + ("dquery" in results) + ("dkey" in results))
+        per_pair += self.columns * (bool({"dquery", "dkey"} & set(results)) + ("dvalue" in results))
+        chunks = min(items, chunks_for(items, pairs * per_pair, self.context))
+        key = f"attention_backward|{shape.text()}"
+        symbol = symbol_of("attention_backward", key)
+        slots: list[Slot] = [slot for read in reads for slot in read.slots()]
+        slots += [Address(value) for value in (self.logsumexp, self.delta, *results.values())]
+        slots += [Scratch(0, chunks * size * shape.accumulator.itemsize), self.scale()]
+        slots += [self.rows, self.count, self.depth, self.columns, queries, keys, size, stride, value_stride]
+        slots += [*starts, *self.batch]
+        return Launch(
+            key=key,
+            symbol=symbol,
+            build=lambda: build_attention_backward(KernelBuilder(symbol), shape),
+            slots=slots,
+            chunks=chunks,
+            flops=2 * pairs * per_pair,
+            bytes=sum(tensor_type(x).nbytes for x in (*self.operations[0].operands, *results.values())),
         )
 
 

@@ -41,13 +41,9 @@ class _Kernel:
         self.k, self.shape = k, shape
         self.tiles = Tiles(k, shape)
         accumulator = shape.accumulator
-        self.query, self.key, self.value = (
-            Source(k, shape.dtype, shape.batch, name) for name in ("query", "key", "value")
-        )
+        self.query, self.key, self.value = (Source(k, shape.dtype, shape.batch, name) for name in ("query", "key", "value"))
         self.mask = Source(k, shape.mask, shape.batch, "mask", shape.mask_step) if shape.mask is not None else None
-        self.outputs = {
-            name: k.buffer(shape.dtype if name == "out" else accumulator, (1,), name) for name in shape.results
-        }
+        self.outputs = {name: k.buffer(shape.dtype if name == "out" else accumulator, (1,), name) for name in shape.results}
         self.scratch = k.buffer(accumulator, (1,), "scratch")
         self.scale = k.scalar_argument(accumulator, "scale")
         names = ("rows", "count", "depth", "columns", "group", "scratch_size", "stride")
@@ -138,9 +134,7 @@ class _Kernel:
             limit = k.min(visible, k.sub(k.add(here, 1), key)) if shape.causal else visible
             place = k.sub(here, self.first)
 
-            def score(
-                at: Index, line: Value = line, limit: Index = limit, here: Index = here
-            ) -> Value:
+            def score(at: Index, line: Value = line, limit: Index = limit, here: Index = here) -> Value:
                 value = k.load(line, at, lanes=lanes)
                 if masked:
                     value = self.tiles.masked(value, at, limit, self.mask, here, key)

@@ -230,8 +230,8 @@ class Tiles:
         return self.k.mul(self.k.ceil_div(columns, self.shape.width), self.shape.width)
 
     def _define_transpose(self) -> None:
-        """transpose(source, target, last, depth): a vector of rows, of which `last` + 1 are there, as a vector of its columns,
-        by squares in registers. Rows of the panel past the depth are overwritten."""
+        """transpose(source, target, last, depth): a vector of rows, `last` + 1 of them, as a vector of a panel's columns, by
+        squares in registers. Rows of the panel past the depth are overwritten."""
         k, shape = self.k, self.shape
         lanes, accumulator = shape.lanes, shape.accumulator
         types = [BufferType(shape.dtype, (1, None, 1)), BufferType(accumulator, (1,)), INDEX, INDEX]
