@@ -169,7 +169,7 @@ class _Forward(_Plan):
         results = {name: named[name] for name in ("out", "logsumexp") if name in named}
         reads = self.reads()
         shape = self.shape(tuple(results), self.leaves[3] if len(self.leaves) > 3 else None)
-        stride = _up(self.columns, shape.width)
+        stride = _up(max(self.columns, 1), shape.width)
         blocks = -(-self.rows // QUERIES)
         batch = math.prod(self.lead)
         most = max(1, GROUP // (stride * shape.lines * shape.accumulator.itemsize))
@@ -237,7 +237,7 @@ class _Backward(_Plan):
     def _ranges(self, results: Container[str]) -> tuple[int, int]:
         """Queries and keys of a work item."""
         pieces = 1 if self.context.threads == 1 else -(-self.context.threads * ITEMS // math.prod(self.lead))
-        rows, count = _up(self.rows, QUERIES), _up(self.count, KEYS)
+        rows, count = _up(max(self.rows, 1), QUERIES), _up(max(self.count, 1), KEYS)
         if "dquery" not in results:
             return rows, max(1, count // KEYS // pieces) * KEYS
         if "dkey" not in results and "dvalue" not in results:
@@ -247,7 +247,7 @@ class _Backward(_Plan):
     def _launch(self, results: dict[str, Value]) -> Launch:
         reads = self.reads()
         shape = self.shape(tuple(results), self.leaves[4] if len(self.leaves) > 4 else None)
-        stride, value_stride = _up(self.depth, shape.width), _up(self.columns, shape.width)
+        stride, value_stride = (_up(max(size, 1), shape.width) for size in (self.depth, self.columns))
         queries, keys = self._ranges(results)
         spare = shape.lanes * shape.width
         line = shape.lines * LINE
@@ -267,7 +267,7 @@ class _Backward(_Plan):
             "ones": _up(max(shape.lines, shape.key_lines), 64),
         }
         starts, size = sections(sizes, attention_backward.SECTIONS)
-        items = math.prod(self.lead) * -(-self.rows // queries) * -(-self.count // keys)
+        items = math.prod(self.lead) * max(-(-self.rows // queries), 1) * max(-(-self.count // keys), 1)
         pairs = math.prod(self.lead) * self.rows * self.count // (2 if shape.causal else 1)
         per_pair = self.depth * (1 + ("dquery" in results) + ("dkey" in results))
         per_pair += self.columns * (bool({"dquery", "dkey"} & set(results)) + ("dvalue" in results))

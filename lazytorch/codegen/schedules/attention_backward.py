@@ -72,7 +72,9 @@ class _Kernel:
         self.tiles.define(turned="dkey" in self.outputs or "dvalue" in self.outputs)
         mine = k.offset(self.scratch, k.mul(k.chunk_id(), self.size))
         self.at = dict(zip(SECTIONS, [k.offset(mine, section) for section in self.sections], strict=True))
-        query_slices, key_slices = k.ceil_div(self.rows, self.query_range), k.ceil_div(self.count, self.key_range)
+        # Without any queries the cotangents of keys are 0, and the other way round: there is one slice at least.
+        query_slices = k.max(k.ceil_div(self.rows, self.query_range), 1)
+        key_slices = k.max(k.ceil_div(self.count, self.key_range), 1)
         slices = k.mul(query_slices, key_slices)
         with k.parallel(0, k.product([slices, *self.batch_sizes])) as item:
             number = k.div(item, slices)
