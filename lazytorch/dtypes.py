@@ -45,6 +45,11 @@ class DType:
         return self.kind in "ifc"
 
     @property
+    def opmath(self) -> DType:
+        """The type that a function computes in which rounds once, at its end: float32 for 16-bit floats, else itself."""
+        return float32 if self.kind == "f" and self.itemsize == 2 else self
+
+    @property
     def bits(self) -> int:
         """Width in bits; bool counts as the 1 bit it is in IR text."""
         return 1 if self.kind == "b" else 8 * self.itemsize

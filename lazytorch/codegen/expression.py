@@ -19,6 +19,9 @@ from lazytorch.ir.declaration import Operator, Trait
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.types import TensorType
 
+FUNCTION = 30
+"""Instructions that a function such as exp is counted as."""
+
 
 class NotStrided(Exception):
     """A reshape between a buffer and its reader needs a copy. `value` is what has to be materialised; `shape` is that of
@@ -63,6 +66,12 @@ class Expression:
             if entry[0] == "op":
                 stack += [operand for operand in entry[2] if operand not in given]
         return sorted(found)
+
+    @property
+    def instructions(self) -> int:
+        """Instructions per vector, roughly: a function of the dialect math is computed by dozens of them."""
+        names = [entry[1].declaration.name for entry in self.entries if entry[0] == "op"]
+        return sum(FUNCTION if name.startswith("math.") else 1 for name in names)
 
     def dtype(self, entry: int) -> DType:
         """The element type of an entry."""

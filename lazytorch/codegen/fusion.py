@@ -18,7 +18,7 @@ from lazytorch.codegen.kernel_graph import KernelGraph
 from lazytorch.codegen.row_fusion import RowFusion
 from lazytorch.codegen.schedules.attention import read_rows, row_leaf, together
 from lazytorch.codegen.schedules.contract import joined
-from lazytorch.codegen.schedules.reduce import Reduction
+from lazytorch.codegen.schedules.reduction import Reduction
 from lazytorch.codegen.structure import remember, structure
 from lazytorch.codegen.views import common_refinement
 from lazytorch.errors import CompileError

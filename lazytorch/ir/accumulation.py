@@ -39,7 +39,11 @@ def innermost_group(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int,
 
 
 def reduce(x: np.ndarray, dims: tuple[int, ...], combine: np.ufunc, identity: float) -> np.ndarray:
-    """tensor.reduce_sum and reduce_prod: floating types as `reduce_in_order` says, others in any order."""
+    """tensor.reduce_sum and reduce_prod: floating types as `reduce_in_order` says, others in any order. 16-bit floats
+    accumulate in float32 and are rounded at the end."""
+    if x.dtype == np.float16:
+        with np.errstate(over="ignore"):
+            return reduce_in_order(x.astype(np.float32), dims, combine, identity).astype(x.dtype)
     if x.dtype.kind == "f" or not dims:
         return reduce_in_order(x, dims, combine, identity)
     return np.asarray(combine.reduce(x, axis=dims, dtype=x.dtype))

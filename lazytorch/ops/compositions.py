@@ -19,6 +19,7 @@ from lazytorch.ops.recording import (
     node_of,
     place,
     result,
+    rounding_once,
     takes_out,
     torch_function,
     without_slope,
@@ -170,6 +171,7 @@ _of_integers("lcm", integers.lcm)
 
 
 def _log_of_sum(name: str, exp: Callable[[Any], Any], log: Callable[[Any], Any]) -> None:
+    @rounding_once
     def function(input: Tensor, other: Tensor) -> Tensor:
         place()
         a, b = DIV.operands(input, other)
@@ -199,6 +201,7 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 
 
 @torch_function("sinc", inplace=True)
+@rounding_once
 def sinc(input: Tensor) -> Tensor:
     """sin(pi x) / (pi x), and 1 at 0."""
     place()

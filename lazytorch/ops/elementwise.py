@@ -26,7 +26,10 @@ from lazytorch.ops.recording import (
     place,
     rank_of,
     result,
+    rounded,
+    rounding_once,
     torch_function,
+    widened,
     write_into,
 )
 from lazytorch.runtime.session import synchronize
@@ -244,8 +247,6 @@ attach("__hash__", object.__hash__)  # by identity: `==` compares elements
 
 def _scaled(binary: Binary, input: Any, other: Any, alpha: Any) -> Any:
     """alpha * other, in the element type of the result (of bools only sums have one)."""
-    if type(alpha) is int and alpha == 1:
-        return other
     whole = all(x.dtype.kind in "uib" if isinstance(x, Tensor) else isinstance(x, int) for x in (input, other))
     if whole and isinstance(alpha, float):
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
@@ -257,6 +258,20 @@ def _scaled(binary: Binary, input: Any, other: Any, alpha: Any) -> Any:
             return MUL.call(other, bool(alpha))
         other = other.to(dtype)
     return MUL.call(other, alpha)
+
+
+def _combined(binary: Binary, input: Any, other: Any, alpha: Any) -> Tensor:
+    """The sum or difference of input and alpha * other."""
+    if type(alpha) is int and alpha == 1:
+        return binary.call(input, other)
+    if isinstance(other, Tensor) and other.dtype.opmath is not other.dtype:
+        alpha = result(number_leaf(alpha, other.dtype))  # torch rounds it, too
+    return _multiple_added(input, other, alpha, binary=binary)
+
+
+@rounding_once
+def _multiple_added(input: Any, other: Any, alpha: Any, *, binary: Binary) -> Tensor:
+    return binary.call(input, _scaled(binary, input, other, alpha))
 
 
 @torch_function("result_type", method=False, out=False)
@@ -278,20 +293,20 @@ def can_cast(from_: DType, to: DType) -> bool:
 @torch_function("add", inplace=True)
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha * other"""
-    return ADD.call(input, _scaled(ADD, input, other, alpha))
+    return _combined(ADD, input, other, alpha)
 
 
 @torch_function("sub", "subtract", inplace=True)
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input - alpha * other"""
-    return SUB.call(input, _scaled(SUB, input, other, alpha))
+    return _combined(SUB, input, other, alpha)
 
 
 @torch_function("rsub")
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input"""
     require_first("rsub", input, other)
-    return SUB.call(other, _scaled(SUB, other, input, alpha))
+    return _combined(SUB, other, input, alpha)
 
 
 @torch_function("mul", "multiply", inplace=True)
@@ -420,8 +435,8 @@ def _special_power(input: Tensor, exponent: float) -> Tensor | None:
         return _whole_power(input, exponent) if isinstance(exponent, int) and 0 <= exponent <= 8 else None
     if exponent == 3:
         place()
-        x = value(input)
-        return result(emit(arith.mul, emit(arith.mul, x, x), x, label="Pow"))
+        x = widened(value(input))
+        return result(rounded(emit(arith.mul, emit(arith.mul, x, x), x, label="Pow"), input.dtype))
     if exponent == 0.5:
         place()
         root = emit(arith.sqrt, value(input), label="Pow")

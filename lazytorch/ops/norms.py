@@ -18,8 +18,10 @@ from lazytorch.ops.recording import (
     node_of,
     place,
     result,
+    rounded,
     same_type,
     torch_function,
+    widened,
 )
 from lazytorch.ops.reductions import reduced
 from lazytorch.tensor import Tensor, value
@@ -32,6 +34,11 @@ def _root(total: Node, order: float) -> Node:
 
 
 def _vector_norm(x: Node, order: float, dims: tuple[int, ...], keepdim: bool) -> Node:
+    """The norm over dimensions; of 16-bit floats in float32, rounded once."""
+    return rounded(_wide_vector_norm(widened(x), order, dims, keepdim), x.type.dtype)
+
+
+def _wide_vector_norm(x: Node, order: float, dims: tuple[int, ...], keepdim: bool) -> Node:
     if order == 2:
         return _root(reduced(tensor.reduce_sum, arith.mul(x, x), dims, keepdim), 2)
     size = arith.abs_(x)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from functools import cache, partial
-from sys import _getframe
+from functools import cache, partial, wraps
+from sys import _getframe, maxsize
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration, Operator, Trait
 from lazytorch.ir.dialects import arith, tensor, tensor_transfer
-from lazytorch.ir.trace import STATE, Node, leaf, record_node
+from lazytorch.ir.trace import STATE, Node, Trace, leaf, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.loading import Functions, announce
 from lazytorch.ops.promotion import python_dtype
@@ -84,6 +84,44 @@ def cast(node: Node, dtype: DType | None) -> Node:
     if not isinstance(dtype, DType):
         raise wrong_argument("dtype", "torch.dtype", dtype)
     return record_node(STATE.trace, arith.cast.operator(dtype=dtype), (node,))
+
+
+def widened(node: Node) -> Node:
+    """The node in the type that a function computes in which rounds once: float32 for 16-bit floats."""
+    return cast(node, node.type.dtype.opmath)
+
+
+def rounded(node: Node, dtype: DType) -> Node:
+    """A function's outcome in its element type, its history under the function's own name."""
+    if node.type.dtype is dtype:
+        return node
+    assert node.signature is not None, "an outcome was just computed"
+    operator = node.signature.operator
+    return emit(arith.cast, node, label=operator.label or operator.declaration.gradient_name, dtype=dtype)
+
+
+def rounding_once(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Decorator: a function of 16-bit floating tensors computes in float32 and rounds its result, as torch's kernels do."""
+
+    @wraps(function)
+    def call(*arguments: Any, **keywords: Any) -> Tensor:
+        given = [x for x in (*arguments, *keywords.values()) if isinstance(x, Tensor)]
+        dtype = given[0].dtype if given else None
+        if dtype is None or dtype.opmath is dtype or any(x.dtype is not dtype for x in given[1:]):
+            return function(*arguments, **keywords)
+        wide = [result(widened(value(x)), x) if isinstance(x, Tensor) else x for x in arguments]
+        named = {name: result(widened(value(x)), x) if isinstance(x, Tensor) else x for name, x in keywords.items()}
+        return result(rounded(value(function(*wide, **named)), dtype), *given)
+
+    return call
+
+
+def wrap_all(trace: Trace, nodes: Sequence[Node]) -> list[Tensor]:
+    """New tensors of values recorded together: a trace that has become long runs when all of them are held."""
+    limit, trace.limit = trace.limit, maxsize
+    tensors = [wrap(trace, node) for node in nodes[:-1]]
+    trace.limit = limit
+    return [*tensors, wrap(trace, nodes[-1])] if nodes else []
 
 
 def emit(declaration: Declaration, *operands: Node, label: str = "", **attributes: Any) -> Node:

@@ -21,24 +21,21 @@ from lazytorch.ops.recording import (
     node_of,
     place,
     result,
+    rounded,
     torch_function,
     unreduce,
+    widened,
 )
 from lazytorch.ops.return_types import structure
 from lazytorch.tensor import Tensor, value
 
 
 def reduced(declaration: Declaration, node: Node, dims: tuple[int, ...], keepdim: bool, label: str = "") -> Node:
-    """Reduce the dimensions; narrow floating types accumulate in f32."""
-    shape, dtype = node.type.shape, node.type.dtype
+    """Reduce the dimensions."""
+    shape = node.type.shape
     if not dims:
         return emit(tensor.alias, node)
-    narrow = dtype.kind == "f" and dtype.itemsize == 2 and declaration in (tensor.reduce_sum, tensor.reduce_prod)
-    if narrow:
-        node = cast(node, dtypes.float32)
     out = emit(declaration, node, label=label, dims=dims)
-    if narrow:
-        out = cast(out, dtype)
     return unreduce(out, shape, dims) if keepdim else out
 
 
@@ -84,11 +81,11 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType 
             f"Got: {kind.title}"
         )
     place()
-    x = cast(value(input), kind)
+    x = widened(cast(value(input), kind))
     dims = dimensions(dim, len(x.type.shape))
     total = reduced(tensor.reduce_sum, x, dims, keepdim)
-    count = node_of(float(_count(x.type.shape, dims)), kind)
-    return result(emit(arith.div, total, count, label="Mean0" if dim is None else "Mean1"))
+    count = node_of(float(_count(x.type.shape, dims)), x.type.dtype)
+    return result(rounded(emit(arith.div, total, count, label="Mean0" if dim is None else "Mean1"), kind))
 
 
 @torch_function("amax", out="same")
@@ -226,6 +223,7 @@ def variance(x: Node, dims: tuple[int, ...], correction: float, keepdim: bool) -
 
 
 def _spread(input: Tensor, dim: Any, unbiased: Any, correction: Any, keepdim: bool) -> Node:
+    """The variance, of 16-bit floats in float32."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     if correction is None:
@@ -233,20 +231,21 @@ def _spread(input: Tensor, dim: Any, unbiased: Any, correction: Any, keepdim: bo
     if input.dtype.kind not in "fc":
         raise RuntimeError("std and var only support floating point and complex dtypes")
     place()
-    x = value(input)
+    x = widened(value(input))
     return variance(x, dimensions(dim, len(x.type.shape)), correction, keepdim)
 
 
 @torch_function("var")
 def var(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Tensor:
     """The variance, over all elements or dimensions; `correction` 1 unless asked otherwise."""
-    return result(_spread(input, dim, unbiased, correction, keepdim))
+    return result(rounded(_spread(input, dim, unbiased, correction, keepdim), input.dtype))
 
 
 @torch_function("std")
 def std(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Tensor:
     """The standard deviation: sqrt of `var`."""
-    return result(emit(arith.sqrt, _spread(input, dim, unbiased, correction, keepdim), label="Std0"))
+    root = emit(arith.sqrt, _spread(input, dim, unbiased, correction, keepdim), label="Std0")
+    return result(rounded(root, input.dtype))
 
 
 @torch_function("logsumexp")

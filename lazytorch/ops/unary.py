@@ -27,6 +27,7 @@ from lazytorch.ops.recording import (
     on_device,
     place,
     result,
+    rounding_once,
     torch_function,
 )
 from lazytorch.tensor import Tensor, caller, value
@@ -367,6 +368,7 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
 
 
 @torch_function("lerp", inplace=True)
+@rounding_once
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input), from the end's side for weights of 0.5 and more, as torch."""
     if end.dtype is not input.dtype:
@@ -387,6 +389,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 
 
 @torch_function("addcmul", inplace=True)
+@rounding_once
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2"""
     input, tensor1, tensor2 = in_common_type(input, tensor1, tensor2)
@@ -395,6 +398,7 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 
 
 @torch_function("addcdiv", inplace=True)
+@rounding_once
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2"""
     input, tensor1, tensor2 = in_common_type(input, tensor1, tensor2)

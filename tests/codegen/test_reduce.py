@@ -5,6 +5,7 @@ import pytest
 
 import lazytorch as torch
 from lazytorch.config import config
+from lazytorch.ir.accumulation import reduce_in_order
 
 
 @pytest.mark.parametrize("count", [1, 5, 63, 64, 65, 1000, 4096, 4097, 20_000, 300_001])
@@ -26,6 +27,16 @@ def test_columns_are_summed_whatever_the_strides(shape: tuple[int, ...]) -> None
     t = torch.tensor(x)
     np.testing.assert_allclose(t.sum(0).numpy(), x.astype(np.float64).sum(0), rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(t.transpose(0, 1).sum(0).numpy(), x.astype(np.float64).sum(1), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 40), (65, 1030), (9000, 3), (300_000, 2), (2, 4100, 17)])
+def test_columns_have_the_bits_of_the_defined_order(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    dim = len(shape) - 2
+    want = reduce_in_order(x, (dim,), np.add, 0.0)
+    for settings in ({"num_threads": 1}, {"num_threads": 3}, {"target": "x86-64-v3"}):
+        with config(**settings):
+            assert torch.tensor(x).sum(dim).numpy().tobytes() == want.tobytes()
 
 
 def test_extremes_keep_nan_and_find_the_first() -> None:

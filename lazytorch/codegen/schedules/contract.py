@@ -31,8 +31,6 @@ from lazytorch.ir.dialects import tensor
 
 MOST_EPILOGUE = 160
 """Instructions up to which the epilogue of a whole tile is written out; longer ones are a loop over its rows."""
-FUNCTION = 30
-"""Instructions that a function such as exp is counted as."""
 SHORTEST = 4
 """Lanes that a vector has at least."""
 SHALLOW = 4
@@ -231,7 +229,7 @@ class _Plan(Letters):
             slots=slots,
             chunks=chunks,
             flops=2 * type.numel * self.k,
-            bytes=nest.bytes_read(),
+            bytes=nest.bytes_read() + sum(tensor_type(value).nbytes for value in (*self.contraction.operands, *yielded)),
             operations=[self.contraction],
         )
 
@@ -304,16 +302,11 @@ class _Plan(Letters):
             outputs=tuple([value.type.dtype for value in yielded]),
             single=self.k <= KC,
             plain=len(yielded) == 1 and not self.expression.operations and accumulator is dtype,
-            stores_registers=self._epilogue_size() * rows * vectors <= MOST_EPILOGUE,
+            stores_registers=self.expression.instructions * rows * vectors <= MOST_EPILOGUE,
             reading=("transposed" if transposed else "direct") if one else "first" if unpacked else "packed",
             has_mask_registers=target.has_mask_registers,
             split=False,
         )
-
-    def _epilogue_size(self) -> int:
-        """Instructions per vector, roughly: a function of the dialect math is computed by dozens of them."""
-        names = [entry[1].declaration.name for entry in self.expression.entries if entry[0] == "op"]
-        return sum(FUNCTION if name.startswith("math.") else 1 for name in names)
 
     def _blocks(self, shape: ContractShape, columns: int) -> _Blocks:
         """Blocks of the left operand fill half of the second-level cache; every thread gets a rectangle."""

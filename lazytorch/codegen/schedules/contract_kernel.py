@@ -22,6 +22,9 @@ from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
 
+LARGE = 12
+"""Vectors of a register tile from which on its place in memory is asked for before it is computed."""
+
 
 def build_contract(k: KernelBuilder, nest: Nest, shape: ContractShape) -> Operation:
     """The loop.kernel; its arguments are in the order of the slots that schedules/contract.py makes."""
@@ -168,6 +171,7 @@ class _Kernel:
             source = k.offset(left, k.mul(panel, shape.panel_size))
             row = k.add(m0, k.mul(panel, shape.rows))
             rows = k.min(k.sub(m1, row), shape.rows)
+            self._prefetch(row, columns)
             if shape.reading == "transposed":
                 tile = self._transposing_tile(source, columns[0], start, count)
                 if shape.spills:
@@ -175,6 +179,17 @@ class _Kernel:
             else:
                 tile = self._tile(source, panel, count, whole, read)
             self._store_tile(tile, row, rows, columns, whole, start)
+
+    def _prefetch(self, row: Index, columns: Sequence[Column]) -> None:
+        """Ask for the memory of a tile of the result before it is computed: else every tile would wait for it."""
+        k, shape = self.k, self.shape
+        if shape.rows * shape.vectors < LARGE:
+            return
+        target = self.outputs[0] if shape.single and self.outputs else self.partial
+        for i in range(shape.rows):
+            along = k.add(self.base, k.mul(k.add(row, i), self.row_stride))
+            for column in columns:
+                k.prefetch(target, self._place(along, column), write=True)
 
     def _columns(self, at: Index, end: Index) -> tuple[list[Column], Value]:
         """The vectors of the register tile at column `at`, and whether all of them are whole."""

@@ -14,15 +14,8 @@ from lazytorch.codegen.kernel_builder import KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, symbol_of
 from lazytorch.codegen.schedules.gpu_team import Team, TeamMember
 from lazytorch.codegen.schedules.nest import NestEmitter, split_rows, write
-from lazytorch.codegen.schedules.reduce import (
-    BLOCK,
-    COMBINE,
-    RUN,
-    Reduction,
-    SecondLevel,
-    identity,
-    reduce_launches,
-)
+from lazytorch.codegen.schedules.reduce import reduce_launches
+from lazytorch.codegen.schedules.reduction import BLOCK, COMBINE, RUN, Reduction, SecondLevel, identity
 from lazytorch.ir.core import Block, Operation, Value
 from lazytorch.ir.dialects import tensor
 from lazytorch.ir.types import TensorType

@@ -13,7 +13,7 @@ from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, symbol_of
 from lazytorch.codegen.schedules.gpu_team import Team, TeamMember
 from lazytorch.codegen.schedules.nest import NestEmitter, split_rows, write
-from lazytorch.codegen.schedules.reduce import BLOCK
+from lazytorch.codegen.schedules.reduction import BLOCK
 from lazytorch.codegen.schedules.row import Pass, RowPlan
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Trait

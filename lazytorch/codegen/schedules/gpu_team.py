@@ -12,14 +12,12 @@ from contextlib import contextmanager
 
 from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.schedules.reduce import BLOCK, COMBINE, LANES, Point, identities
+from lazytorch.codegen.schedules.reduce import Point
+from lazytorch.codegen.schedules.reduction import BLOCK, COMBINE, LANES, identities
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, gpu, loop
 from lazytorch.ir.types import INDEX
-
-MOST_BLOCKS = 2048
-"""Blocks of a grid whose threads loop over what there is to do: enough for every GPU."""
 
 
 class Team:
@@ -34,7 +32,7 @@ class Team:
 
     def blocks(self, items: int) -> int:
         """The blocks of a grid whose teams have so many items to do."""
-        return min(-(-items // self.per_block), MOST_BLOCKS)
+        return -(-items // self.per_block)
 
 
 class TeamMember:

@@ -6,82 +6,30 @@ size change no bit.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
-import numpy as np
-
-from lazytorch.codegen.expression import Expression, Leaf, NotStrided, collapse, pull, tensor_type
+from lazytorch.codegen.expression import Expression, tensor_type
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, symbol_of
 from lazytorch.codegen.schedules.extremes import ARGUMENTS
 from lazytorch.codegen.schedules.map import chunks_for, map_launch
-from lazytorch.codegen.schedules.nest import Nest, NestEmitter, Output, split_rows
+from lazytorch.codegen.schedules.nest import NestEmitter, Output, split_rows
+from lazytorch.codegen.schedules.reduce_columns import column_launches
+from lazytorch.codegen.schedules.reduction import (
+    BLOCK,
+    COMBINE,
+    LANES,
+    Reduction,
+    SecondLevel,
+    identities,
+    identity,
+)
 from lazytorch.codegen.views import contiguous
-from lazytorch.dtypes import DType
 from lazytorch.ir.core import Block, Operation, Value
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, loop, tensor
 from lazytorch.ir.types import TensorType
-
-LANES = 64
-BLOCK = 4096
-RUN = 64
-COMBINE: dict[Declaration, Declaration] = {
-    tensor.reduce_sum: arith.add,
-    tensor.reduce_prod: arith.mul,
-    tensor.reduce_max: arith.maximum,
-    tensor.reduce_min: arith.minimum,
-    tensor.reduce_any: arith.bit_or,
-    tensor.reduce_all: arith.bit_and,
-}
-
-
-def identity(reduction: Declaration, dtype: DType) -> Any:
-    """What combined with x is x."""
-    if reduction is tensor.reduce_max or reduction is tensor.reduce_min:
-        sign = -1 if reduction is tensor.reduce_max else 1
-        if dtype.kind == "f":
-            return sign * float("inf")
-        if dtype.kind == "b":
-            return sign > 0
-        bounds = np.iinfo(dtype.numpy)
-        return int(bounds.min if sign < 0 else bounds.max)
-    return {tensor.reduce_sum: 0, tensor.reduce_prod: 1, tensor.reduce_any: False, tensor.reduce_all: True}[reduction]
-
-
-class Reduction:
-    """A reduction as loops: outer dimensions, the reduced one, and at most one inner dimension that is kept."""
-
-    def __init__(self, operation: Operation, boundary: Container[Value] = frozenset()) -> None:
-        self.operation = operation
-        self.operand = operation.operands[0]
-        shape = tensor_type(self.operand).shape
-        a = operation.attributes
-        dims = tuple(a.dims) if hasattr(a, "dims") else (a.dim,)
-        # Dimensions of size 1 separate nothing and may lie anywhere.
-        dims = tuple([d for d in dims if shape[d] != 1]) or dims[:1]
-        start, stop = dims[0], dims[-1] + 1
-        between = [d for d in range(start, stop) if shape[d] != 1 and d not in dims]
-        assert not between, "decompose splits reductions into adjacent dimensions"
-        self.expression = pull([self.operand], shape, boundary=boundary)
-        strides = [leaf.access.strides for leaf in self.expression.leaves]
-        groups = collapse(shape, strides, frozenset((start, stop)))
-        outer = [group for group in groups if group[0] < start]
-        reduced = [group for group in groups if start <= group[0] < stop]
-        inner = [group for group in groups if group[0] >= stop]
-        if len(reduced) > 1 or len(inner) > 1:
-            raise NotStrided(self.operand)
-        self.trailing = not inner
-        self.nest = Nest(self.expression, shape, [*outer, *(reduced or [[]]), *inner])
-        self.outer_sizes = self.nest.sizes[: len(outer)]
-        self.count = self.nest.sizes[len(outer)]
-        self.rows = 1
-        for size in self.outer_sizes:
-            self.rows *= size
-        self.work = self.rows * self.count * (self.nest.sizes[-1] if inner else 1) * (2 + self.expression.operations)
 
 
 def reduce_launches(operation: Operation, context: ScheduleContext) -> list[Launch]:
@@ -94,7 +42,7 @@ def reduce_launches(operation: Operation, context: ScheduleContext) -> list[Laun
         along = "rows" if reduction.trailing else "columns"
         return [_launch(reduction, f"arg_{along}", ARGUMENTS[reduction.trailing], Address(result), context)]
     if not reduction.trailing:
-        return [_launch(reduction, "columns", _build_columns, Address(result), context)]
+        return column_launches(reduction, Address(result), context)
     if reduction.count <= BLOCK:
         return [_launch(reduction, "single", _build_single, Address(result), context)]
     if reduction.rows >= context.threads or reduction.work < 1 << 17:
@@ -164,21 +112,6 @@ def _two_stages(reduction: Reduction, context: ScheduleContext) -> list[Launch]:
     return [first, launch]
 
 
-class SecondLevel(Reduction):
-    """The second level of a reduction, over the results of its parts: [rows, parts], or [rows, parts, columns]."""
-
-    def __init__(self, operation: Operation, partial: Value, shape: tuple[int, ...]) -> None:
-        self.operation = operation
-        leaf = Leaf(partial, partial.type.dtype, contiguous(shape))
-        self.expression = Expression(shape, [leaf], [("leaf", 0, leaf.dtype)], [0])
-        self.trailing = len(shape) == 2
-        groups = [[d] for d in range(len(shape))]
-        self.nest = Nest(self.expression, shape, groups if shape[0] > 1 else groups[1:])
-        self.outer_sizes = self.nest.sizes[: int(shape[0] > 1)]
-        self.rows, self.count = shape[0], shape[1]
-        self.work = math.prod(shape)
-
-
 Point = Callable[[Index, "Value | None"], Sequence[Value]]
 """Vectors of the operands of several reductions at an index and the following ones; lanes masked off hold junk."""
 
@@ -213,12 +146,6 @@ def lane_sums(
 
         totals = list(k.choose(k.compare("lt", index, high), rest, partial(list, totals)))
     return [fold(combine, totals[n * vectors : (n + 1) * vectors], lanes) for n, combine in enumerate(combines)]
-
-
-def identities(k: KernelBuilder, reduction: Operation, lanes: int) -> Value:
-    """What the reduction begins with, in every lane."""
-    dtype = reduction.result.type.dtype
-    return k.splat(identity(reduction.declaration, dtype), dtype, lanes)
 
 
 def blocked_sums(k: KernelBuilder, reductions: Sequence[Operation], lanes: int, count: Index, at: Point) -> list[Value]:
@@ -295,31 +222,3 @@ def _build_blocked(
         emitter.at(*split_rows(k, row, outer))
         (total,) = blocked_sums(k, kind, lanes, sizes[-1], lambda index, mask: emitter.values(index, lanes, mask))
         k.store(total, out, row)
-
-
-def _build_columns(
-    k: KernelBuilder, reduction: Reduction, emitter: NestEmitter, out: Value, sizes: Sequence[Value], lanes: int
-) -> None:
-    """Vectors along the kept inner dimension; along the reduced one in order, in runs of 64 and runs of 64 runs."""
-    outer = sizes[: len(reduction.outer_sizes)]
-    count, inner = sizes[-2], sizes[-1]
-    declaration = reduction.operation.declaration
-    combine, dtype = COMBINE[declaration], reduction.operation.result.type.dtype
-    initial = identity(declaration, dtype)
-    strips = k.ceil_div(inner, lanes)
-    with k.parallel(0, k.mul(k.product(outer), strips)) as item:
-        row = k.div(item, strips)
-        column = k.mul(k.rem(item, strips), lanes)
-        index = split_rows(k, row, outer)
-        mask = k.mask(k.sub(inner, column), lanes)
-        start = [k.splat(initial, dtype, lanes)]
-        with k.carry(0, count, RUN * RUN, start) as top:
-            limit = k.min(k.add(top.index, RUN * RUN), count)
-            with k.carry(top.index, limit, RUN, start) as middle:
-                stop = k.min(k.add(middle.index, RUN), count)
-                with k.carry(middle.index, stop, 1, start) as low:
-                    emitter.at(*index, low.index)
-                    low.next(combine(low.carried[0], emitter.values(column, lanes, mask)[0]))
-                middle.next(combine(middle.carried[0], low.results[0]))
-            top.next(combine(top.carried[0], middle.results[0]))
-        k.masked_store(top.results[0], out, k.add(k.mul(row, inner), column), mask=mask)

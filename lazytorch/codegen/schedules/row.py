@@ -18,7 +18,8 @@ from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, symbol_of
 from lazytorch.codegen.schedules.map import chunks_for
 from lazytorch.codegen.schedules.nest import Nest, NestEmitter, split_rows, vector_loop, write
-from lazytorch.codegen.schedules.reduce import BLOCK, COMBINE, LANES, blocked_sums, lane_sums
+from lazytorch.codegen.schedules.reduce import blocked_sums, lane_sums
+from lazytorch.codegen.schedules.reduction import BLOCK, COMBINE, LANES
 from lazytorch.codegen.views import contiguous
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Operation, Value

@@ -273,14 +273,23 @@ def _one(x: Any) -> Any:
 
 
 def _inverse(name: str, reference: Callable[..., np.ndarray], divisor: Rule, slope: Rule, doc: str) -> Declaration:
-    """1 / divisor(x), with a derivative from the result."""
+    """1 / divisor(x), with a derivative from the result; of 16-bit floats in float32, rounded once."""
+
+    def decompose(op: Any) -> Any:
+        x = op.operands[0]
+        dtype = x.type.dtype
+        if dtype.opmath is dtype:
+            return div(_one(x), divisor(x))
+        wide = cast(x, dtype=dtype.opmath)
+        return cast(div(_one(wide), divisor(wide)), dtype=dtype)
+
     return Declaration(
         f"arith.{name}",
         _infer_same(f"arith.{name}", FLOATING, 1),
         traits=(*ELEMENTWISE, Trait.COMPOSITE),
         vjp=(slope,),
-        reference=lambda attributes, x: reference(x),
-        decompose=lambda op: div(_one(op.operands[0]), divisor(op.operands[0])),
+        reference=lambda attributes, x: reference(x.astype(dtypes.of_numpy(x.dtype).opmath.numpy)).astype(x.dtype),
+        decompose=decompose,
         gradient_name=name.title(),
         doc=doc,
     )

@@ -227,25 +227,34 @@ def composite(
     attributes: Sequence[str] = (),
     defaults: dict[str, Any] | None = None,
     elementwise: bool = False,
+    rounds_once: bool = True,
     gradient_name: str = "",
     saves: Sequence[int] | None = None,
     example: Example | str | None = None,
     doc: str = "",
 ) -> Declaration:
-    """Declare a composite operation of one result, and `NAME_backward`, the cotangent of one of its operands.
+    """Declare a composite operation of one result, and `NAME_backward`, the cotangent of an operand, if one has any.
 
     decompose(operation) -> value, from the operation's operands and attributes alone.
     differentiable: the operands that have a gradient (the number of operands may vary: trailing ones may be absent).
     gradient(operation, cotangent, operand) -> that operand's cotangent in primitives; by default derived.
     elementwise: result element i reads operand elements i only.
+    rounds_once: 16-bit floats are computed on in float32 and the result is rounded, as in torch's kernels. False for what
+    only moves elements, or says itself how its parts round.
     """
+    if rounds_once:
+        decompose = rounding_once(decompose)
+        gradient = None if gradient is None else gradient_rounding_once(gradient)
     extra = (Trait.ELEMENTWISE,) if elementwise else ()
     infer = _of_one_type(infer, differentiable)
-    backward = _declare_backward(name, infer, decompose, gradient, attributes, defaults, extra)
+    backward = None
+    if differentiable:
+        backward = _declare_backward(name, infer, decompose, gradient, attributes, defaults, extra)
     operators: dict[Attributes, tuple[tuple[int, Operator], ...]] = {}
 
     def vjp(operation: Any, cotangent: Any) -> Sequence[Any]:
         """The backward operation for every differentiable operand; recorded operands without history have none."""
+        assert backward is not None
         attributes, operands = operation.attributes, operation.operands
         own = operators.get(attributes)
         if own is None:
@@ -265,7 +274,7 @@ def composite(
         attributes=attributes,
         defaults=defaults,
         traits=(Trait.PURE, Trait.COMPOSITE, *extra),
-        vjp=vjp,
+        vjp=vjp if differentiable else None,
         reference=reference_of(decompose),
         decompose=decompose,
         gradient_name=gradient_name,
@@ -273,6 +282,43 @@ def composite(
         example=example,
         doc=doc,
     )
+
+
+def _widened(operation: Any) -> OperationView | None:
+    """The operation with its 16-bit floating operands in float32; None if it has none."""
+    types = [operand.type.dtype for operand in operation.operands]
+    if all(dtype.opmath is dtype for dtype in types):
+        return None
+    wide = [
+        operand if dtype.opmath is dtype else arith.cast(operand, dtype=dtype.opmath)
+        for operand, dtype in zip(operation.operands, types, strict=True)
+    ]
+    return OperationView(wide, operation.attributes)
+
+
+def rounding_once(decompose: Rule) -> Rule:
+    """The rule, computed in float32 where the first operand has 16-bit elements, and cast to its type at the end."""
+
+    def rule(operation: Any) -> Any:
+        wide = _widened(operation)
+        if wide is None:
+            return decompose(operation)
+        made, dtype = decompose(wide), operation.operands[0].type.dtype
+        return arith.cast(made, dtype=dtype) if made.type.dtype is dtype.opmath else made
+
+    return rule
+
+
+def gradient_rounding_once(gradient: Gradient) -> Gradient:
+    """The gradient rule, computed in float32 where operands have 16-bit elements; the caller casts what it gives."""
+
+    def rule(operation: Any, cotangent: Any, operand: int) -> Any:
+        wide = _widened(operation)
+        if wide is None:
+            return gradient(operation, cotangent, operand)
+        return gradient(wide, arith.cast(cotangent, dtype=cotangent.type.dtype.opmath), operand)
+
+    return rule
 
 
 def _of_one_type(infer: Infer, positions: Sequence[int]) -> Infer:

@@ -114,6 +114,7 @@ conv: Declaration = composite(
     differentiable=(0, 1),
     gradient=_gradient,
     attributes=("strides", "padding", "dilations", "groups"),
+    rounds_once=False,
     gradient_name="Convolution",
     saves=(0, 1),
     example=example(

@@ -50,6 +50,7 @@ relu: Declaration = composite(
     lambda op: arith.maximum(op.operands[0], number(0, op.operands[0])),
     gradient=_relu_gradient,
     elementwise=True,
+    rounds_once=False,
     gradient_name="Relu",
     saves=(RESULT,),
     doc="max(x, 0); the slope at 0 is 0",
@@ -194,7 +195,8 @@ def sum_along(x: Any, dim: int) -> Any:
 
 
 def _infer_softmax(attributes: Attributes, x: TensorType) -> TensorType:
-    require_floating("softmax_lastdim_kernel_impl" if attributes.dim == x.rank - 1 else "softmax", x)
+    if x.numel:
+        require_floating("softmax_lastdim_kernel_impl" if attributes.dim == x.rank - 1 else "softmax", x)
     return x
 
 
@@ -364,6 +366,7 @@ dropout: Declaration = composite(
     gradient=lambda op, g, operand: arith.mul(g, _dropout_noise(op)),
     attributes=("p",),
     elementwise=True,
+    rounds_once=False,
     gradient_name="Mul",
     example=example("tensor<2x3xf32>", "tensor<2x3xi1>", p=0.5),
     doc="x / (1 - p) where the mask keeps it, 0 elsewhere",
@@ -406,6 +409,7 @@ embedding: Declaration = composite(
     gradient=_embedding_gradient,
     attributes=("padding",),
     defaults={"padding": -1},
+    rounds_once=False,
     gradient_name="Embedding",
     example=example("tensor<5x3xf32>", "tensor<4xi64>"),
     doc="rows of the weight; no gradient for row `padding` (-1: none)",

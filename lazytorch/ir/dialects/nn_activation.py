@@ -54,6 +54,7 @@ hardtanh: Declaration = composite(
     attributes=("low", "high"),
     defaults={"low": -1.0, "high": 1.0},
     elementwise=True,
+    rounds_once=False,
     gradient_name="Hardtanh",
     doc="x limited to [low, high]; the slope at the bounds is 0",
 )
@@ -131,6 +132,7 @@ threshold: Declaration = composite(
     gradient=lambda op, g, operand: arith.select(_is(op.operands[0], "le", op.attributes.threshold), number(0, g), g),
     attributes=("threshold", "value"),
     elementwise=True,
+    rounds_once=False,
     gradient_name="Threshold",
     example=example("tensor<2x3xf32>", threshold=0.5, value=0.0),
     doc="x where it is above the threshold, `value` elsewhere",

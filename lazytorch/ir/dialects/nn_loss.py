@@ -7,7 +7,7 @@ from typing import Any
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Attributes, Declaration, example
 from lazytorch.ir.dialects import arith, math, tensor
-from lazytorch.ir.dialects.composite import composite, number
+from lazytorch.ir.dialects.composite import Gradient, composite, gradient_rounding_once, number, rounding_once
 from lazytorch.ir.dialects.indirect import inside, refuse
 from lazytorch.ir.dialects.nn import log_softmax, require_floating, shifted, sum_along
 from lazytorch.ir.dialects.tensor_transfer import positions
@@ -249,15 +249,25 @@ def _infer_pairwise(attributes: Attributes, *types: TensorType) -> TensorType:
 
 
 def _reduced(op: Any, losses: Any) -> Any:
-    """The elementwise losses, summed and divided as the attribute says."""
-    reduction = op.attributes.reduction
+    """The elementwise losses, summed and divided as the attribute says; 16-bit ones in float32, rounded at the end."""
+    reduction, dtype = op.attributes.reduction, losses.type.dtype
     if reduction == "none":
         return losses
-    total = _sum_all(losses)
-    return total if reduction == "sum" else arith.div(total, float(losses.type.numel))
+    total = _sum_all(losses if dtype.opmath is dtype else arith.cast(losses, dtype=dtype.opmath))
+    if reduction == "mean":
+        total = arith.div(total, float(losses.type.numel))
+    return total if dtype.opmath is dtype else arith.cast(total, dtype=dtype)
 
 
-def _pairwise(name: str, losses: Any, gradient_name: str, doc: str, kernel: str = "", **options: Any) -> Declaration:
+def _pairwise(
+    name: str,
+    losses: Any,
+    gradient_name: str,
+    doc: str,
+    kernel: str = "",
+    gradient: Gradient | None = None,
+    **options: Any,
+) -> Declaration:
     """Declare a loss of elements of prediction and target (and weights): `losses(op)` gives them unreduced.
 
     kernel: torch's name in the error for integers; without one they are taken.
@@ -268,10 +278,13 @@ def _pairwise(name: str, losses: Any, gradient_name: str, doc: str, kernel: str 
             require_floating(kernel, types[0])
         return _infer_pairwise(attributes, *types)
 
+    elements = rounding_once(losses)
     return composite(
         name,
         infer,
-        lambda op: _reduced(op, losses(op)),
+        lambda op: _reduced(op, elements(op)),
+        gradient=None if gradient is None else gradient_rounding_once(gradient),
+        rounds_once=False,
         attributes=("reduction", *options.pop("attributes", ())),
         defaults={"reduction": "mean", **options.pop("defaults", {})},
         gradient_name=gradient_name,

@@ -220,6 +220,7 @@ max_pool: Declaration = composite(
     _max_pool,
     gradient=_max_pool_gradient,
     attributes=WINDOW_ATTRIBUTES,
+    rounds_once=False,
     gradient_name="MaxPool2DWithIndices",
     example=example("tensor<1x2x4x4xf32>", sizes=(2, 2), strides=(2, 2), padding=(0, 0), dilations=(1, 1), ceil=False),
     doc="the largest of every window; a gradient goes to the first largest",
@@ -258,6 +259,7 @@ max_pool_index: Declaration = composite(
     _max_pool_index,
     differentiable=(),
     attributes=WINDOW_ATTRIBUTES,
+    rounds_once=False,
     example=example("tensor<1x2x4x4xf32>", sizes=(2, 2), strides=(2, 2), padding=(0, 0), dilations=(1, 1), ceil=False),
     doc="where the largest of every window lies, as a flat index into the spatial dimensions",
 )

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from lazytorch.ir.accumulation import innermost_group
 from lazytorch.ir.core import Block, IRBuilder, Operation, Value, inserting
 from lazytorch.ir.declaration import Operator, Trait
-from lazytorch.ir.dialects import tensor
+from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.passes.registry import Pass, count, register
 from lazytorch.ir.types import TensorType, Type
 
@@ -62,15 +62,25 @@ def _expand_alone(operation: Operation, inputs: Sequence[Value]) -> _Expansion:
     return _Expansion(rows, [numbers[value] for value in values])
 
 
+ACCUMULATING = (tensor.reduce_sum, tensor.reduce_prod)
+"""The reductions that round: those of 16-bit floats accumulate in float32."""
+
+
+def _is_narrow(operation: Operation) -> bool:
+    dtype = operation.operands[0].type.dtype
+    return dtype.opmath is not dtype
+
+
 @register
 @dataclass(frozen=True)
 class Decompose(Pass):
     """Expand composite operations into what they are defined by, until only primitives are left.
 
     Before: a function of tensor operations. After: no operation has the trait COMPOSITE (nor, with `tiled`, the trait
-    TILED, for a target without a schedule for such operations), and every reduction's dimensions are neighbours: several
-    groups are reduced one after the other, innermost first, which is the order that defines the result's bits. Dimensions
-    of size 1 separate nothing; where they would, they are taken away.
+    TILED, for a target without a schedule for such operations), sums and products of 16-bit floats are casts around those
+    of float32, which they accumulate in, and every reduction's dimensions are neighbours: several groups are reduced one
+    after the other, innermost first, which is the order that defines the result's bits. Dimensions of size 1 separate
+    nothing; where they would, they are taken away.
 
         func @f(%x: tensor<2x3x4xf32>) -> tensor<3xf32> {
           %0 = tensor.reduce_sum %x {dims = [0, 2]} : tensor<3xf32>
@@ -96,6 +106,8 @@ class Decompose(Pass):
             following = operation.next
             if Trait.COMPOSITE in traits or (self.tiled and Trait.TILED in traits):
                 following = self._expand(operation)
+            elif operation.operator.declaration in ACCUMULATING and _is_narrow(operation):
+                following = self._accumulate_wide(operation)
             elif Trait.REDUCTION in traits and "dims" in operation.operator.declaration.attribute_names:
                 following = self._split_reduction(operation)
             operation = following
@@ -114,6 +126,19 @@ class Decompose(Pass):
         operation.replace_with([values[number] for number in expansion.results])
         count("operations expanded")
         return before.next if before is not None else block.first
+
+    def _accumulate_wide(self, operation: Operation) -> Operation | None:
+        """Reduce 16-bit floats in float32 and round once; the first operation still to be looked at."""
+        operand, result = operation.operands[0], operation.results[0]
+        assert operation.parent is not None
+        with inserting(IRBuilder(operation.parent, operation, operation.location)):
+            wide = arith.cast(operand, dtype=operand.type.dtype.opmath)
+            total = operation.declaration(wide, dims=operation.attributes.dims)
+            outcome = arith.cast(total, dtype=result.type.dtype)
+        operation.replace_with((outcome,))
+        count("narrow reductions widened")
+        reduction: Operation = total.owner
+        return reduction
 
     def _split_reduction(self, operation: Operation) -> Operation | None:
         """Reduce only the innermost group here, and the others by a further operation, looked at next."""

@@ -13,7 +13,7 @@ from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects import nn_activation as pieces
 from lazytorch.ops.activations import softmax
-from lazytorch.ops.recording import FUNCTIONS, apply, dimension, takes_out, write_into, written
+from lazytorch.ops.recording import FUNCTIONS, apply, dimension, rounding_once, takes_out, write_into, written
 from lazytorch.ops.sampling import default_generator
 from lazytorch.tensor import Tensor, from_array, value
 
@@ -228,6 +228,7 @@ def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
     return _thresholded(input, float(threshold), float(value), True)
 
 
+@rounding_once
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half along a dimension, times the sigmoid of the second."""
     if not input.shape:

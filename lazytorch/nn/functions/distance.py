@@ -7,11 +7,12 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ops.einstein import einsum
 from lazytorch.ops.joining import broadcast_tensors
-from lazytorch.ops.recording import c_name
+from lazytorch.ops.recording import c_name, rounding_once
 from lazytorch.ops.unary import in_common_type
 from lazytorch.tensor import Tensor, from_array
 
 
+@rounding_once
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """The dot product along a dimension of both inputs divided by their norms, each norm at least eps."""
     x1, x2 = broadcast_tensors(*in_common_type(x1, x2))

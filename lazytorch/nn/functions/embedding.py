@@ -7,7 +7,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.autograd.modes import no_grad
 from lazytorch.ir.dialects import nn as ops
-from lazytorch.ops.recording import FUNCTIONS, apply
+from lazytorch.ops.recording import FUNCTIONS, apply, rounding_once
 from lazytorch.ops.unary import where
 from lazytorch.tensor import Tensor, from_array, value
 
@@ -129,6 +129,7 @@ def _bags(input: Tensor, offsets: Tensor | None, include_last: bool) -> tuple[np
     return np.searchsorted(starts, np.arange(input.shape[0]), side="right") - 1, len(starts)
 
 
+@rounding_once
 def _bag_sums(rows: Tensor, bag: np.ndarray, count: int, counts: np.ndarray, mean: bool) -> Tensor:
     kept = from_array(np.flatnonzero(counts), dtypes.int64, rows)
     chosen = rows if counts.all() else rows.index_select(0, kept)

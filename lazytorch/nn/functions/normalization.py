@@ -63,10 +63,12 @@ def rms_norm(
             "normalized_shape = []"
         )
     require_floating("rms_norm", input)
-    least = float(np.finfo(input.dtype.numpy).eps) if eps is None else eps
+    dtype = input.dtype.opmath
+    least = float(np.finfo(dtype.numpy).eps) if eps is None else eps
     dims = tuple(range(len(input.shape) - len(shape), len(input.shape)))
-    out = input * (input.pow(2).mean(dims, keepdim=True) + least).rsqrt()
-    return out if weight is None else (out * weight).to(input.dtype)
+    wide = cast_to(input, dtype)
+    out = wide * (wide.pow(2).mean(dims, keepdim=True) + least).rsqrt()
+    return cast_to(out if weight is None else out * weight, input.dtype)
 
 
 def _check_batch(shape: Sequence[int], what: str) -> None:

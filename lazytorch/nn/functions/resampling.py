@@ -11,7 +11,7 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.nn.functions.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
-from lazytorch.ops.recording import FUNCTIONS, require_floating, same_type, without_slope
+from lazytorch.ops.recording import FUNCTIONS, require_floating, rounding_once, same_type, without_slope
 from lazytorch.ops.unary import where
 from lazytorch.tensor import Tensor, from_array
 
@@ -227,6 +227,7 @@ def interpolate(
     return _resampled(input, outs, scales, mode, bool(align_corners), antialias)
 
 
+@rounding_once
 def _resampled(
     x: Tensor, outs: Sequence[int], scales: Sequence[float | None], mode: str, align: bool, antialias: bool
 ) -> Tensor:

@@ -28,3 +28,13 @@ func @folding_windows_back(%x: tensor<3x2xf32>) -> tensor<4xf32> {
   %0 = tensor.fold_windows %x {shape = [4], strides = [1], dilations = [1]} : tensor<4xf32>
   return %0 : tensor<4xf32>
 }
+
+// CHECK-LABEL: func @sums_of_halves_accumulate_in_float32
+// CHECK-NEXT: %0 = arith.cast %x {dtype = f32} : tensor<2x3x4xf32>
+// CHECK-NEXT: %1 = tensor.reduce_sum %0 {dims = [2]} : tensor<2x3xf32>
+// CHECK-NEXT: %2 = tensor.reduce_sum %1 {dims = [0]} : tensor<3xf32>
+// CHECK-NEXT: %3 = arith.cast %2 {dtype = f16} : tensor<3xf16>
+func @sums_of_halves_accumulate_in_float32(%x: tensor<2x3x4xf16>) -> tensor<3xf16> {
+  %0 = tensor.reduce_sum %x {dims = [0, 2]} : tensor<3xf16>
+  return %0 : tensor<3xf16>
+}
