@@ -430,7 +430,8 @@ def _home(
 def _tiled_home(operation: Operation, groups: Sequence[Group]) -> Group | None:
     """A kernel that yields this result, too: it reads the same operands, so no path leads from it to them."""
     for group in reversed(groups):
-        if group.schedule == "attention" and together(group.values[0].owner, operation):
+        made = group.values[0].defining_op()
+        if group.schedule == "attention" and made is not None and together(made, operation):
             return group
     return None
 

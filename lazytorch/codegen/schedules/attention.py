@@ -227,8 +227,9 @@ class _Backward(_Plan):
         if len(self.results) == 1 or rounds * threads * ALONE < items * TWICE:
             parts = [self.results]
         else:
+            along_queries = {name: value for name, value in self.results.items() if name == "dquery"}
             along_keys = {name: value for name, value in self.results.items() if name != "dquery"}
-            parts = [part for part in ({"dquery": self.results.get("dquery")}, along_keys) if None not in part.values()]
+            parts = [part for part in (along_queries, along_keys) if part]
         launches = [self._launch(part) for part in parts]
         for launch in launches:
             launch.operations = [operation for operation in block if not operation.has(Trait.TERMINATOR)]

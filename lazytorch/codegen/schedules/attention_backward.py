@@ -19,7 +19,7 @@ from lazytorch.codegen.schedules.attention_tiles import (
     weight,
 )
 from lazytorch.codegen.schedules.nest import split_rows
-from lazytorch.codegen.schedules.reduce import LANES
+from lazytorch.ir.accumulation import LANES
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
 
@@ -150,6 +150,7 @@ class _Kernel:
         k, shape, tiles, at = self.k, self.shape, self.tiles, self.at
         visible = k.min(count, k.sub(k.add(row, QUERIES), key)) if shape.causal else count
         ones = at["ones"]
+        sizes: tuple[Index, Index, Index]
         panels = (at["query_panels"], QUERIES) if "dkey" in self.outputs else None
         tiles.pack_rows(self.query, row, rows, self.depth, lines=at["queries"], panels=panels, scale=self.scale)
         lines = at["cotangents"] if self._needs_dscores() else None

@@ -21,7 +21,8 @@ from lazytorch.codegen.schedules.attention_tiles import (
     weight,
 )
 from lazytorch.codegen.schedules.nest import split_rows
-from lazytorch.codegen.schedules.reduce import LANES, fold
+from lazytorch.codegen.schedules.reduce import fold
+from lazytorch.ir.accumulation import LANES
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith, math
 
@@ -112,8 +113,8 @@ class _Kernel:
         begins = k.select_index(k.compare("eq", key, 0), 1, 0)
         block = k.mul(k.div(k.sub(row, self.first), QUERIES), self.shape.lines)
         out = k.offset(self.sums, k.mul(block, self.stride))
-        sizes = (rows, self.columns, visible)
-        tiles.multiply(self.scores, self.values, KEYS, out, self.stride, self.factors, sizes, begins)
+        factors = self.factors
+        tiles.multiply(self.scores, self.values, KEYS, out, self.stride, factors, (rows, self.columns, visible), begins)
 
     def _whole(self, row: Index, key: Index, visible: Index) -> Value:
         """Whether no score of the block is masked: all keys come before all rows, and fill the lanes of a sum."""

@@ -18,8 +18,8 @@ from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.math.exponential import exp_within
 from lazytorch.codegen.schedules.contract_packing import PAD, transposed
 from lazytorch.codegen.schedules.nest import write
-from lazytorch.codegen.schedules.reduce import LANES
 from lazytorch.dtypes import DType
+from lazytorch.ir.accumulation import LANES
 from lazytorch.ir.core import Value
 from lazytorch.ir.dialects import arith, loop
 from lazytorch.ir.dialects.nn_attention import wide

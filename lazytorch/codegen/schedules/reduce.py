@@ -27,7 +27,6 @@ from lazytorch.codegen.schedules.reduction import (
 )
 from lazytorch.codegen.views import contiguous
 from lazytorch.ir.core import Block, Operation, Value
-from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, loop, tensor
 from lazytorch.ir.types import TensorType
 
