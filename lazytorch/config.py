@@ -120,8 +120,24 @@ class Config:
     cuda: str = _setting(
         "LAZYTORCH_CUDA",
         "",
-        "`emulator` (or `emulator:sm_90` and so on): a PTX emulator as the CUDA device; `off`: no CUDA devices.",
+        "`emulator` (`emulator:sm_90` and so on, `emulator:sm_90:2` for two): a PTX emulator as the CUDA device; `off`: no "
+        "CUDA devices.",
         default_text="what the NVIDIA driver has",
+    )
+    cuda_sync: bool = _setting(
+        "LAZYTORCH_CUDA_SYNC", False, "Wait for every kernel on a CUDA device, so that an error names the one that failed."
+    )
+    ptxas: str = _setting(
+        "LAZYTORCH_PTXAS",
+        "",
+        "NVIDIA's assembler, for `lazytorch.explain` and `dump(y, stage='sass')`.",
+        default_text="on PATH, or in a wheel of PyPI",
+    )
+    tf32: bool = _setting(
+        "LAZYTORCH_TF32",
+        False,
+        "Let GPUs take the 10 upper bits of the fractions in products of float32 (tf32), as "
+        "`torch.backends.cuda.matmul.allow_tf32` does.",
     )
     device: str = _setting("LAZYTORCH_DEVICE", "cpu", "Device of tensors that are made without `device=`.")
 

@@ -1,4 +1,5 @@
-"""`torch.backends.cuda`: CUDA is not used. The switches keep what is assigned to them."""
+"""`torch.backends.cuda`: whether products of float32 may be less precise on GPUs. The other switches keep what is
+assigned to them."""
 
 from __future__ import annotations
 
@@ -6,15 +7,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lazytorch.config import config
+
 
 class _Matmul:
-    """How a CUDA device would multiply matrices."""
+    """How CUDA devices multiply matrices."""
 
     def __init__(self) -> None:
-        self.allow_tf32 = False
         self.allow_fp16_reduced_precision_reduction = True
         self.allow_bf16_reduced_precision_reduction = True
-        self.fp32_precision = "none"
+
+    @property
+    def allow_tf32(self) -> bool:
+        """Whether products of float32 may take the upper 10 bits of the fractions, as matrix instructions do."""
+        return config.tf32
+
+    @allow_tf32.setter
+    def allow_tf32(self, allowed: bool) -> None:
+        config.tf32 = bool(allowed)
+
+    @property
+    def fp32_precision(self) -> str:
+        """The same as a word: `tf32`, `ieee`, or `none` (the default)."""
+        return "tf32" if config.tf32 else "none"
+
+    @fp32_precision.setter
+    def fp32_precision(self, precision: str) -> None:
+        if precision not in ("tf32", "ieee", "none"):
+            raise RuntimeError(f"Invalid precision: {precision}")
+        config.tf32 = precision == "tf32"
 
 
 matmul = _Matmul()

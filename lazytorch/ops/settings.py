@@ -23,12 +23,13 @@ def set_default_device(device: Any) -> None:
 
 
 class _Switches:
-    """What programs set and read again; everything is deterministic and in full precision in any case."""
+    """What programs set and read again; everything is deterministic in any case. fast: what precision of products means that
+    is not "highest"."""
 
     def __init__(self) -> None:
         self.deterministic = False
         self.warn_only = False
-        self.precision = "highest"
+        self.fast = "high"
 
 
 _switches = _Switches()
@@ -48,17 +49,19 @@ def are_deterministic_algorithms_enabled() -> bool:
 
 @torch_function("set_float32_matmul_precision", method=False, out=False)
 def set_float32_matmul_precision(precision: str) -> None:
-    """Allow less precise products ("high", "medium"): accepted, and not made use of."""
+    """Allow products in tf32 ("high", "medium") on GPUs that multiply matrices of it, in what is computed from now on."""
     if precision not in ("highest", "high", "medium"):
         warnings.warn(f"{precision} is not one of 'highest', 'high', or 'medium'; nothing is changed", stacklevel=2)
         return
-    _switches.precision = precision
+    config.tf32 = precision != "highest"
+    if config.tf32:
+        _switches.fast = precision
 
 
 @torch_function("get_float32_matmul_precision", method=False, out=False)
 def get_float32_matmul_precision() -> str:
     """What was allowed."""
-    return _switches.precision
+    return _switches.fast if config.tf32 else "highest"
 
 
 @torch_function("set_num_interop_threads", method=False, out=False)

@@ -96,7 +96,7 @@ ANSWERS = {
     "default device": lambda t: (t.get_default_device(), t.set_default_device("cpu"), t.set_default_device(None)),
     "default device of a block": lambda t: _in_block(t),
     "switches": lambda t: (t.are_deterministic_algorithms_enabled(), t.use_deterministic_algorithms(False)),
-    "precision": lambda t: (t.set_float32_matmul_precision("high"), t.get_float32_matmul_precision()),
+    "precision": lambda t: _precision(t),
     "compile": lambda t: t.compile(lambda x: x + 1, backend="eager")(t.ones(2)),
     "compile as a decorator": lambda t: t.compile(backend="eager")(lambda x: x * 3)(t.ones(2)),
     "jit": lambda t: (t.jit.is_scripting(), t.jit.is_tracing()),
@@ -127,6 +127,13 @@ def _in_block(t):
 def _autocast(t):
     with t.autocast("cpu", enabled=False):
         return (t.ones(2, 2) @ t.ones(2, 2)).dtype == t.float32, t.is_autocast_enabled()
+
+
+def _precision(t):
+    t.set_float32_matmul_precision("high")
+    found = t.get_float32_matmul_precision(), t.backends.cuda.matmul.allow_tf32
+    t.backends.cuda.matmul.allow_tf32 = False
+    return *found, t.get_float32_matmul_precision(), t.set_float32_matmul_precision("highest")
 
 
 def _forked(t):

@@ -69,6 +69,10 @@ PROGRAMS: dict[str, Callable[[On], Any]] = {
 }
 
 
+ROUNDED_OTHERWISE = ("product of halves",)
+"""Products by matrix instructions, which round in their own way."""
+
+
 def _written(on: On) -> Any:
     x = on(A).clone()
     x[2:5] = 1.0

@@ -33,7 +33,7 @@ def launches(y: torch.Tensor, architecture: str) -> list[Launch]:
     func = capture(trace, [enter(trace, node) if node.epoch is not trace.epoch else node.number])
     PassManager(PIPELINE).run_on_func(func)
     fuse(func)
-    context = ScheduleContext(gpu_target(architecture), 1)
+    context = ScheduleContext(gpu_target(architecture), 1, config.tf32)
     kernels = [operation for operation in func.region.block if operation.declaration is fused.kernel]
     return [launch for kernel in kernels for launch in schedule(kernel, context)]
 

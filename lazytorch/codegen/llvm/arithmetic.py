@@ -33,6 +33,9 @@ _INTEGER = {
 }
 
 
+_BITWISE = (arith.bit_and, arith.bit_or, arith.bit_xor)
+
+
 @lowering(arith.add, arith.sub, arith.mul, arith.bit_and, arith.bit_or, arith.bit_xor)
 def _binary(f: FunctionEmitter, op: Operation) -> None:
     kind = op.result.type.dtype.kind
@@ -43,7 +46,7 @@ def _binary(f: FunctionEmitter, op: Operation) -> None:
     if kind == "b":
         name = {"add": "or", "sub": "xor", "mul": "and"}.get(_INTEGER[op.declaration], _INTEGER[op.declaration])
     else:
-        name = _INTEGER[op.declaration] + (" nsw" if kind == "x" else "")
+        name = _INTEGER[op.declaration] + (" nsw" if kind == "x" and op.declaration not in _BITWISE else "")
     f.set(op, f"{name} {llvm_type(op.result.type)} {a}, {b}")
 
 

@@ -33,12 +33,12 @@ from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, gpu, loop
 from lazytorch.ir.types import BufferType, ScalarType
 
-_GPU_RULES: dict[Declaration, Rule] = {}
+GPU_RULES: dict[Declaration, Rule] = {}
 GLOBAL, SHARED = 1, 3
 """Address spaces."""
 MOST_SLOTS = 500
 """8-byte arguments of a kernel: the driver takes 4 KiB."""
-_READS = (loop.load, loop.masked_load, loop.strided_load, loop.gather_load)
+_READS = (loop.load, loop.masked_load, loop.strided_load, loop.gather_load, gpu.copy_async)
 
 
 def lower_nvptx(module: Operation, target: GpuTarget) -> str:
@@ -59,7 +59,7 @@ class _Module(ModuleEmitter):
 class _Function(FunctionEmitter):
     """A kernel for NVPTX."""
 
-    rules: ClassVar[Mapping[Declaration, Rule]] = ChainMap(_GPU_RULES, RULES)
+    rules: ClassVar[Mapping[Declaration, Rule]] = ChainMap(GPU_RULES, RULES)
 
     def emit(self) -> None:
         if self.operation.declaration is not loop.kernel:
@@ -106,7 +106,7 @@ def _only_read(buffer: Value) -> bool:
     )
 
 
-@lowering(loop.parallel, rules=_GPU_RULES)
+@lowering(loop.parallel, rules=GPU_RULES)
 def _parallel(f: FunctionEmitter, op: Operation) -> None:
     assert isinstance(f, _Function)
     threads, block = f.special("ntid.x"), f.special("ctaid.x")
@@ -116,7 +116,7 @@ def _parallel(f: FunctionEmitter, op: Operation) -> None:
     emit_loop(f, op.region.block, f.op(f"add nsw i64 {low}, {first}"), high, step, [])
 
 
-@lowering(loop.fail, rules=_GPU_RULES)
+@lowering(loop.fail, rules=GPU_RULES)
 def _fail(f: FunctionEmitter, op: Operation) -> None:
     """The first failure of a launch wins; the runtime looks after the program."""
     status, code, detail, extent = op.operands
@@ -133,17 +133,17 @@ def _fail(f: FunctionEmitter, op: Operation) -> None:
     f.label(f"told{number}")
 
 
-@lowering(loop.prefetch, rules=_GPU_RULES)
+@lowering(loop.prefetch, rules=GPU_RULES)
 def _prefetch(f: FunctionEmitter, op: Operation) -> None:
     """Warps hide latency themselves."""
 
 
-@lowering(loop.call, loop.chunk_id, rules=_GPU_RULES)
+@lowering(loop.call, loop.chunk_id, rules=GPU_RULES)
 def _refused(f: FunctionEmitter, op: Operation) -> None:
     raise CompileError(f"{op.name} has no lowering for GPUs", stage="llvm", location=op.location)
 
 
-@lowering(arith.remainder, rules=_GPU_RULES)
+@lowering(arith.remainder, rules=GPU_RULES)
 def _remainder(f: FunctionEmitter, op: Operation) -> None:
     """NVPTX's own frem is wrong for large quotients."""
     type = op.result.type
@@ -203,7 +203,7 @@ done{n}:
 """The loops of a remainder: twice the divisor as often as it fits, and back."""
 
 
-@lowering(arith.shift_left, arith.shift_right, rules=_GPU_RULES)
+@lowering(arith.shift_left, arith.shift_right, rules=GPU_RULES)
 def _shift(f: FunctionEmitter, op: Operation) -> None:
     """A shift by any amount, as two by half of it. LLVM takes a guarded one for PTX's own shift, which looks only at the low
     32 bits of an amount."""
@@ -217,30 +217,30 @@ def _shift(f: FunctionEmitter, op: Operation) -> None:
     f.set(op, f"{name} {text} {first}, {f.op(f'sub {text} {amount}, {half}')}")
 
 
-@lowering(gpu.thread_id, rules=_GPU_RULES)
+@lowering(gpu.thread_id, rules=GPU_RULES)
 def _thread_id(f: FunctionEmitter, op: Operation) -> None:
     assert isinstance(f, _Function)
     f.names[op.result] = f.special("tid.x")
 
 
-@lowering(gpu.block_id, rules=_GPU_RULES)
+@lowering(gpu.block_id, rules=GPU_RULES)
 def _block_id(f: FunctionEmitter, op: Operation) -> None:
     assert isinstance(f, _Function)
     f.names[op.result] = f.special("ctaid.x")
 
 
-@lowering(gpu.grid_size, rules=_GPU_RULES)
+@lowering(gpu.grid_size, rules=GPU_RULES)
 def _grid_size(f: FunctionEmitter, op: Operation) -> None:
     assert isinstance(f, _Function)
     f.names[op.result] = f.special("nctaid.x")
 
 
-@lowering(gpu.barrier, rules=_GPU_RULES)
+@lowering(gpu.barrier, rules=GPU_RULES)
 def _barrier(f: FunctionEmitter, op: Operation) -> None:
     f.intrinsic("llvm.nvvm.barrier.cta.sync.aligned.all", "void", [("i32", "0")])
 
 
-@lowering(gpu.shared, rules=_GPU_RULES)
+@lowering(gpu.shared, rules=GPU_RULES)
 def _shared(f: FunctionEmitter, op: Operation) -> None:
     name = f"@shared{len(f.module.declarations)}"
     element = memory_element(op.attributes.dtype)
@@ -252,12 +252,12 @@ def _shared(f: FunctionEmitter, op: Operation) -> None:
     f.strides[op.result] = (1,)
 
 
-@lowering(gpu.shuffle, rules=_GPU_RULES)
+@lowering(gpu.shuffle, rules=GPU_RULES)
 def _shuffle(f: FunctionEmitter, op: Operation) -> None:
     _exchanged(f, op, "bfly", str(op.attributes.distance))
 
 
-@lowering(gpu.broadcast, rules=_GPU_RULES)
+@lowering(gpu.broadcast, rules=GPU_RULES)
 def _broadcast(f: FunctionEmitter, op: Operation) -> None:
     thread = f.intrinsic("llvm.nvvm.read.ptx.sreg.tid.x", "i32", [])
     _exchanged(f, op, "idx", f.op(f"and i32 {thread}, {gpu.WARP - op.attributes.width}"))

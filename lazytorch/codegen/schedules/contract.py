@@ -229,7 +229,7 @@ class _Plan(Letters):
             slots=slots,
             chunks=chunks,
             flops=2 * type.numel * self.k,
-            bytes=nest.bytes_read(),
+            bytes=nest.bytes_read() + sum(tensor_type(value).nbytes for value in (*self.contraction.operands, *yielded)),
             operations=[self.contraction],
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Attributes, Declaration, example
-from lazytorch.ir.types import INDEX, BufferType, Type
+from lazytorch.ir.types import INDEX, BufferType, Type, VectorType
 
 WARP = 32
 """Threads of a warp."""
@@ -62,4 +62,76 @@ shared: Declaration = Declaration(
     traits=(),
     example=example(dtype=dtypes.float32, size=64),
     doc="`size` elements of memory that the threads of the block share, 16-byte aligned; not initialised",
+)
+view: Declaration = Declaration(
+    "gpu.view",
+    lambda attributes, buffer: BufferType(attributes.dtype, (1,)),
+    attributes=("dtype",),
+    traits=(),
+    example=example("buffer<bf16, [1]>", dtype=dtypes.float32),
+    doc="the memory of a buffer as elements of another type",
+)
+warp_barrier: Declaration = Declaration(
+    "gpu.warp_barrier",
+    _none,
+    traits=(),
+    example=example(),
+    doc="waits until all threads of the warp are here; what they wrote to shared memory before is seen after it",
+)
+copy_async: Declaration = Declaration(
+    "gpu.copy_async",
+    _none,
+    attributes=("lanes",),
+    traits=(),
+    example=example("buffer<bf16, [1]>", "index", "buffer<bf16, [1]>", "index", "i1", lanes=8),
+    doc="target in shared memory, an index of it, source in global memory, an index of it, a condition: `lanes` consecutive "
+    "elements (4, 8 or 16 bytes, aligned alike) begin to be copied, zeros where the condition is false; they are there when "
+    "`gpu.wait_copies` has waited for them. sm_80",
+)
+commit_copies: Declaration = Declaration(
+    "gpu.commit_copies",
+    _none,
+    traits=(),
+    example=example(),
+    doc="the copies that this thread began since the last time are one group",
+)
+wait_copies: Declaration = Declaration(
+    "gpu.wait_copies",
+    _none,
+    attributes=("pending",),
+    traits=(),
+    example=example(pending=1),
+    doc="waits for this thread's groups of copies, but for the last `pending` of them",
+)
+
+
+def _fragment(attributes: Attributes, buffer: BufferType, index: Type) -> Type:
+    return VectorType(buffer.dtype, 16 // buffer.dtype.itemsize)
+
+
+load_matrices: Declaration = Declaration(
+    "gpu.load_matrices",
+    _fragment,
+    attributes=("transposed",),
+    defaults={"transposed": False},
+    traits=(),
+    example=example("buffer<bf16, [1]>", "index", transposed=True),
+    doc="a buffer in shared memory, an index of it. Thread 8 i + r of the warp names row r, 16 bytes, of matrix i, of 8 by "
+    "8 elements of 2 bytes or 8 by 4 of 4 bytes. Thread t gets of each of the four matrices 4 bytes: row t / 4 and there "
+    "the columns from (t % 4) * 4 bytes on; of the `transposed` matrices if they have 2-byte elements and this is asked for",
+)
+multiply_matrices: Declaration = Declaration(
+    "gpu.multiply_matrices",
+    lambda attributes, a, b, c: c,
+    example=example("vector<8xbf16>", "vector<4xbf16>", "vector<4xf32>"),
+    doc="c + a @ b by a warp: a is 16 by 16 (16 by 8 of f32, of which as much counts as a tf32 has), b 16 by 8 (8 by 8), c "
+    "16 by 8. Thread t has of a what `gpu.load_matrices` gives for its quarters (upper left, lower left, upper right, lower "
+    "right); of b the same for the transposed halves (upper, lower); of c the elements 2 (t % 4) and following of the rows "
+    "t / 4 and t / 4 + 8",
+)
+round_tf32: Declaration = Declaration(
+    "gpu.round_tf32",
+    _same,
+    example=example("vector<4xf32>"),
+    doc="rounded to the nearest number with 10 bits after the point (ties away from 0). sm_80",
 )
