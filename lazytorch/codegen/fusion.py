@@ -16,6 +16,7 @@ from lazytorch.codegen.expression import NotStrided, pull, tensor_type
 from lazytorch.codegen.group import Group
 from lazytorch.codegen.kernel_graph import KernelGraph
 from lazytorch.codegen.row_fusion import RowFusion
+from lazytorch.codegen.schedules.attention import read_rows, row_leaf, together
 from lazytorch.codegen.schedules.contract import joined
 from lazytorch.codegen.schedules.reduction import Reduction
 from lazytorch.codegen.schedules.scan import STEP
@@ -185,6 +186,9 @@ class _Buffers:
         elif operation.has(Trait.CONTRACTION):
             for operand in operation.operands:
                 self._require([_below_views(operand)])
+        elif operation.has(Trait.TILED):
+            rows = set(read_rows(operation))
+            self._require([_below_views(x) if x in rows else x for x in operation.operands])
 
     def _find_reshaped(self, operations: Sequence[Operation], returned: set[Value]) -> None:
         """Buffers that are other ones in another shape: no kernel makes them. Of what is returned each has its own memory.
@@ -231,20 +235,24 @@ class _Buffers:
             return [list(operation.operands)] if 0 not in tensor_type(operation.operands[0]).shape else []
         if _takes_epilogue(operation):
             return [[operand] for operand in operation.operands if operand not in self.chosen]
+        if operation.has(Trait.TILED):
+            return [[operand] for operand in read_rows(operation) if operand not in self.chosen]
         return [[operation.result]] if _pulled(operation) and operation.result in self.chosen else []
 
     def _probe(self, operation: Operation, values: Sequence[Value]) -> None:
         """Raises NotStrided where the operation cannot read the values. What is like something found well is not tried."""
-        is_reduction = operation.has(Trait.REDUCTION)
-        computed = set() if is_reduction else self.chosen.intersection(values)
+        is_reduction, is_tiled = operation.has(Trait.REDUCTION), operation.has(Trait.TILED)
+        computed = set() if is_reduction or is_tiled else self.chosen.intersection(values)
         self.chosen -= computed
         words, _ = structure(values, self.chosen)
         self.chosen |= computed
-        key = (operation.operator if is_reduction else None, self.shape(values[0]), *words)
+        key = (operation.operator if is_reduction else is_tiled, self.shape(values[0]), *words)
         if key in _strided:
             return
         if is_reduction:
             Reduction(operation, self.chosen)
+        elif is_tiled:
+            row_leaf(values[0], tensor_type(values[0]).shape, self.chosen)
         else:
             self.expression(values)
         remember(_strided, key, True)
@@ -340,6 +348,8 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, kept: set[Value
                 readers.setdefault(read, []).append(value)
             reads = [group_of[read] for read in read_values if read in group_of]
             group = _home(operation, groups, reads, graph, buffers) if enabled else None
+            if enabled and operation.has(Trait.TILED):
+                group = _tiled_home(operation, groups)
             if group is None:
                 group = Group(_schedule_name(operation), buffers.shape(value))
                 groups.append(group)
@@ -372,6 +382,8 @@ def _schedule_name(operation: Operation) -> str:
         return "contract"
     if operation.declaration in STEP:
         return "scan"
+    if operation.has(Trait.TILED):
+        return "attention"
     name = WHOLE.get(operation.declaration)
     if name is None:
         raise CompileError(f"no schedule takes {operation.name}", stage="fusion", location=operation.location)
@@ -442,6 +454,15 @@ def _home(
         if group not in reads or not _reads_through_views(operation, buffers, group.values):
             return group
         if buffers.fit_together([*group.values, operation.result]):
+            return group
+    return None
+
+
+def _tiled_home(operation: Operation, groups: Sequence[Group]) -> Group | None:
+    """A kernel that yields this result, too: it reads the same operands, so no path leads from it to them."""
+    for group in reversed(groups):
+        made = group.values[0].defining_op()
+        if group.schedule == "attention" and made is not None and together(made, operation):
             return group
     return None
 

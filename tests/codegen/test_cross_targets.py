@@ -70,6 +70,11 @@ VECTORIZED = {
         Step("tensor.contract", (2, 1), {"lhs": "bchwij", "rhs": "ocij", "out": "bohw"}),
         inputs=(Input("f32", (2, 3, 20, 20)), Input("f32", (4, 3, 3, 3))),
     ),
+    "attention": of(Step("nn.attention", (0, 1, 1), {"scale": 0.5, "causal": True}), inputs=(X, Input("f32", (50, 70)))),
+    "cotangent of attention": of(
+        Step("nn.attention_backward", (0, 0, 1, 1, 2, 2), {"scale": 0.5, "operand": 1}),
+        inputs=(X, Input("f32", (50, 70)), Input("f32", (40,))),
+    ),
     "gather": of(Step("tensor.gather", (0, 1)), inputs=(X, INDEX)),
     "gather of elements": of(Step("tensor.gather", (0, 1)), inputs=(Input("f32", (999,)), INDEX)),
     "scatter_add": of(Step("tensor.scatter_add", (0, 1, 2)), inputs=(X, INDEX, Input("f32", (9, 70)))),

@@ -9,6 +9,7 @@ from typing import Any
 from lazytorch.codegen.expression import pull, tensor_type
 from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext
+from lazytorch.codegen.schedules.attention import attention_launches
 from lazytorch.codegen.schedules.contract import contract_launches
 from lazytorch.codegen.schedules.gpu_contract import gpu_contract_launches
 from lazytorch.codegen.schedules.gpu_reduce import gpu_reduce_launches
@@ -133,6 +134,7 @@ _SCHEDULES: dict[str, Callable[[Operation, ScheduleContext], list[Launch]]] = {
     "reduce": lambda kernel, context: reduce_launches(_root(kernel), context),
     "row": row_launches,
     "contract": contract_launches,
+    "attention": attention_launches,
     "gather": lambda kernel, context: gather_launches(_root(kernel), context),
     "scatter": _schedule_scatter,
     "pad": lambda kernel, context: pad_launches(_root(kernel), context),
