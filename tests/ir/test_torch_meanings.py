@@ -206,6 +206,7 @@ TORCH: dict[str, Meaning] = {
     "special.dirichlet_grad": lambda a, x, alpha, total: torch._dirichlet_grad(x, alpha, total),
     "special.dirichlet_variable": lambda a, alpha, value: value,
     "special.gamma_variable": lambda a, alpha, value: value,
+    "special.polynomial": lambda a, x, degree: getattr(torch.special, a.kind)(x, degree),
     "special.standard_gamma_grad": lambda a, alpha, value: torch._standard_gamma_grad(alpha, value),
     "tensor.alias": lambda a, x: x,
     "tensor.argmax": lambda a, x: x.argmax(a.dim),
@@ -224,6 +225,7 @@ TORCH: dict[str, Meaning] = {
     "tensor.gather": lambda a, x, index: x[index],
     "tensor.insert_slice": _written,
     "tensor.iota": lambda a: torch.arange(a.size, dtype=_dtype(a.dtype)),
+    "tensor.literal": lambda a: torch.tensor(a.values).reshape(a.type.shape),
     "tensor.overwrite": lambda a, x, y: y,
     "tensor.pad": _padded,
     "tensor.permute": lambda a, x: x.permute(a.order),
@@ -272,6 +274,10 @@ def _derivative(forward: Meaning) -> Meaning:
         leaves = [x.clone().requires_grad_(x.is_floating_point()) for x in operands]
         wanted = leaves[attributes.operand]
         value = forward(attributes, *leaves)
+        if not value.requires_grad:  # torch has no derivative of it
+            moved = [[x.double() + (1e-6 * sign if x is wanted else 0) for x in leaves] for sign in (1, -1)]
+            high, low = (forward(attributes, *values) for values in moved)
+            return (cotangent * (high - low) / 2e-6).float()
         return torch.autograd.grad(value, wanted, cotangent)[0]
 
     return meaning
