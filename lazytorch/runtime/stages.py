@@ -18,7 +18,7 @@ from lazytorch.ir.trace import Node, Trace, enter
 from lazytorch.runtime.engine import engine
 from lazytorch.runtime.gpu_tools import disassemble
 from lazytorch.runtime.kernels import kernel_text
-from lazytorch.runtime.planner import PIPELINE
+from lazytorch.runtime.planner import GPU_PIPELINE, PIPELINE
 from lazytorch.runtime.thread_count import get_num_threads
 
 STAGES = ("graph", "tensor", "fused", "loop", "llvm", "asm", "ptx", "sass")
@@ -42,10 +42,14 @@ def program_launches(trace: Trace, node: Node, gpu: GpuTarget | None = None) -> 
     """The launches that would compute `node`, in order, and for what each is. gpu: what they would be there."""
     found: list[tuple[Launch, Target | GpuTarget]] = []
     for part, own in _parts(_captured(trace, node), "loop"):
-        PassManager(PIPELINE).run_on_func(part)
+        PassManager(_pipeline(gpu or own)).run_on_func(part)
         fuse(part, config.fuse)
         found += [(launch, gpu or own) for launch in _launches(part, gpu or own)]
     return found
+
+
+def _pipeline(target: Target | GpuTarget) -> str:
+    return GPU_PIPELINE if isinstance(target, GpuTarget) else PIPELINE
 
 
 def _captured(trace: Trace, node: Node) -> Operation:
@@ -81,7 +85,7 @@ def _parts(func: Operation, stage: str) -> list[tuple[Operation, Target | GpuTar
 
 
 def _part_text(func: Operation, stage: str, target: Target | GpuTarget) -> str:
-    PassManager(PIPELINE).run_on_func(func)
+    PassManager(_pipeline(target)).run_on_func(func)
     if stage == "tensor":
         return print_ir(func, locations=True)
     fuse(func, config.fuse)

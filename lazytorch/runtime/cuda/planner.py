@@ -15,7 +15,7 @@ from lazytorch.runtime.cuda.compiler import kernel_ptx
 from lazytorch.runtime.cuda.device import CudaDevice
 from lazytorch.runtime.cuda.program import STATUS_WORDS, WORD, DeviceProgram, DeviceStep
 from lazytorch.runtime.interpreted import Leaf
-from lazytorch.runtime.planner import PIPELINE, Layout, bytes_of, launches_of
+from lazytorch.runtime.planner import GPU_PIPELINE, Layout, bytes_of, launches_of
 from lazytorch.runtime.program import Stages
 from lazytorch.runtime.statistics import STATISTICS
 
@@ -25,7 +25,7 @@ _MASK = (1 << 64) - 1
 def plan_for_device(func: Operation, leaves: Sequence[Leaf], device: CudaDevice) -> DeviceProgram:
     """Compile a function of tensor operations, which is taken apart for it."""
     STATISTICS.programs_planned += 1
-    PassManager(PIPELINE).run_on_func(func)
+    PassManager(GPU_PIPELINE).run_on_func(func)
     layout = _DeviceLayout(func, (), leaves)
     PassManager([Fuse(single=not config.fuse)]).run_on_func(func)
     context = ScheduleContext(device.target, 1, config.tf32)
