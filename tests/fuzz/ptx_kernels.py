@@ -1,5 +1,5 @@
-"""Random kernels for GPUs: compiled to PTX, they are taken or refused with an error. LLVM ends the process for what it cannot
-select, which only a parent process sees."""
+"""Random kernels for GPUs: compiled to PTX, they are taken or refused with an error. LLVM ends the process for what it
+cannot select, which only a parent process sees."""
 
 from __future__ import annotations
 
