@@ -127,6 +127,12 @@ class Config:
     cuda_sync: bool = _setting(
         "LAZYTORCH_CUDA_SYNC", False, "Wait for every kernel on a CUDA device, so that an error names the one that failed."
     )
+    ptxas: str = _setting(
+        "LAZYTORCH_PTXAS",
+        "",
+        "NVIDIA's assembler, for `lazytorch.explain` and `dump(y, stage='sass')`.",
+        default_text="on PATH, or in a wheel of PyPI",
+    )
     tf32: bool = _setting(
         "LAZYTORCH_TF32",
         False,
