@@ -12,98 +12,20 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.config import config
 from lazytorch.dtypes import DType
-from lazytorch.ir import mersenne_twister, random_reference
-from lazytorch.ir.declaration import Declaration
-from lazytorch.ir.trace import STATE, Trace, record_node
+from lazytorch.ir import random_reference
+from lazytorch.ir.trace import STATE
 from lazytorch.ops.creation import finish
+from lazytorch.ops.generators import DEFAULT_SEED, DeviceGenerator, Generator
 from lazytorch.ops.recording import (
     attach,
     element_type,
-    number_leaf,
     require_floating,
     torch_function,
     without_slope,
 )
 from lazytorch.ops.shaping import sizes_of
 from lazytorch.runtime.device import Device
-from lazytorch.runtime.session import synchronize
 from lazytorch.tensor import Tensor, assign, default_dtype, from_array, value, wrap
-
-DEFAULT_SEED = 67280421310721
-COMPILED_FROM = 64
-"""Numbers from which a kernel computes them: few are no work for the reference, and each number of them is planned once."""
-
-
-def _compute(declaration: Declaration, bits: np.ndarray, first: float, second: float) -> np.ndarray:
-    """Compute random numbers from bits at once, in a trace of their own: they have nothing to do with what is pending."""
-    if bits.size < COMPILED_FROM:
-        return random_reference.by_reference(declaration, bits, first, second)
-    trace = Trace()
-    parameters = [number_leaf(x, dtypes.float32) for x in (first, second)]
-    source = from_array(bits, dtypes.uint32)
-    node = record_node(trace, declaration.operator(), (source._node, *parameters))
-    synchronize(trace, (node,), "random numbers")
-    values: np.ndarray = node.buffer.numpy(np.float32, bits.shape)
-    return values
-
-
-class Generator:
-    """A source of random numbers (torch.Generator): the Mersenne Twister with torch's seeding; of a CUDA device, a
-    `DeviceGenerator`."""
-
-    def __new__(cls, device: Any = "cpu") -> Generator:
-        if cls is Generator and Device(device).place() is not None:
-            from lazytorch.ops.device_sampling import DeviceGenerator  # what belongs to GPUs is loaded when one is used
-
-            cls = DeviceGenerator
-        return object.__new__(cls)
-
-    def __init__(self, device: Any = "cpu") -> None:
-        self.device = Device(device)
-        self.state = mersenne_twister.from_seed(DEFAULT_SEED)
-        self.first_seed = DEFAULT_SEED
-
-    def manual_seed(self, seed: int) -> Generator:
-        """Start the sequence that belongs to the seed."""
-        self.state = mersenne_twister.from_seed(int(seed))
-        self.first_seed = int(seed)
-        return self
-
-    def initial_seed(self) -> int:
-        """The seed of the present sequence."""
-        return self.first_seed
-
-    def seed(self) -> int:
-        """A new seed from the operating system."""
-        seed = int.from_bytes(np.random.bytes(8), "little")
-        self.manual_seed(seed)
-        return seed
-
-    def get_state(self) -> Tensor:
-        """The state as torch's byte tensor."""
-        return from_array(mersenne_twister.to_bytes(self.state), dtypes.uint8)
-
-    def set_state(self, state: Tensor) -> Generator:
-        """Continue from a state."""
-        self.state = mersenne_twister.from_bytes(state.numpy())
-        return self
-
-    def uniform(self, count: int, dtype: DType, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-        """Numbers of [low, high)."""
-        return self.draw(random_reference.uniform, count, dtype, low, high, compute=_compute)
-
-    def normal(self, count: int, dtype: DType, mean: float = 0.0, std: float = 1.0) -> np.ndarray:
-        """Normally distributed numbers."""
-        return self.draw(random_reference.normal, count, dtype, mean, std, compute=_compute)
-
-    def draw(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> np.ndarray:
-        """Draw with a reference function, and advance."""
-        for level in STATE.trace.levels:
-            level.draws()
-        values, self.state = function(self.state, *arguments, **keywords)
-        array: np.ndarray = values
-        return array
-
 
 default_generator = Generator()
 device_generators: dict[str, Generator] = {}
@@ -235,13 +157,13 @@ def drawn(source: Generator, kind: str, shape: tuple[int, ...], dtype: DType, *p
     """A tensor of random numbers of a kind, where the generator draws them; those of all examples at once within a vmap. Of
     kind "dropout" the elements are bools, and the type is that of what is dropped."""
     made = dtypes.bool_ if kind == "dropout" else dtype
-    if source.device.type == "cpu":
+    if not isinstance(source, DeviceGenerator):
         return fresh(lambda count: HOST_DRAWS[kind](source, count, dtype, *parameters), shape, made)
     from lazytorch.ops import device_sampling  # what belongs to GPUs is loaded when one is used
 
     levels = [level for level in STATE.trace.levels if level.draws() is not None]
     whole = (*[level.size for level in levels], *shape)
-    out = device_sampling.drawn(source, kind, whole, dtype, *parameters)  # type: ignore[arg-type]
+    out = device_sampling.drawn(source, kind, whole, dtype, *parameters)
     return _examples(levels, out) if levels else out
 
 
@@ -392,14 +314,14 @@ def _bernoulli(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
     node = value(p.detach())
     for level in reversed(levels):
         node = level.whole(node)
-    if source.device.type == "cpu":
+    if not isinstance(source, DeviceGenerator):
         chances = wrap(STATE.trace, node)._array("bernoulli()")
         found = source.draw(random_reference.bernoulli_of_tensor, chances.reshape(-1), p.dtype).astype(dtype.numpy)
         out = from_array(found.reshape(chances.shape), dtype)
     else:
         from lazytorch.ops import device_sampling  # what belongs to GPUs is loaded when one is used
 
-        out = device_sampling.ones_by_probability(source, wrap(STATE.trace, node), dtype)  # type: ignore[arg-type]
+        out = device_sampling.ones_by_probability(source, wrap(STATE.trace, node), dtype)
     return assign(self, (_examples(levels, out) if levels else out)._node)
 
 
