@@ -1,8 +1,8 @@
 """Sorting rows: a radix sort of keys with their positions; short rows by counting; the first few by insertion.
 
-Every element becomes an integer of the same order (nan the largest, -0.0 what 0.0 is): integers are compared, in vectors. The
-radix sort goes from the lowest byte to the highest and keeps the order of equal ones. A row is sorted by one thread, in memory
-that it has for all of its rows.
+Every element becomes an integer of the same order (nan the largest, -0.0 what 0.0 is), to be compared in vectors. The radix
+sort goes from the lowest byte to the highest and keeps the order of equal ones. A row is sorted by one thread, in memory it
+has for all of its rows.
 """
 
 from __future__ import annotations
