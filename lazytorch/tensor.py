@@ -524,14 +524,18 @@ def materialise_number(self: Tensor) -> None:
 
 def from_array(array: np.ndarray, dtype: DType, like: Tensor | None = None) -> Tensor:
     """A tensor with a copy of the array's elements (bfloat16: of their bit patterns), on the device of `like`."""
-    array = np.ascontiguousarray(array).reshape(array.shape)
-    buffer = Buffer(max(array.nbytes, 1))
-    buffer.numpy(array.dtype, array.shape)[...] = array
-    out = of_leaf(leaf(TensorType(dtype, array.shape), buffer))
+    out = of_leaf(leaf(TensorType(dtype, array.shape), memory_of(array)))
     device = None if like is None else like._node.type.device
     if device is None:
         return out
     return wrap(STATE.trace, record_node(STATE.trace, tensor_transfer.transfer.operator(device=device), (out._node,)))
+
+
+def memory_of(array: np.ndarray) -> Buffer:
+    """A copy of an array's elements, in row-major order."""
+    buffer = Buffer(max(array.nbytes, 1))
+    buffer.numpy(array.dtype, array.shape)[...] = array
+    return buffer
 
 
 def of_leaf(node: Node) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lazytorch import dtypes
+from lazytorch.changes import CHANGES
 from lazytorch.dtypes import DType
 from lazytorch.ir.trace import STATE
 from lazytorch.nn.modules.hooks import (
@@ -148,6 +149,8 @@ class Module(ModuleTree, HookedModule):
 
     def __setattr__(self, name: str, entry: Any) -> None:
         attributes = self.__dict__
+        if attributes.get(name, self) is not entry:
+            CHANGES.modules += 1
         if isinstance(entry, Parameter):
             if "_parameters" not in attributes:
                 raise AttributeError("cannot assign parameters before Module.__init__() call")
@@ -199,6 +202,7 @@ class Module(ModuleTree, HookedModule):
                 del self.__dict__[registry][name]
                 self._non_persistent_buffers_set.discard(name)
                 return
+        CHANGES.modules += 1
         object.__delattr__(self, name)
 
     def __getstate__(self) -> dict[str, Any]:
