@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lazytorch.capturing.function import OFF, CapturedFunction
-from lazytorch.capturing.options import check_options
+from lazytorch.capturing.options import check_options, compiled
 from lazytorch.ir.trace import STATE
 from lazytorch.nn.modules.module import Module
 
@@ -16,14 +16,14 @@ from lazytorch.nn.modules.module import Module
 class OptimizedModule(Module):
     """What `torch.compile(module)` is: the module `_orig_mod`, whose calls are captured. Attributes are the module's."""
 
-    def __init__(self, module: Module, compiled: Callable[..., Any]) -> None:
+    def __init__(self, module: Module, dispatch: Callable[..., Any]) -> None:
         super().__init__()
         self._orig_mod = module
-        self._compiled = compiled
+        self._dispatch = dispatch
 
     def forward(self, *arguments: Any, **keywords: Any) -> Any:
         """The module's call, captured."""
-        return self._compiled(*arguments, **keywords)
+        return self._dispatch(*arguments, **keywords)
 
     def __getattr__(self, name: str) -> Any:
         modules = self.__dict__.get("_modules")
@@ -32,7 +32,7 @@ class OptimizedModule(Module):
         return getattr(modules["_orig_mod"], name)
 
     def __setattr__(self, name: str, entry: Any) -> None:
-        if name in ("_orig_mod", "_compiled", "training") or "_orig_mod" not in self.__dict__.get("_modules", ()):
+        if name in ("_orig_mod", "_dispatch", "training") or "_orig_mod" not in self.__dict__.get("_modules", ()):
             super().__setattr__(name, entry)
         else:
             setattr(self._orig_mod, name, entry)
@@ -59,32 +59,19 @@ def compile(
     fullgraph: raise RuntimeError where a call cannot be captured, instead of recording it every time.
     dynamic: True, False or None; a program is planned for every shape in any case, from kernels that take any size.
     backend: "inductor", "lazytorch" or None; "eager" and "aot_eager" record every call. mode, options: names that torch
-    knows; kernels are tuned as they always are. disable: hand back the function itself. recompile_limit: captured forms kept.
+    knows; kernels are made as they always are. disable: hand back the function itself. recompile_limit: forms kept.
     Raises RuntimeError for what torch refuses, and for a backend that is not there.
     """
-    check_options(fullgraph, dynamic, backend, mode, options)
+    options_given: dict[str, Any] = {"fullgraph": fullgraph, "dynamic": dynamic, "backend": backend, "mode": mode}
+    options_given |= {"options": options, "name": name, "disable": disable, "recompile_limit": recompile_limit}
     if model is None:
-        return functools.partial(
-            compile,
-            fullgraph=fullgraph,
-            dynamic=dynamic,
-            backend=backend,
-            mode=mode,
-            options=options,
-            name=name,
-            disable=disable,
-            recompile_limit=recompile_limit,
-        )
+        check_options(fullgraph, dynamic, backend, mode, options)
+        return functools.partial(compile, **options_given)
     if not callable(model):
         raise AssertionError(f"A callable function is expected, but {type(model)} is provided.")
-    if disable:
-        return model
-    if isinstance(model, CapturedFunction | OptimizedModule):
-        return model
-    recorded = backend in ("eager", "aot_eager")
-    if isinstance(model, Module):
-        return OptimizedModule(model, model if recorded else CapturedFunction(model, fullgraph, recompile_limit))
-    return model if recorded else CapturedFunction(model, fullgraph, recompile_limit)
+    if not isinstance(model, Module) or disable or isinstance(model, OptimizedModule):
+        return compiled(model, **options_given) if not isinstance(model, Module) else model
+    return OptimizedModule(model, compiled(model, **options_given))
 
 
 class _Disabled:
@@ -123,8 +110,8 @@ class set_stance:
     """What compiled functions do: "default", or "force_eager" to record every call; at once, or within a block."""
 
     def __init__(self, stance: str = "default", **options: Any) -> None:
-        if stance not in ("default", "force_eager", "eager_on_recompile", "fail_on_recompile", "eager_then_compile"):
-            raise RuntimeError(f"invalid torch.compile stance '{stance}'")
+        if stance not in ("default", "force_eager"):
+            raise RuntimeError(f"invalid torch.compile stance '{stance}': there are 'default' and 'force_eager'")
         self.before = OFF.count
         OFF.count = int(stance == "force_eager")
 

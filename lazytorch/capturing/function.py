@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 import weakref
@@ -74,7 +75,10 @@ class CapturedFunction:
         return self if instance is None else MethodType(self, instance)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CapturedFunction:
-        return CapturedFunction(self.function, self.fullgraph, self.limit)
+        return CapturedFunction(copy.deepcopy(self.function, memo), self.fullgraph, self.limit)
+
+    def __reduce__(self) -> Any:
+        return CapturedFunction, (self.function, self.fullgraph, self.limit)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         trace = STATE.trace
@@ -87,7 +91,7 @@ class CapturedFunction:
         key = (trace.grad_enabled, trace.autocast, default_dtype(), structure, *[_kind(x) for x in given])
         if trace.key:
             synchronize(trace, (), "a compiled function is called")
-        reason = None
+        reason: Any = None
         for variant in self.variants.get(key, ()):
             bound = variant.bind(given)
             if type(bound) is list:
@@ -149,10 +153,7 @@ class CapturedFunction:
 
 
 def _is_flat(arguments: tuple[Any, ...]) -> bool:
-    for x in arguments:
-        if isinstance(x, _CONTAINERS):
-            return False
-    return True
+    return True not in [isinstance(x, _CONTAINERS) for x in arguments]
 
 
 def _kind(x: Any) -> Any:

@@ -20,18 +20,19 @@ from lazytorch.capturing.variant import (
     ROOT,
     TENSOR,
     Deposit,
+    Drawn,
     Given,
     Made,
+    Output,
     Row,
     Source,
     Variant,
     Written,
-    hooks_now,
     identities,
 )
 from lazytorch.capturing.watch import Watch
 from lazytorch.history import Accumulator
-from lazytorch.ir.trace import STATE, Node, Trace, operand_numbers
+from lazytorch.ir.trace import FREED, STATE, Node, Trace, operand_numbers
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.session import Ran, held_tensors, synchronize
 from lazytorch.runtime.statistics import STATISTICS
@@ -48,8 +49,8 @@ class _Impossible(Exception):
 
 @dataclass
 class Observation:
-    """A call: what it did, as a key to compare with the next one's; which tensors' gradients it may set; the captured form, if
-    the call before did the same."""
+    """A call: what it did, as a key to compare with the next one's; which tensors' gradients it may set; the captured form,
+    if the call before did the same."""
 
     key: tuple[Any, ...]
     owners: Sequence[Tensor]
@@ -105,7 +106,8 @@ class _Call:
                 self.entered.setdefault(id(x._base._node), (ROOT, number))
             self.places[id(x)] = (ARGUMENT, number)
             self.entered[id(x._node)] = (ARGUMENT, number)
-        owners = [*(before.owners if before is not None else ()), *[x for _, x in self.tensors]]
+        owners = [*[x for _, x in self.tensors], *(before.owners if before is not None else ())]
+        self.owner_of: dict[int, Tensor] = {}
         self.owners = list({id(x): x for x in owners}.values())
         self.gradients = {id(x): x.grad for x in self.owners}
         self.watch = Watch((function, *[x for x in given if not isinstance(x, Tensor)]))
@@ -124,17 +126,18 @@ class _Call:
         numbers, nodes = operand_numbers(trace), trace.nodes
         key = tuple(trace.key)
         wanted = [_root(x)._node for x in results if isinstance(x, Tensor) and _root(x)._node.buffer is None]
-        self._refuse_kept(trace, results)
+        self._refuse_kept(trace, results, observer)
         ran = synchronize(trace, wanted, "a compiled call has ended")
         if ran.program is None:
             raise _Impossible("the interpreter runs programs (LAZYTORCH_INTERPRET)")
+        owners = list({id(x): x for x in (*self.owners, *_accumulating(ran.leaves))}.values())
+        self.owner_of = {id(x.grad): x for x in owners if x.grad is not None}
         sources = self._sources(ran, observer, updates)
         outputs = {id(node): number for number, node in enumerate(ran.outputs)}
-        owners = [*self.owners, *_accumulating(ran.leaves)]
-        owners = list({id(x): x for x in owners}.values())
         written = self._written(updates, outputs, ran.leaves)
         deposits = self._deposits(owners, outputs)
-        result = [self._result(x, results, fresh, outputs) for x in results]
+        drawn = {id(node): number for number, (node, _) in enumerate(observer.draws)}
+        result = [self._result(x, results, fresh, outputs, drawn) for x in results]
         gradients = [(*self._place(x), _output_of(x.grad, outputs)) for x in owners]
         kept = [node for node in ran.outputs if node.history is True]
         rows = _rows(kept, nodes, numbers, {*[node.number for node in ran.outputs], *ran.program.saved}) if kept else []
@@ -145,14 +148,15 @@ class _Call:
             *[(kind, id(what) if kind == TENSOR else what, output) for kind, what, output in gradients],
             structure,
         )
-        found = Observation(description, owners)
+        found = Observation(description, [x for x in owners if id(x) not in self.places])
         if self.before is not None and self.before.key == description:
-            cleared = [(*self._place(x), self.gradients[id(x)] is None) for x in self.owners if id(x) in self.gradients]
-            saved = [(number, nodes[number].type) for number in ran.program.saved]
+            set_now = {id(x) for x in self.owners if x.grad is not self.gradients[id(x)]}
+            cleared = [(*self._place(x), self.gradients[id(x)] is None) for x in self.owners if id(x) in set_now]
+            saved = [Output(number, nodes[number].type) for number in ran.program.saved]
             found.variant = Variant(
                 program=ran.program,
                 sources=sources,
-                outputs=[(node.number, node.type) for node in ran.outputs] + saved,
+                outputs=[Output(node.number, node.type, *_freed(node)) for node in ran.outputs] + saved,
                 rows=rows,
                 written=written,
                 deposits=deposits,
@@ -160,28 +164,35 @@ class _Call:
                 result=result,
                 structure=structure,
                 effects=observer.effects,
+                draws=[(node.type, again) for node, again in observer.draws],
                 watch=self.watch,
-                hooked=hooks_now(),
+                owners=owners,
                 identities=identities(self.given),
             )
             STATISTICS.calls_captured += 1
         return found
 
-    def _refuse_kept(self, trace: Trace, results: Sequence[Any]) -> None:
+    def _refuse_kept(self, trace: Trace, results: Sequence[Any], observer: Observer) -> None:
         """A tensor that the call made and that Python code keeps elsewhere would be stale after a replay."""
         known = {id(x) for x in results if isinstance(x, Tensor)}
         known |= {id(_root(x)) for x in results if isinstance(x, Tensor)}
-        known |= {id(x) for x in trace.updates} | set(self.places)
+        known |= {id(x) for x in (*trace.updates, *observer.inner)} | set(self.places)
         owners = [*self.owners, *_accumulating(trace.leaves), *_accumulating(list(trace.updates.values()))]
         known |= {id(x.grad) for x in owners if x.grad is not None}
         held = held_tensors(trace)
         trace.live = held[::-1]
+        tensor: Any
         for tensor in held:
             if id(tensor) not in known and id(_root(tensor)) not in known:
                 raise _Impossible(f"a tensor made in the call is kept: {tensor._node.type} of {_made_by(tensor._node)}")
 
     def _place(self, tensor: Tensor) -> tuple[int, Any]:
-        return self.places.get(id(tensor), (TENSOR, tensor))
+        owner = self.owner_of.get(id(tensor))
+        if owner is None:
+            return self.places.get(id(tensor), (TENSOR, tensor))
+        if id(owner) in self.places:
+            raise _Impossible("the gradient of an argument is read or added to")
+        return GRADIENT, owner
 
     def _sources(self, ran: Ran, observer: Observer, updates: dict[Any, Node]) -> list[Source]:
         numbered = {
@@ -190,31 +201,33 @@ class _Call:
             for position, node in enumerate(each.nodes)
         }
         replaced = {id(node): tensor for tensor, node in updates.items()}
+        drawn = {id(node): number for number, (node, _) in enumerate(observer.draws)}
         unknown = [
             node
             for node in ran.leaves
             if isinstance(node.buffer, Buffer | None)
             and id(node) not in replaced
             and id(node) not in self.entered
-            and id(node) not in observer.draws
+            and id(node) not in drawn
         ]
         holders = _holders(unknown)
         sources = []
         for node in ran.leaves:
             history = node.history if node.history is None or node.history is True else type(node.history)
             memory = Buffer if node.buffer is None else type(node.buffer)  # None: its memory was given to the new contents
-            kind, what = CONSTANT, node
+            kind: int = CONSTANT
+            what: Any = node
             if id(node) in numbered:
                 kind, what = NUMBER, numbered[id(node)]
-            elif id(node) in observer.draws:
-                kind, what = DRAWN, observer.draws[id(node)]
+            elif id(node) in drawn:
+                kind, what = DRAWN, drawn[id(node)]
             elif id(node) in self.entered:
                 kind, what = self.entered[id(node)]
             elif id(node) in replaced:
                 kind, what = self._place(replaced[id(node)])
             elif id(node) in holders:
                 tensor, owner = holders[id(node)]
-                kind, what = (TENSOR, tensor) if owner is None else (GRADIENT, owner)
+                kind, what = self._place(tensor) if owner is None else (GRADIENT, owner)
             elif memory is Buffer and node.buffer.nbytes > LARGEST_CONSTANT:
                 raise _Impossible(f"a large constant is made in each call: {node.type}")
             sources.append(Source(kind, what, node.type, history, memory, id(node) in replaced))
@@ -247,9 +260,13 @@ class _Call:
             deposits.append(Deposit(*self._place(tensor), output))
         return deposits
 
-    def _result(self, x: Any, results: Sequence[Any], fresh: set[int], outputs: dict[int, int]) -> Any:
+    def _result(
+        self, x: Any, results: Sequence[Any], fresh: set[int], outputs: dict[int, int], drawn: dict[int, int]
+    ) -> Any:
         if not isinstance(x, Tensor):
             return x
+        if id(x._node) in drawn and x._base is None:
+            return Drawn(drawn[id(x._node)])
         if id(x) in self.places or id(x) not in fresh:
             return Given(*self._place(x))
         if x._base is None:
@@ -306,9 +323,7 @@ def _holders(nodes: Sequence[Node]) -> dict[int, tuple[Tensor, Tensor | None]]:
     return {key: (tensor, owners.get(id(tensor))) for key, tensor in found.items()}
 
 
-def _rows(
-    kept: Sequence[Node], nodes: Sequence[Node], numbers: Sequence[Sequence[int]], computed: set[int]
-) -> list[Row]:
+def _rows(kept: Sequence[Node], nodes: Sequence[Node], numbers: Sequence[Sequence[int]], computed: set[int]) -> list[Row]:
     """The operations that the histories of values consist of, and what these read."""
     marked = bytearray(len(nodes))
     for node in kept:
@@ -335,9 +350,14 @@ def _rows(
     return rows[::-1]
 
 
+def _freed(node: Node) -> tuple[Any, Any]:
+    """The history that a value shows though it was released, and the operation that made it."""
+    return (FREED, node.signature) if node.history is FREED else (None, None)
+
+
 def _output_of(gradient: Tensor | None, outputs: dict[int, int]) -> int | None:
-    """Which output a gradient is; None for no gradient, -1 for one that the call does not compute."""
-    return None if gradient is None else outputs.get(id(gradient._node), -1)
+    """Which output a gradient is; None for one that the call does not compute."""
+    return None if gradient is None else outputs.get(id(gradient._node))
 
 
 def _described(part: Any) -> Any:
@@ -347,9 +367,7 @@ def _described(part: Any) -> Any:
         buffer = part.what.buffer
         data = buffer.numpy(np.uint8, (buffer.nbytes,)).tobytes() if type(buffer) is Buffer else (type(buffer), repr(buffer))
         return CONSTANT, part.type, data
-    if kind is Source and part.kind == DRAWN:
-        return DRAWN, part.type
-    if kind in (Source, Written, Deposit, Given):
+    if kind in (Source, Written, Deposit, Given, Drawn):
         return kind, *[id(x) if isinstance(x, Tensor) else x for x in part]
     if kind is Made:
         base = part.base

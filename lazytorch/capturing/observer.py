@@ -34,16 +34,17 @@ class Effect:
 class Observer:
     """`trace.observer` during an observed call.
 
-    reason: why the call cannot be replayed, if it cannot. effects: see `Effect`. draws: by the id of a value's node, how to
-    draw the numbers in it again; drawing: such a draw is on its way.
+    reason: why the call cannot be replayed, if it cannot. effects: see `Effect`. draws: values that hold random
+    numbers, and how to draw such again, in their order; drawing: such a draw is on its way.
+    inner: tensors that only the history of the call holds.
     """
 
     def __init__(self, strict: bool) -> None:
         self.strict = strict
         self.reason = ""
         self.effects: list[Effect] = []
-        self.draws: dict[int, Callable[[], np.ndarray]] = {}
-        self.kept: list[Any] = []
+        self.draws: list[tuple[Node, Callable[[], np.ndarray]]] = []
+        self.inner: list[Any] = []
         self.drawing = False
 
     def refuse(self, reason: str) -> None:
@@ -58,5 +59,4 @@ class Observer:
 
     def drew(self, node: Node, again: Callable[[], np.ndarray]) -> None:
         """The value holds random numbers, which each replay draws anew."""
-        self.draws[id(node)] = again
-        self.kept.append(node)
+        self.draws.append((node, again))

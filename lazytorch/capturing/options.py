@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lazytorch.capturing.function import CapturedFunction
+
 BACKENDS = ("inductor", "lazytorch", "eager", "aot_eager")
 MODES = ("default", "lite", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune")
-OPTIONS = frozenset(("trace.enabled", "trace.graph_diagram", "triton.cudagraphs", "max_autotune", "epilogue_fusion", "fallback_random"))
+OPTIONS = frozenset(
+    ("trace.enabled", "trace.graph_diagram", "triton.cudagraphs", "max_autotune", "epilogue_fusion", "fallback_random")
+)
 """Options of torch's compiler that have nothing to say here, as they change no result: they are accepted."""
 
 
@@ -29,3 +33,22 @@ def check_options(
     for name in options or ():
         if name.replace("-", "_") not in OPTIONS:
             raise RuntimeError(f"Unexpected optimization option {name}, known options are {sorted(OPTIONS)}")
+
+
+def compiled(
+    function: Callable[..., Any],
+    *,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,
+    backend: str | Callable[..., Any] | None = None,
+    mode: str | None = None,
+    options: dict[str, Any] | None = None,
+    name: str | None = None,
+    disable: bool = False,
+    recompile_limit: int | None = None,
+) -> Callable[..., Any]:
+    """The function as `torch.compile` with these options makes it. Raises as `check_options`."""
+    check_options(fullgraph, dynamic, backend, mode, options)
+    if disable or backend in ("eager", "aot_eager") or isinstance(function, CapturedFunction):
+        return function
+    return CapturedFunction(function, fullgraph, recompile_limit)

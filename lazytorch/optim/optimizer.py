@@ -114,8 +114,11 @@ class Optimizer:
         return loss
 
     def _has(self, group: dict[str, Any], members: list[Tensor]) -> bool:
-        """Whether a group is still one of the optimizer's, and of as many parameters at least."""
-        return any([each is group for each in self.param_groups]) and len(group["params"]) >= len(members)
+        """Whether a group is still one of the optimizer's, and no other of its parameters has got a gradient."""
+        if not any(each is group for each in self.param_groups):
+            return False
+        others = len(group["params"]) - len(members)
+        return not others or [p.grad is None for p in group["params"]].count(True) >= others
 
     def _update(self, group: dict[str, Any], members: list[Tensor], dtype: DType, started: bool) -> None:
         """Record one step of parameters of one element type, all of them with a state or all without."""

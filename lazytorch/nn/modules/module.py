@@ -41,6 +41,23 @@ __all__ = [
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 
 
+class _Uncompiled:
+    """A compiled module's call as it is without that."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.__qualname__ = type(module).__name__
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        attributes = self.module.__dict__
+        compiled = attributes["_compiled"]
+        attributes["_compiled"] = None
+        try:
+            return self.module(*arguments, **keywords)
+        finally:
+            attributes["_compiled"] = compiled
+
+
 class Module(ModuleTree, HookedModule):
     """A part of a network: parameters, buffers, submodules and a forward function."""
 
@@ -48,6 +65,8 @@ class Module(ModuleTree, HookedModule):
     dump_patches: bool = False
     _version: int = 1
     call_super_init: bool = False
+    _compiled: Any = None
+    """What is called in place of this module (`Module.compile`)."""
     _is_own = True
     """Whether `forward` is the library's: then what it records belongs to the line that called the module."""
 
@@ -87,6 +106,8 @@ class Module(ModuleTree, HookedModule):
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        if self._compiled is not None:
+            return self._compiled(*arguments, **keywords)
         if (
             self._forward_hooks
             or self._forward_pre_hooks
@@ -275,6 +296,12 @@ class Module(ModuleTree, HookedModule):
     def register_module(self, name: str, module: Module | None) -> None:
         """The other name of `add_module`."""
         self.add_module(name, module)
+
+    def compile(self, **options: Any) -> None:
+        """Have this module's calls captured and replayed: the options are those of `torch.compile`."""
+        from lazytorch.capturing.options import compiled  # loaded when first used: `import lazytorch` need not wait for it
+
+        object.__setattr__(self, "_compiled", compiled(_Uncompiled(self), **options))
 
     # -- changing everything inside
 
