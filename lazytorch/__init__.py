@@ -81,6 +81,7 @@ _LAZY = frozenset(
 )
 _ELSEWHERE = {
     "dump": "inspection",
+    "explain": "inspection",
     "compile": "compiler",
     "autocast": "amp",
     "GradScaler": "amp",
@@ -88,6 +89,8 @@ _ELSEWHERE = {
     "save": "serialization",
     "load": "serialization",
     "vmap": "func",
+    "AcceleratorError": "errors",
+    "OutOfMemoryError": "errors",
 }
 _ELSEWHERE |= dict.fromkeys(
     ("gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell"),

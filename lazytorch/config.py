@@ -121,8 +121,18 @@ class Config:
     cuda: str = _setting(
         "LAZYTORCH_CUDA",
         "",
-        "`emulator` (or `emulator:sm_90` and so on): a PTX emulator as the CUDA device; `off`: no CUDA devices.",
+        "`emulator` (`emulator:sm_90` and so on, `emulator:sm_90:2` for two): a PTX emulator as the CUDA device; `off`: no "
+        "CUDA devices.",
         default_text="what the NVIDIA driver has",
+    )
+    cuda_sync: bool = _setting(
+        "LAZYTORCH_CUDA_SYNC", False, "Wait for every kernel on a CUDA device, so that an error names the one that failed."
+    )
+    ptxas: str = _setting(
+        "LAZYTORCH_PTXAS",
+        "",
+        "NVIDIA's assembler, for `lazytorch.explain` and `dump(y, stage='sass')`.",
+        default_text="on PATH, or in a wheel of PyPI",
     )
     tf32: bool = _setting(
         "LAZYTORCH_TF32",

@@ -15,6 +15,10 @@ class OutOfMemoryError(RuntimeError):
     """A device could not provide the memory asked for. A RuntimeError, as `torch.OutOfMemoryError`."""
 
 
+class AcceleratorError(RuntimeError):
+    """A device's driver reports an error: a kernel that failed, say. A RuntimeError, as `torch.AcceleratorError`."""
+
+
 class CompileError(LazytorchError):
     """A fault of the compiler, not of the user's program.
 

@@ -28,11 +28,10 @@ def rows_of_leaf(source: Node, operator: Operator) -> Node | None:
     buffer = source.buffer
     if operator.declaration is not tensor.slice_ or source.history is not None or type(buffer) is not Buffer:
         return None
-    a, shape = operator.attributes, source.type.shape
-    if a.steps[0] != 1 or any(a.starts[1:]) or a.sizes[1:] != shape[1:] or source.signature is not None:
+    rows = tensor_strided.leading_rows(source.type, operator.attributes)
+    if rows is None or source.signature is not None:
         return None
-    row = source.type.nbytes // shape[0] if shape[0] else 0
-    return leaf(source.type.with_shape(a.sizes), buffer.part(a.starts[0] * row, a.sizes[0] * row))
+    return leaf(source.type.with_shape(operator.attributes.sizes), buffer.part(*rows))
 
 
 def moving_part(

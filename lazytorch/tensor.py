@@ -250,15 +250,8 @@ class Tensor:
                 f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host "
                 "memory first."
             )
-        root = root_of(self)
-        if STATE.trace.nodes:  # what is pending may read the memory that is handed out: it sees the values of now
-            synchronize(STATE.trace, (), "numpy()")
-        node = realize(root, "numpy()")
-        if not isinstance(node.buffer, Buffer):
-            materialise_number(root)
-        buffer = _own_buffer(root)
-        buffer.shared = True
-        access, itemsize = self._access(), self.dtype.itemsize
+        buffer, access = memory_of(self, "numpy()")
+        itemsize = self.dtype.itemsize
         if any(stride < 0 for stride in access.strides):
             return self._array("numpy()").copy()
         strides = [stride * itemsize for stride in access.strides]
@@ -434,7 +427,7 @@ def reread(self: Tensor) -> Node:
     if isinstance(self._node.history, Accumulator):  # a view that was made a leaf stays one
         node.history = self._node.history
     self._node = node
-    self._seen = base._version_count
+    self._seen = _seen_now(self, base)
     return node
 
 
@@ -467,8 +460,16 @@ def make_view(self: Tensor, operator: Operator, place: tuple[CodeType, int]) -> 
         node.storage = layout.shared(root._node.type, operators)
         out = wrap(trace, node)
     out._base, out._view = root, operators
-    out._seen = root._version_count
+    out._seen = _seen_now(out, root)
     return out
+
+
+def _seen_now(view: Tensor, root: Tensor) -> int:
+    """What a view notes of its storage's version: none where others may write to the memory, so that each use reads it."""
+    buffer = root._node.buffer
+    if isinstance(buffer, Buffer) and buffer.shared and view._node.history is None:
+        return -1
+    return root._version_count
 
 
 def arranged(trace: Trace, node: Node, operands: tuple[Node, ...]) -> Tensor:
@@ -504,6 +505,24 @@ def realize(self: Tensor, cause: str) -> Node:
     return node
 
 
+def memory_of(self: Tensor, cause: str) -> tuple[Buffer, Access]:
+    """The storage's own memory, computed if need be, and where the tensor lies in it. It is handed out: from now on it
+    counts as shared."""
+    root = root_of(self)
+    if STATE.trace.nodes:  # what is pending may read the memory that is handed out: it sees the values of now
+        synchronize(STATE.trace, (), cause)
+    node = realize(root, cause)
+    if not isinstance(node.buffer, Buffer):  # a Python number
+        fresh = from_array(np.asarray(node.buffer, node.type.dtype.numpy), node.type.dtype, root)
+        root._node = realize(fresh, cause)
+        root._node.history = node.history
+    buffer = _own_buffer(root)
+    buffer.shared = True
+    if self is not root:
+        self._seen = _seen_now(self, root)
+    return buffer, self._access()
+
+
 def _own_buffer(root: Tensor) -> Buffer:
     """The storage's memory, copied first if other values may lie in it too."""
     node = root._node
@@ -512,14 +531,6 @@ def _own_buffer(root: Tensor) -> Buffer:
         buffer = node.buffer = buffer.copy()
         root._version_count += 1
     return buffer
-
-
-def materialise_number(self: Tensor) -> None:
-    """Give a tensor that holds a Python number memory."""
-    array = np.asarray(self._node.buffer, self._node.type.dtype.numpy)
-    history = self._node.history
-    self._node = from_array(array, self._node.type.dtype)._node
-    self._node.history = history
 
 
 def from_array(array: np.ndarray, dtype: DType, like: Tensor | None = None) -> Tensor:
@@ -578,7 +589,7 @@ def assign(self: Tensor, node: Node) -> Tensor:
     if own or (node.history is None and root._node.history is not None):
         return self  # read again when it is asked for, with its history
     self._node = node
-    self._seen = root._version_count
+    self._seen = _seen_now(self, root)
     return self
 
 

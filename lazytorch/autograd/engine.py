@@ -12,7 +12,7 @@ from lazytorch.ir.declaration import Signature
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.trace import LONG_STEP, STATE, Node, record
 from lazytorch.ir.types import TensorType
-from lazytorch.ops.recording import attach, emit
+from lazytorch.ops.recording import attach, emit, wrap_all
 from lazytorch.runtime.session import synchronize
 from lazytorch.tensor import Tensor, assign, caller, value, wrap
 
@@ -134,16 +134,19 @@ def backward(
         hook=_Hooks() if HOOKED else None,
     )
     wanted = None if inputs is None else {id(x) for x in ([inputs] if isinstance(inputs, Tensor) else inputs)}
+    owners, found = [], []
     for node, gradient in arrived.items():
         history = node.history
         if type(history) is Accumulator:
             owner = history.tensor()
-            if owner is None or (wanted is not None and id(owner) not in wanted):
-                continue
-            if owner.grad is None:
-                owner.grad = wrap(trace, gradient)
-            else:
-                _deposit(owner, gradient, create_graph)
+            if owner is not None and (wanted is None or id(owner) in wanted):
+                owners.append(owner)
+                found.append(gradient)
+    for owner, made in zip(owners, wrap_all(trace, found), strict=True):
+        if owner.grad is None:
+            owner.grad = made
+        else:
+            _deposit(owner, made._node, create_graph)
     if trace.backwards and len(trace.nodes) > LONG_STEP and trace.observer is None:
         # A loop that steps by hand and asks for nothing: programs end alike here, as they do where an optimizer steps.
         synchronize(trace, (), "another backward() has ended")
@@ -210,19 +213,17 @@ def grad(
         stops=nodes,
         hook=_Hooks() if HOOKED else None,
     )
-    out: list[Tensor | None] = []
-    for x, node in zip(wanted, nodes, strict=True):
-        found = _arrived_at(node, arrived, create_graph)
-        if found is None and materialize_grads:
-            out.append(x.new_zeros(x.shape))
-        elif found is None and not allow_unused:
-            raise RuntimeError(
-                "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if "
-                "this is the desired behavior."
-            )
-        else:
-            out.append(None if found is None else wrap(trace, found))
-    return tuple(out)
+    there = [_arrived_at(node, arrived, create_graph) for node in nodes]
+    if not (materialize_grads or allow_unused) and None in there:
+        raise RuntimeError(
+            "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if "
+            "this is the desired behavior."
+        )
+    tensors = iter(wrap_all(trace, [node for node in there if node is not None]))
+    found = [None if node is None else next(tensors) for node in there]
+    if materialize_grads:
+        return tuple([x.new_zeros(x.shape) if one is None else one for x, one in zip(wanted, found, strict=True)])
+    return tuple(found)
 
 
 def _batched(outputs: Any, inputs: Any, grad_outputs: Any, options: tuple[Any, ...]) -> tuple[Tensor | None, ...]:

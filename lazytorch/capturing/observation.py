@@ -34,6 +34,7 @@ from lazytorch.capturing.watch import Watch
 from lazytorch.history import Accumulator
 from lazytorch.ir.trace import FREED, STATE, Node, Trace, operand_numbers
 from lazytorch.runtime.buffer import Buffer
+from lazytorch.runtime.program import Program
 from lazytorch.runtime.session import Ran, held_tensors, synchronize
 from lazytorch.runtime.statistics import STATISTICS
 from lazytorch.tensor import Tensor
@@ -130,6 +131,8 @@ class _Call:
         ran = synchronize(trace, wanted, "a compiled call has ended")
         if ran.program is None:
             raise _Impossible("the interpreter runs programs (LAZYTORCH_INTERPRET)")
+        if type(ran.program) is not Program:
+            raise _Impossible("it computes on a GPU")
         owners = list({id(x): x for x in (*self.owners, *_accumulating(ran.leaves))}.values())
         self.owner_of = {id(x.grad): x for x in owners if x.grad is not None}
         sources = self._sources(ran, observer, updates)

@@ -14,7 +14,7 @@ from lazytorch.capturing.watch import Watch
 from lazytorch.dtypes import float32
 from lazytorch.history import HOOKED
 from lazytorch.ir.declaration import Operator, Signature
-from lazytorch.ir.trace import Node, Place, leaf
+from lazytorch.ir.trace import Node, Place, finds_memory, leaf
 from lazytorch.ir.types import TensorType, Type
 from lazytorch.runtime.statistics import STATISTICS
 from lazytorch.tensor import Tensor, memory_of, of_leaf
@@ -342,7 +342,12 @@ def _value_of(kind: int, what: Any, given: Sequence[Any]) -> Node | None:
         root: Node = base._node
         return root
     node: Node = tensor._node
-    return None if base is not None and tensor._seen != base._version_count else node
+    if base is not None:
+        if tensor._seen != base._version_count:
+            return None
+        if node.buffer is None:
+            finds_memory(node)
+    return node
 
 
 def _difference(node: Node, source: Source) -> str | None:

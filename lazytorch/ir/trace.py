@@ -15,7 +15,7 @@ from typing import Any
 from lazytorch.config import config
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Attributes, Declaration, Operator, Signature, Trait
-from lazytorch.ir.dialects import arith
+from lazytorch.ir.dialects import arith, tensor, tensor_strided
 from lazytorch.ir.types import TensorType, TupleType, Type
 
 Place = tuple[CodeType, int]
@@ -191,7 +191,7 @@ def enter(trace: Trace, node: Node) -> int:
         if current.epoch is epoch:
             stack.pop()
             continue
-        if current.buffer is not None:
+        if current.buffer is not None or finds_memory(current):
             number = _enter_leaf(trace, current)
             stack.pop()
             continue
@@ -214,6 +214,20 @@ def enter(trace: Trace, node: Node) -> int:
         trace.nodes.append(current)
         stack.pop()
     return number
+
+
+def finds_memory(node: Node) -> bool:
+    """Leading rows of a value that is in memory by now have memory, too: recorded again, their start would be part of the
+    program, and another one for each of the rows that a loop goes through."""
+    signature = node.signature
+    if node.history is not None or signature is None or signature.operator.declaration is not tensor.slice_:
+        return False
+    source = node.operands[0]
+    rows = tensor_strided.leading_rows(source.type, signature.operator.attributes)
+    if rows is None or not hasattr(source.buffer, "part"):
+        return False
+    node.buffer = source.buffer.part(*rows)
+    return True
 
 
 def _enter_leaf(trace: Trace, node: Node) -> int:

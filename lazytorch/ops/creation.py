@@ -16,6 +16,7 @@ from lazytorch.ir.dialects.indirect import inside, refuse
 from lazytorch.ir.trace import RECORDER, STATE, leaf
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import python_dtype
+from lazytorch.ops.python_data import elements_of
 from lazytorch.ops.recording import (
     FUNCTIONS,
     NUMBERS,
@@ -67,58 +68,6 @@ def of_numpy_values(array: np.ndarray, dtype: DType) -> Tensor:
         return from_array(array.astype(dtype.numpy), dtype)
 
 
-def _shape_of(data: Any) -> tuple[int, ...]:
-    """The shape of nested sequences. Raises torch's errors for ragged ones."""
-    if isinstance(data, Tensor):
-        return tuple(data.shape)
-    if isinstance(data, np.ndarray):
-        return data.shape
-    if not isinstance(data, list | tuple):
-        return ()
-    if not data:
-        return (0,)
-    inner = _shape_of(data[0])
-    for position, item in enumerate(data[1:], 1):
-        other = _shape_of(item)
-        if other != inner:
-            if len(other) and len(inner) and len(other) == len(inner):
-                raise ValueError(f"expected sequence of length {inner[0]} at dim 1 (got {other[0]})")
-            raise TypeError(f"must be real number, not {type(item).__name__} (at position {position})")
-    return (len(data), *inner)
-
-
-def _flat(data: Any) -> list[Any]:
-    out: list[Any] = []
-    stack = [data]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, list | tuple):
-            stack.extend(reversed(item))
-        elif isinstance(item, Tensor):
-            stack.extend(reversed(item.tolist()) if item.shape else [item.item()])
-        elif isinstance(item, np.ndarray):
-            stack.extend(reversed(item.tolist()) if item.ndim else [item.item()])
-        else:
-            out.append(item.item() if isinstance(item, np.generic) else item)
-    return out
-
-
-def _inferred(items: Sequence[Any]) -> DType:
-    kinds = {type(item) for item in items}
-    if complex in kinds:
-        return python_dtype(0j)
-    if float in kinds or not items:
-        return default_dtype()
-    if int in kinds:
-        return dtypes.int64
-    if kinds == {bool}:
-        return dtypes.bool_
-    bad = next(item for item in items if type(item) not in (int, float, bool, complex))
-    if isinstance(bad, str):
-        raise TypeError(f"new(): invalid data type '{type(bad).__name__}'")
-    raise RuntimeError(f"Could not infer dtype of {type(bad).__name__}")
-
-
 @torch_function("tensor", method=False, out=False)
 def tensor_(
     data: Any, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
@@ -135,15 +84,7 @@ def tensor_(
             {"requires_grad": requires_grad},
             device,
         )
-    shape = _shape_of(data)
-    items = _flat(data)
-    kind = element_type(dtype, dtypes.int64) if dtype is not None else _inferred(items)
-    for item in items:
-        if not isinstance(item, int | float | complex):
-            raise TypeError(f"new(): invalid data type '{type(item).__name__}'")
-    if kind.kind in "ui" and any(isinstance(item, float) for item in items):
-        items = [int(item) for item in items]
-    array = np.array(items, dtype=np.float32 if kind is dtypes.bfloat16 else kind.numpy).reshape(shape)
+    array, kind = elements_of(data, None if dtype is None else element_type(dtype, dtypes.int64))
     return finish(of_numpy_values(array, kind), {"requires_grad": requires_grad}, device)
 
 
@@ -155,6 +96,10 @@ def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tens
         return moved if dtype is None else moved.to(dtype)
     if isinstance(data, np.ndarray) and device is None and (dtype is None or dtypes.of_numpy(data.dtype) is dtype):
         return from_numpy(data)
+    if hasattr(data, "__cuda_array_interface__"):
+        shared = FUNCTIONS["_from_cuda_array"](data)
+        moved = shared if device is None else on_device(shared, device)
+        return moved if dtype is None else moved.to(dtype)
     return tensor_(data, dtype=dtype, device=device)
 
 

@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from functools import cache, partial, wraps
-from sys import _getframe
+from sys import _getframe, maxsize
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration, Operator, Trait
 from lazytorch.ir.dialects import arith, tensor, tensor_transfer
-from lazytorch.ir.trace import STATE, Node, leaf, record_node
+from lazytorch.ir.trace import STATE, Node, Trace, leaf, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.loading import Functions, announce
 from lazytorch.ops.promotion import python_dtype
@@ -114,6 +114,14 @@ def rounding_once(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return result(rounded(value(function(*wide, **named)), dtype), *given)
 
     return call
+
+
+def wrap_all(trace: Trace, nodes: Sequence[Node]) -> list[Tensor]:
+    """New tensors of values recorded together: a trace that has become long runs when all of them are held."""
+    limit, trace.limit = trace.limit, maxsize
+    tensors = [wrap(trace, node) for node in nodes[:-1]]
+    trace.limit = limit
+    return [*tensors, wrap(trace, nodes[-1])] if nodes else []
 
 
 def emit(declaration: Declaration, *operands: Node, label: str = "", **attributes: Any) -> Node:

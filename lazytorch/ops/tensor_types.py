@@ -10,6 +10,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ops.creation import empty, tensor_
+from lazytorch.ops.python_data import is_sequence
 from lazytorch.ops.recording import FUNCTIONS, attach, torch_function
 from lazytorch.runtime.device import Device
 from lazytorch.tensor import Size, Tensor, default_dtype, own_node, root_of, set_default_dtype
@@ -107,10 +108,10 @@ def construct(dtype: DType, arguments: Sequence[Any], strict: bool) -> Tensor:
                 f"expected TensorOptions(dtype={_option(dtype)}, device=cpu, layout=Strided) (got {first.dtype})"
             )
         return first.detach()
-    if isinstance(first, range):
-        first = list(first)
-    if not isinstance(first, Sequence | np.ndarray) or isinstance(first, str):
-        raise TypeError(f"new(): data must be a sequence (got {type(first).__name__})")
+    if not is_sequence(first) and not isinstance(first, str | bytes):
+        kind = type(first)
+        name = f"{kind.__module__}.{kind.__name__}" if isinstance(first, np.generic) else kind.__name__
+        raise TypeError(f"new(): data must be a sequence (got {name})")
     return tensor_(first, dtype=dtype)
 
 
@@ -198,7 +199,8 @@ def dtype_of_kind(kind: Any) -> DType:
 
 def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The name of the tensor's class, or a conversion to a dtype, class or class name."""
-    return f"torch.{self.dtype.title}Tensor" if dtype is None else self.to(dtype_of_kind(dtype))
+    space = "torch.cuda" if self.is_cuda else "torch"
+    return f"{space}.{self.dtype.title}Tensor" if dtype is None else self.to(dtype_of_kind(dtype))
 
 
 attach("type", _type)

@@ -67,6 +67,13 @@ class Buffer:
         buffer.shared = True
         return buffer
 
+    @classmethod
+    def foreign(cls, address: int, nbytes: int, owner: object) -> Self:
+        """Memory that an owner lends, who is kept alive."""
+        buffer = cls.__new__(cls)
+        buffer.owner, buffer.ptr, buffer.nbytes, buffer.shared = owner, address, nbytes, True
+        return buffer
+
     def numpy(
         self,
         dtype: npt.DTypeLike,
@@ -120,6 +127,10 @@ class Buffer:
         copy = Buffer(self.nbytes)
         copy.numpy(np.uint8, (self.nbytes,))[...] = self.numpy(np.uint8, (self.nbytes,))
         return copy
+
+    def overwrite(self, source: Buffer) -> None:
+        """Take over the bytes of a buffer of the same size and place."""
+        self.numpy(np.uint8, (self.nbytes,))[...] = source.numpy(np.uint8, (self.nbytes,))
 
     def __repr__(self) -> str:
         return f"Buffer({self.nbytes} bytes at {self.ptr:#x}{', shared' if self.shared else ''})"

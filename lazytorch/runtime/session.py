@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from sys import getrefcount
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
 from lazytorch.config import config
 from lazytorch.ir.replay import hidden_uses, materialise
 from lazytorch.ir.saved import Shared
@@ -109,8 +107,7 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> Ran:
 
 def _write_back(old: Node, new: Node) -> None:
     """Memory that was handed out is updated in place: its other owner cannot ask."""
-    size = old.buffer.nbytes
-    old.buffer.numpy(np.uint8, (size,))[...] = new.buffer.numpy(np.uint8, (size,))
+    old.buffer.overwrite(new.buffer)
     new.buffer = old.buffer
 
 

@@ -1,4 +1,4 @@
-"""GPU tests run on the PTX emulator."""
+"""GPU tests run on what `--cuda` says a CUDA device is: the PTX emulator by default."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from collections.abc import Iterator
 import pytest
 
 from lazytorch.config import config
+from tests.device_option import SETTINGS
 
 
 @pytest.fixture
-def emulated() -> Iterator[None]:
-    """`cuda` is the emulator."""
+def cuda(request: pytest.FixtureRequest) -> Iterator[None]:
+    """`cuda` is that device."""
+    with config(cuda=SETTINGS[request.config.getoption("--cuda")]):
+        yield
+
+
+@pytest.fixture
+def emulated(request: pytest.FixtureRequest) -> Iterator[None]:
+    """`cuda` is the emulator itself, whose counters a test reads."""
     with config(cuda="emulator"):
         yield

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import lazytorch as torch
+from lazytorch.codegen import schedules
 from lazytorch.codegen.schedules import gpu_contract
 from lazytorch.codegen.schedules.gpu_contract_fma import FMA_TILES, FmaTile
 from lazytorch.runtime import session
@@ -30,6 +31,12 @@ def reports(y: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plan programs and kernels anew: their keys say nothing of the tiles that a test chooses."""
+    monkeypatch.setattr(session, "_programs", {})
+    monkeypatch.setattr(schedules, "_known", {})
+
+
 def test_a_map_uses_whole_sectors_in_wide_accesses(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = torch.rand(8192).cuda().realize(), torch.rand(8192).cuda().realize()
     (report,) = reports(torch.relu(x * y + 0.5) * x, monkeypatch)
@@ -50,7 +57,7 @@ LAYOUTS = {
 def test_a_product_has_no_bank_conflicts(layout: str, tile: FmaTile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_contract, "tile_for", lambda *sizes: tile)
     a, b = (x.cuda().realize() for x in LAYOUTS[layout]())
-    monkeypatch.setattr(session, "_programs", {})  # the key says nothing of tiles
+    forget(monkeypatch)
     (report,) = reports(a @ b + 1, monkeypatch)
     assert report.shared_waves == report.shared_ideal_waves
     assert report.load_used_bytes >= 31 * report.load_sectors

@@ -11,7 +11,7 @@ import lazytorch as torch
 from lazytorch.config import config
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("cuda")
 def test_tensors_are_made_and_moved() -> None:
     x = torch.ones(2, 3, device="cuda")
     assert (x.device, x.is_cuda, x.get_device()) == (torch.device("cuda", 0), True, 0)
@@ -28,27 +28,28 @@ def test_tensors_are_made_and_moved() -> None:
         assert torch.zeros(1).is_cuda
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("cuda")
 def test_modules_are_moved() -> None:
     model = torch.nn.BatchNorm1d(3).cuda()
     assert all(x.is_cuda for x in (*model.parameters(), *model.buffers()))
     assert all(not x.is_cuda for x in model.cpu().parameters())
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("cuda")
 def test_the_cuda_namespace_tells_of_the_device() -> None:
     assert torch.cuda.is_available() and torch.cuda.device_count() == 1 and torch.cuda.current_device() == 0
-    assert torch.cuda.get_device_capability() == (8, 0) and "emulator" in torch.cuda.get_device_name(0)
+    assert torch.cuda.get_device_capability() >= (7, 5) and torch.cuda.get_device_name(0)
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     x = torch.ones(1000, device="cuda")
     torch.cuda.synchronize()
-    assert torch.cuda.memory_allocated() == before + 4000
+    assert before + 4000 <= torch.cuda.memory_allocated() <= before + 4608  # as the allocator rounds
     del x
     assert torch.cuda.memory_allocated() == before
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()
     end.record()
+    torch.cuda.synchronize()
     assert start.elapsed_time(end) >= 0
     with pytest.raises(RuntimeError, match="invalid device ordinal"):
         torch.ones(1, device="cuda:1")

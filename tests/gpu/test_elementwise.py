@@ -14,13 +14,14 @@ from lazytorch.ir.declaration import Trait, all_declarations
 from lazytorch.ir.dialects import load_all
 from lazytorch.ir.types import TensorType
 from lazytorch.runtime.buffer import Buffer
-from lazytorch.runtime.cuda.device import DeviceBuffer, device_named
+from lazytorch.runtime.cuda.buffer import DeviceBuffer
+from lazytorch.runtime.cuda.device import device_named
 from lazytorch.runtime.cuda.planner import plan_for_device
 from lazytorch.runtime.cuda.staging import Held
 from lazytorch.runtime.functions import run_function
 
 load_all()
-pytestmark = pytest.mark.usefixtures("emulated")
+pytestmark = pytest.mark.usefixtures("cuda")
 
 OPERATIONS = [
     d

@@ -13,9 +13,8 @@ from lazytorch.codegen.schedules import gpu_contract
 from lazytorch.codegen.schedules.gpu_contract_fma import FMA_TILES
 from lazytorch.codegen.schedules.gpu_contract_matrix import MATRIX_TILES
 from lazytorch.config import config
-from lazytorch.runtime import session
 from tests.gpu.ptxas import ARCHITECTURES, assemble, find_ptxas
-from tests.gpu.test_counters import reports
+from tests.gpu.test_counters import forget, reports
 from tests.gpu.test_ptx import modules
 
 F = torch.nn.functional
@@ -87,7 +86,7 @@ def test_dividing_k_changes_no_number(dtype: str, monkeypatch: pytest.MonkeyPatc
     assert torch.dump(divided, "loop").count("loop.kernel") == 2
     divided.realize()
     monkeypatch.setattr(gpu_contract, "ENOUGH_TILES", 0)
-    monkeypatch.setattr(session, "_programs", {})
+    forget(monkeypatch)
     whole = torch.relu(a @ b)
     assert torch.dump(whole, "loop").count("loop.kernel") == 1
     assert torch.equal(divided, whole)
@@ -116,7 +115,7 @@ def test_a_convolution_multiplies_matrices() -> None:
 )
 def test_memory_is_used_well(order: str, tile: Any, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_contract, "tile_for", lambda *sizes: tile)
-    monkeypatch.setattr(session, "_programs", {})
+    forget(monkeypatch)
     a, b = (ours(x).cuda().realize() for x in operands(tile.rows, 128, tile.columns, dtype, order))
     with config(tf32=True):
         (report,) = reports(a @ b, monkeypatch)
@@ -137,6 +136,7 @@ def test_ptxas_takes_tiles_of_all_sizes_without_spills(architecture: str, monkey
     for tile, left, right in kinds:
         monkeypatch.setattr(gpu_contract, "tile_for", lambda *sizes, tile=tile: tile)
         monkeypatch.setattr(gpu_contract, "ENOUGH_TILES", 0)
+        forget(monkeypatch)
         (text,) = modules(torch.relu(left @ right + right[0]), architecture)
         assert ("mma.sync" in text) == (tile in MATRIX_TILES)
         assert tile not in MATRIX_TILES or ("cp.async" in text) == (architecture != "sm_75")
@@ -148,7 +148,7 @@ def test_what_an_architecture_lacks_is_not_used() -> None:
     a, b = (ours(x).realize() for x in operands(32, 32, 32, "bfloat16"))
     (text,) = modules(a @ b, "sm_75")
     assert "mma.sync" not in text and "fma.rn.f32" in text
-    (text,) = modules(a.half() @ b.half(), "sm_75")
+    (text,) = modules(a.half().realize() @ b.half().realize(), "sm_75")
     assert "mma.sync.aligned.m16n8k8" in text and "cp.async" not in text
 
 

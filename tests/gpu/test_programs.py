@@ -11,7 +11,7 @@ import lazytorch as torch
 from lazytorch.config import config
 from tests.gpu.programs import PROGRAMS, ROUNDED_OTHERWISE, A, B
 
-pytestmark = pytest.mark.usefixtures("emulated")
+pytestmark = pytest.mark.usefixtures("cuda")
 
 
 def _arrays(outcome: Any) -> list[np.ndarray]:
@@ -80,7 +80,7 @@ def test_a_program_may_go_to_and_fro() -> None:
 
 def test_an_index_out_of_range_raises() -> None:
     with pytest.raises(IndexError, match="index 40 is out of bounds") as error:
-        A.cuda()[torch.tensor([1, 40]).cuda()].realize()
+        A.cuda()[torch.tensor([1, 40]).cuda()].tolist()
     assert "test_programs.py" in str(error.value)
 
 

@@ -21,7 +21,7 @@ from tests.frontend import (
     test_statistics_and_random,
 )
 
-pytestmark = [pytest.mark.usefixtures("emulated"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("cuda"), pytest.mark.slow]
 
 TABLES = (
     test_against_torch,

@@ -231,3 +231,29 @@ def test_a_slice_that_moves_is_a_view_all_the_same():
     x += 1
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+def test_gradients_outlive_a_long_graph_that_runs_as_they_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repeated backward walk makes nodes of the gradients alone: none may be forgotten by a run in between."""
+    weights = [torch.ones(3, requires_grad=True) for _ in range(4)]
+    monkeypatch.setattr(config, "flush_nodes", 8)
+    for _ in range(5):
+        torch.ones(1).tolist()
+        y = torch.ones(3)
+        for w in weights:
+            y = (y * w).sin()
+            w.grad = None
+        y.sum().backward()
+        total = sum(w.grad.sum() for w in weights)
+        assert total.item() == pytest.approx(4.44402, rel=1e-5)
+
+
+def test_a_loop_over_the_rows_of_what_was_pending_plans_for_one_of_them() -> None:
+    rows = (torch.arange(12.0) + torch.ones(12)).view(4, 3) * 2
+    found, planned = [], []
+    for row in rows:
+        before = torch.stats()["programs_planned"]
+        found.append((row - 1).sum().item())
+        planned.append(torch.stats()["programs_planned"] - before)
+    assert found == [9, 27, 45, 63]
+    assert planned[2:] == [0, 0]

@@ -9,6 +9,7 @@ from typing import Any
 from lazytorch.codegen.expression import pull, tensor_type
 from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext
+from lazytorch.codegen.schedules.attention import attention_launches
 from lazytorch.codegen.schedules.contract import contract_launches
 from lazytorch.codegen.schedules.gpu_contract import gpu_contract_launches
 from lazytorch.codegen.schedules.gpu_reduce import gpu_reduce_launches
@@ -50,7 +51,7 @@ def schedule(kernel: Operation, context: ScheduleContext) -> list[Launch]:
     What they are depends on the structure of the kernel alone, so a kernel like one before is not scheduled again.
     """
     block = kernel.region.block
-    key = (kernel.attributes.schedule, context.target.fingerprint, context.threads, *_text(block))
+    key = (kernel.attributes.schedule, context.target.fingerprint, context.threads, context.tf32, *_text(block))
     known = _known.get(key)
     if known is None:
         schedules = _GPU_SCHEDULES if isinstance(context.target, GpuTarget) else _SCHEDULES
@@ -133,12 +134,13 @@ _SCHEDULES: dict[str, Callable[[Operation, ScheduleContext], list[Launch]]] = {
     "reduce": lambda kernel, context: reduce_launches(_root(kernel), context),
     "row": row_launches,
     "contract": contract_launches,
+    "attention": attention_launches,
     "gather": lambda kernel, context: gather_launches(_root(kernel), context),
     "scatter": _schedule_scatter,
     "pad": lambda kernel, context: pad_launches(_root(kernel), context),
     "insert": lambda kernel, context: insert_launches(_root(kernel), context),
     "concat": lambda kernel, context: concat_launches(_root(kernel), context),
-    "scan": lambda kernel, context: scan_launches(_root(kernel), context),
+    "scan": scan_launches,
     "sort": lambda kernel, context: sort_launches(_root(kernel), context),
     "search": lambda kernel, context: search_launches(_root(kernel), context),
     "host": lambda kernel, context: host_launches(_root(kernel), context),

@@ -1,6 +1,6 @@
 """Functions of tensor operations to StableHLO text, for XLA. Importing the package registers the rule of every operation."""
 
-from lazytorch.codegen.stablehlo import elementwise, tensors
+from lazytorch.codegen.stablehlo import algebra, elementwise, sequences, tensors
 from lazytorch.codegen.stablehlo.emitter import translate
 
-__all__ = ["elementwise", "tensors", "translate"]
+__all__ = ["algebra", "elementwise", "sequences", "tensors", "translate"]

@@ -98,7 +98,7 @@ class Emitter:
         attributes: str = "",
         region: Sequence[str] = (),
     ) -> list[Term]:
-        """One operation; its results."""
+        """One operation; its results. The line "}, {" parts two regions."""
         self._count += 1
         names = [f"%v{self._count}_{number}" for number in range(len(types))] if len(types) > 1 else [f"%v{self._count}"]
         inside = f" ({{\n{chr(10).join('      ' + line for line in region)}\n    }})" if region else ""
@@ -137,6 +137,12 @@ class Emitter:
     def select(self, condition: Term, a: Term, b: Term) -> Term:
         """a where the condition holds, else b."""
         return self.op("stablehlo.select", [condition, a, b], a.type)
+
+
+def compared(result: str, direction: str, a: str, b: str, type: TensorType) -> str:
+    """A line of a region that compares two values: EQ, NE, GE, GT, LE or LT."""
+    attribute = f"comparison_direction = #stablehlo<comparison_direction {direction}>"
+    return f'  {result} = "stablehlo.compare"({a}, {b}) {{{attribute}}} : ({type}, {type}) -> tensor<i1>'
 
 
 def array(numbers: Sequence[int] | range) -> str:

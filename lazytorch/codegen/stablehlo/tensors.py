@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
-from lazytorch.codegen.stablehlo.emitter import Emitter, Term, array, rule, tensor_type
+from lazytorch.codegen.stablehlo.emitter import Emitter, Term, array, compared, literal, rule, tensor_type
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation
 from lazytorch.ir.declaration import Declaration
-from lazytorch.ir.dialects import tensor
+from lazytorch.ir.dialects import tensor, tensor_scatter, tensor_strided, tensor_transfer
 from lazytorch.ir.types import TensorType
 
 
@@ -25,10 +25,11 @@ def _reshape(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
 
 @rule(tensor.permute)
 def _permute(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
-    return _transpose(e, operands[0], operation.attributes.order)
+    return transposed(e, operands[0], operation.attributes.order)
 
 
-def _transpose(e: Emitter, term: Term, order: Sequence[int]) -> Term:
+def transposed(e: Emitter, term: Term, order: Sequence[int]) -> Term:
+    """Dimensions in another order."""
     if list(order) == sorted(order):
         return term
     shape = tuple([term.type.shape[d] for d in order])
@@ -53,6 +54,28 @@ def slice_of(e: Emitter, term: Term, starts: Sequence[int], sizes: Sequence[int]
     ]
     attributes = f"start_indices = {array(starts)}, limit_indices = {array(limits)}, strides = {array(steps)}"
     return e.op("stablehlo.slice", [term], term.type.with_shape(tuple(sizes)), attributes)
+
+
+@rule(tensor_strided.diagonal)
+def _diagonal(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
+    """A strided slice of the flattened matrices."""
+    (x,) = operands
+    *lead, rows, columns = x.type.shape
+    start, length, step = tensor_strided.diagonal_place((rows, columns), operation.attributes.offset)
+    flat = e.reshape(x, (*lead, rows * columns))
+    return slice_of(e, flat, [0] * len(lead) + [start if length else 0], [*lead, length], [1] * len(lead) + [step])
+
+
+@rule(tensor_strided.as_strided)
+def _as_strided(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
+    """A gather by positions that are sums of multiples of each dimension's own."""
+    a = operation.attributes
+    type = TensorType(dtypes.int64, a.shape)
+    index = e.constant(a.offset, type)
+    for dim, stride in enumerate(a.strides):
+        place = e.op("stablehlo.iota", [], type, f"iota_dimension = {dim} : i64")
+        index = e.op("stablehlo.add", [index, e.op("stablehlo.multiply", [place, e.constant(stride, type)], type)], type)
+    return gathered(e, operands[0], index)
 
 
 @rule(tensor.flip)
@@ -130,6 +153,16 @@ def _iota(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
     return e.op("stablehlo.iota", [], tensor_type(operation.result), "iota_dimension = 0 : i64")
 
 
+@rule(tensor_transfer.literal)
+def _literal(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
+    type = tensor_type(operation.result)
+    numbers = [literal(value, type.dtype) for value in operation.attributes.values]
+    for size in reversed(type.shape):
+        numbers = [f"[{', '.join(numbers[i : i + size])}]" for i in range(0, len(numbers), size)] if size else ["[]"]
+    text = numbers[0] if type.numel else ""
+    return e.op("stablehlo.constant", [], type, f"value = dense<{text}> : {type}")
+
+
 # -- reductions ------------------------------------------------------------
 
 _COMBINE: dict[Declaration, str] = {
@@ -197,10 +230,6 @@ def _argreduce(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
 def _better(value: TensorType, place: TensorType, direction: str) -> list[str]:
     flag = "tensor<i1>"
 
-    def compare(result: str, direction: str, a: str, b: str, type: TensorType) -> str:
-        attribute = f"comparison_direction = #stablehlo<comparison_direction {direction}>"
-        return f'  {result} = "stablehlo.compare"({a}, {b}) {{{attribute}}} : ({type}, {type}) -> {flag}'
-
     def both(result: str, operation: str, a: str, b: str) -> str:
         return f'  {result} = "stablehlo.{operation}"({a}, {b}) : ({flag}, {flag}) -> {flag}'
 
@@ -209,11 +238,11 @@ def _better(value: TensorType, place: TensorType, direction: str) -> list[str]:
 
     return [
         f"^bb0(%a: {value}, %i: {place}, %b: {value}, %j: {place}):",
-        compare("%a_nan", "NE", "%a", "%a", value),
-        compare("%b_nan", "NE", "%b", "%b", value),
-        compare("%beats", direction, "%a", "%b", value),
-        compare("%equal", "EQ", "%a", "%b", value),
-        compare("%first", "LT", "%i", "%j", place),
+        compared("%a_nan", "NE", "%a", "%a", value),
+        compared("%b_nan", "NE", "%b", "%b", value),
+        compared("%beats", direction, "%a", "%b", value),
+        compared("%equal", "EQ", "%a", "%b", value),
+        compared("%first", "LT", "%i", "%j", place),
         f'  %b_number = "stablehlo.not"(%b_nan) : ({flag}) -> {flag}',
         both("%only_a", "and", "%a_nan", "%b_number"),
         both("%nans", "and", "%a_nan", "%b_nan"),
@@ -247,7 +276,7 @@ def _contract(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
     )
     type = lhs.type.with_shape(tuple([sizes[letter] for letter in order]))
     product = e.op("stablehlo.dot_general", [lhs, rhs], type, f"dot_dimension_numbers = #stablehlo.dot<{numbers}>")
-    return _transpose(e, product, [order.index(letter) for letter in a.out])
+    return transposed(e, product, [order.index(letter) for letter in a.out])
 
 
 def _without(e: Emitter, term: Term, letters: str, kept: str) -> tuple[Term, str]:
@@ -271,27 +300,39 @@ def _from_the_front(e: Emitter, index: Term, size: int) -> Term:
 @rule(tensor.gather)
 def _gather(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
     x, index = operands
-    index = _from_the_front(e, index, x.type.shape[0])
+    return gathered(e, x, _from_the_front(e, index, x.type.shape[0]))
+
+
+def gathered(e: Emitter, x: Term, index: Term) -> Term:
+    """Elements along the first dimension, by positions within it."""
     rank = index.type.rank
     numbers = (
         f"offset_dims = [{', '.join(map(str, range(rank, rank + x.type.rank - 1)))}], collapsed_slice_dims = [0], "
         f"start_index_map = [0], index_vector_dim = {rank}"
     )
     attributes = f"dimension_numbers = #stablehlo.gather<{numbers}>, slice_sizes = {array([1, *x.type.shape[1:]])}"
-    return e.op("stablehlo.gather", [x, index], tensor_type(operation.result), attributes)
+    return e.op("stablehlo.gather", [x, index], x.type.with_shape((*index.type.shape, *x.type.shape[1:])), attributes)
 
 
-@rule(tensor.scatter, tensor.scatter_add)
+_INTO: dict[Declaration, str] = {
+    tensor.scatter_add: "add",
+    tensor_scatter.scatter_mul: "multiply",
+    tensor_scatter.scatter_max: "maximum",
+    tensor_scatter.scatter_min: "minimum",
+}
+
+
+@rule(tensor.scatter, *_INTO)
 def _scatter(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
     base, index, value = operands
     index = _from_the_front(e, index, base.type.shape[0])
     rank = index.type.rank
     scalar = base.type.with_shape(())
-    adds = operation.declaration is tensor.scatter_add
+    combine = _INTO.get(operation.declaration)
     region = [f"^bb0(%a: {scalar}, %b: {scalar}):"]
-    if adds:
-        region.append(f'  %c = "stablehlo.add"(%a, %b) : ({scalar}, {scalar}) -> {scalar}')
-    region.append(f'  "stablehlo.return"({"%c" if adds else "%b"}) : ({scalar}) -> ()')
+    if combine is not None:
+        region.append(f'  %c = "stablehlo.{combine}"(%a, %b) : ({scalar}, {scalar}) -> {scalar}')
+    region.append(f'  "stablehlo.return"({"%b" if combine is None else "%c"}) : ({scalar}) -> ()')
     numbers = (
         f"update_window_dims = [{', '.join(map(str, range(rank, rank + base.type.rank - 1)))}], inserted_window_dims = [0], "
         f"scatter_dims_to_operand_dims = [0], index_vector_dim = {rank}"

@@ -135,3 +135,13 @@ def overlaps(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
             return True
         reach = stride * (size - 1) + reach
     return False
+
+
+def leading_rows(source: TensorType, a: Attributes) -> tuple[int, int] | None:
+    """Of a slice that is whole rows of a value, one after the other: the byte in the value's memory where they begin, and
+    their number of bytes. None for any other slice."""
+    shape = source.shape
+    if not shape or not shape[0] or a.steps[0] != 1 or any(a.starts[1:]) or a.sizes[1:] != shape[1:]:
+        return None
+    row = source.nbytes // shape[0]
+    return a.starts[0] * row, a.sizes[0] * row

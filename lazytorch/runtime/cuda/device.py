@@ -1,36 +1,68 @@
-"""The CUDA devices of the process, and their memory."""
+"""The CUDA devices of the process: their streams, kernels and memory, and what went wrong on them."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
-from math import prod
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from lazytorch.codegen.gpu_target import GpuTarget, target_of_capability
 from lazytorch.codegen.launch import Launch
 from lazytorch.config import config
-from lazytorch.errors import OutOfMemoryError
-from lazytorch.runtime.allocator import block_size
-from lazytorch.runtime.buffer import Buffer
+from lazytorch.errors import AcceleratorError
 from lazytorch.runtime.cuda.discovery import drivers
-from lazytorch.runtime.cuda.driver import Driver, Kernel, NoDevice
+from lazytorch.runtime.cuda.driver import Driver, Event, Kernel, NoDevice, Stream
+from lazytorch.runtime.cuda.memory import DeviceMemory
+from lazytorch.runtime.cuda.upload import Uploads
+
+_REMEMBERED = 64  # programs that a fault found later may have come from
+
+
+class Check(Protocol):
+    """What a program left to be looked at when it is done."""
+
+    event: Event
+
+    def raise_if_failed(self) -> None:
+        """Raise the user's error for what kernels noted."""
 
 
 class CudaDevice:
-    """One device: its target, the kernels loaded into it, and the memory in use on it."""
+    """One device: its target, the kernels loaded into it, its streams and the memory in use on it.
+
+    launched: what was put into its streams and is not known to have succeeded, as texts that name the user's lines.
+    checks: what programs left to be looked at.
+    """
 
     def __init__(self, number: int, driver: Driver) -> None:
+        self.number = number
         self.name = f"cuda:{number}"
         self.driver = driver
         self.target: GpuTarget = target_of_capability(*driver.capability)
-        self.allocated = self.reserved = self.peak_allocated = self.peak_reserved = 0
-        self._idle: dict[int, list[int]] = {}
+        self.memory = DeviceMemory(self.name, driver)
+        self.uploads = Uploads(driver)
+        self.main_stream = driver.stream(main=True)
+        self.copy_stream = driver.stream()
+        self.launched: deque[Callable[[], str]] = deque(maxlen=_REMEMBERED)
+        self.checks: list[Check] = []
+        self.busy: list[tuple[Event, object]] = []
         self._kernels: dict[str, Kernel] = {}
+        self._local = threading.local()
+
+    @property
+    def stream(self) -> Stream:
+        """The stream that this thread's work goes to."""
+        chosen: Stream = getattr(self._local, "stream", self.main_stream)
+        return chosen
+
+    @stream.setter
+    def stream(self, stream: Stream) -> None:
+        self._local.stream = stream
 
     def kernel(self, launch: Launch, compiled: Callable[[Launch, GpuTarget], str]) -> Kernel:
         """The launch's kernel, compiled to PTX and loaded if it is new."""
@@ -39,105 +71,56 @@ class CudaDevice:
             found = self._kernels[launch.key] = self.driver.load(compiled(launch, self.target), launch.symbol)
         return found
 
-    def allocate(self, nbytes: int) -> int:
-        """The address of at least so many bytes. Raises OutOfMemoryError."""
-        size = self._size(nbytes)
-        idle = self._idle.get(size)
-        if idle:
-            address = idle.pop()
-        else:
-            address = self._reserve(size)
-        self.allocated += size
-        self.peak_allocated = max(self.peak_allocated, self.allocated)
-        return address
+    def keep_until_done(self, owner: object, stream: Stream) -> None:
+        """Keep an object as long as a stream may read its memory."""
+        self.busy = [entry for entry in self.busy if not entry[0].done()]
+        event = self.driver.event()
+        event.record(stream)
+        self.busy.append((event, owner))
 
-    def release(self, address: int, nbytes: int) -> None:
-        """Take memory back. Kernels that still use it come before whatever uses it next: there is one stream."""
-        size = self._size(nbytes)
-        self.allocated -= size
-        if self.driver.caches:
-            self._idle.setdefault(size, []).append(address)
-        else:
-            self.driver.free(address)
-            self.reserved -= size
+    def read(self, address: int, into: npt.NDArray[Any]) -> None:
+        """Copy to the host, when this thread's stream has come to it. Raises what was found wrong by then."""
+        with self.naming_faults():
+            self.driver.read(address, into, self.stream)
+        self.raise_what_was_found()
 
-    def empty_cache(self) -> None:
-        """Give idle memory back to the driver."""
-        for size, addresses in self._idle.items():
-            while addresses:
-                self.driver.free(addresses.pop())
-                self.reserved -= size
+    def synchronize(self) -> None:
+        """Wait for everything. Raises what was found wrong."""
+        with self.naming_faults():
+            self.driver.synchronize()
+        self.launched.clear()
+        self.busy.clear()
+        self.raise_what_was_found()
 
-    def _size(self, nbytes: int) -> int:
-        return max(block_size(nbytes), 512) if self.driver.caches else max(nbytes, 1)
-
-    def _reserve(self, size: int) -> int:
-        for last in (False, True):
+    def raise_what_was_found(self) -> None:
+        """Look at the checks whose programs are done; raise for the first that failed."""
+        if not self.checks:
+            return
+        checks, self.checks = self.checks, []
+        while checks:
+            check = checks.pop(0)
+            if not check.event.done():
+                self.checks.append(check)
+                continue
             try:
-                address = self.driver.allocate(size)
-                break
-            except MemoryError:
-                if last:
-                    raise OutOfMemoryError(
-                        f"CUDA out of memory. Tried to allocate {size} bytes. GPU {self.name[5:]} has a total capacity of "
-                        f"{self.driver.total_memory} bytes of which {self.allocated} bytes are in use by lazytorch"
-                    ) from None
-                self.empty_cache()
-        self.reserved += size
-        self.peak_reserved = max(self.peak_reserved, self.reserved)
-        return address
+                check.raise_if_failed()
+            except BaseException:
+                self.checks += checks
+                raise
 
-
-class DeviceBuffer(Buffer):
-    """Memory on a CUDA device. As an array it is a copy."""
-
-    __slots__ = ("device",)
-
-    def __init__(self, device: CudaDevice, nbytes: int) -> None:
-        self.owner: object = self  # nothing to give back yet, should the allocation fail
-        self.ptr = device.allocate(nbytes)
-        self.nbytes = nbytes
-        self.device = device
-        self.shared = False
-        self.owner = None
-
-    def __del__(self, *_: object, _finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if self.owner is None and not _finalizing():
-            self.device.release(self.ptr, self.nbytes)
-
-    @classmethod
-    def of(cls, device: CudaDevice, array: npt.NDArray[Any]) -> DeviceBuffer:
-        """A copy of an array on the device."""
-        buffer = cls(device, max(array.nbytes, 1))
-        if array.nbytes:
-            device.driver.write(buffer.ptr, np.ascontiguousarray(array))
-        return buffer
-
-    def numpy(
-        self,
-        dtype: npt.DTypeLike,
-        shape: Sequence[int],
-        strides: Sequence[int] | None = None,
-        offset: int = 0,
-    ) -> npt.NDArray[Any]:
-        """A copy of the memory as an array."""
-        dtype = np.dtype(dtype)
-        if strides is not None:
-            whole = Buffer(self.nbytes)
-            whole.numpy(np.uint8, (self.nbytes,))[...] = self.numpy(np.uint8, (self.nbytes,))
-            return whole.numpy(dtype, shape, strides, offset)
-        array: npt.NDArray[Any] = np.empty(tuple(shape), dtype)
-        if offset + prod(shape) * dtype.itemsize > self.nbytes:
-            raise ValueError(f"an array of {dtype} with shape {tuple(shape)} does not fit into {self.nbytes} bytes")
-        if array.nbytes:
-            self.device.driver.read(self.ptr + offset, array)
-        return array
-
-    def copy(self) -> DeviceBuffer:
-        """A new buffer with the same bytes."""
-        copy = DeviceBuffer(self.device, self.nbytes)
-        self.device.driver.copy(copy.ptr, self.ptr, self.nbytes)
-        return copy
+    @contextmanager
+    def naming_faults(self) -> Iterator[None]:
+        """Add to what the driver reports of kernels the lines that they were recorded at: it reports late, so that several
+        may come into question."""
+        try:
+            yield
+        except AcceleratorError as error:
+            if self.launched:
+                places = "\n".join(f"  {describe()}" for describe in dict.fromkeys(self.launched))
+                hint = "" if config.cuda_sync else "\nwith LAZYTORCH_CUDA_SYNC=1 the first of them that fails is named alone"
+                error.args = (f"{error}\nlaunched since the device was last known to be well:\n{places}{hint}",)
+                self.launched.clear()
+            raise
 
 
 @cache
@@ -161,19 +144,29 @@ def why_none() -> str:
     return found if isinstance(found, str) else ""
 
 
-_current = [0]
+_chosen = threading.local()
 
 
 def current() -> int:
-    """The number of the device that `cuda` without a number means."""
-    return _current[0]
+    """The number of the device that `cuda` without a number means, in this thread."""
+    number: int = getattr(_chosen, "number", 0)
+    return number
 
 
 def set_current(number: int) -> None:
     """Change it."""
-    _current[0] = number
+    _chosen.number = number
 
 
 def device_named(name: str) -> CudaDevice:
     """The device called cuda:0, cuda:1 ..."""
     return devices()[int(name.removeprefix("cuda:"))]
+
+
+def places_of(launches: Sequence[Launch]) -> str:
+    """The kernels of launches, and the lines that they were recorded at."""
+    texts = []
+    for launch in launches:
+        places = dict.fromkeys(str(operation.location) for operation in launch.operations)
+        texts.append(f"kernel {launch.symbol}, recorded at {', '.join(places)}")
+    return "; ".join(texts)

@@ -19,7 +19,8 @@ from lazytorch.ir.declaration import Operator, Trait
 from lazytorch.ir.trace import Node, Trace
 from lazytorch.ir.types import TensorType, Type
 from lazytorch.runtime.buffer import Buffer
-from lazytorch.runtime.cuda.device import DeviceBuffer, device_named
+from lazytorch.runtime.cuda.buffer import DeviceBuffer, to_device
+from lazytorch.runtime.cuda.device import device_named
 from lazytorch.runtime.cuda.planner import plan_for_device
 from lazytorch.runtime.interpreted import Leaf
 from lazytorch.runtime.planner import plan_function
@@ -93,6 +94,8 @@ def moved(places: dict[tuple[Value, str | None], Any], value: Value, device: str
 def copied(source: Any, type: TensorType, device: str | None) -> Buffer:
     """A copy of a buffer's (or number's) elements in the memory of a device."""
     dtype, shape = type.dtype.numpy, type.shape
+    if device is not None and isinstance(source, Buffer):
+        return to_device(device_named(device), source, type.nbytes)
     array = source.numpy(dtype, shape) if isinstance(source, Buffer) else np.asarray(source, dtype)
     if device is not None:
         return DeviceBuffer.of(device_named(device), array)

@@ -18,6 +18,7 @@ from lazytorch.runtime.session import synchronize
 from lazytorch.tensor import from_array
 from lazytorch.utils.data.collate import default_collate, default_convert
 from lazytorch.utils.data.dataset import IterableDataset, TensorDataset
+from lazytorch.utils.data.pinning import PinnedBatches, can_pin
 from lazytorch.utils.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, drawn_seed
 from lazytorch.utils.data.worker import Exhausted, Failure, get_worker_info, work
 
@@ -164,6 +165,10 @@ class DataLoader:
         return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
+        batches = self._batches()
+        return PinnedBatches(batches) if self.pin_memory and can_pin() else batches
+
+    def _batches(self) -> Any:
         if not self.num_workers:
             return _Iterator(self)
         if not self.persistent_workers:

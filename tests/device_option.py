@@ -1,0 +1,104 @@
+"""`pytest --cuda LEVEL --device cuda`: what a CUDA device is in the tests, and whether all tensors live there.
+
+emulator  (A, the default) the PTX emulator behind the runtime's driver interface
+driver    (C) the real pycuda over a driver that the PTX emulator answers (tools/build_pycuda.py, tests/gpu/fake_driver.py)
+device    (D) an NVIDIA device
+
+With `--device cuda` the same tests make their tensors there, and NumPy arrays are copied to and from it where tests ask for
+them. Random numbers are the CPU generator's then, as the oracle's are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LEVELS = {"emulator": "A", "driver": "C", "device": "D"}
+SETTINGS = {"emulator": "emulator", "driver": "", "device": ""}
+_TORCH_HAS_NO_CUDA = "the oracle has no CUDA device, and says so"
+NOT_ON_A_DEVICE = {
+    "test_types_and_devices.py::test_the_answer_is_torchs[classes]": _TORCH_HAS_NO_CUDA,
+    "test_types_and_devices.py::test_the_answer_is_torchs[names of classes]": _TORCH_HAS_NO_CUDA,
+    "test_types_and_devices.py::test_the_answer_is_torchs[cuda]": _TORCH_HAS_NO_CUDA,
+    "test_types_and_devices.py::test_the_error_is_torchs[a cuda class]": _TORCH_HAS_NO_CUDA,
+    "test_types_and_devices.py::test_the_error_is_torchs[cuda synchronize]": _TORCH_HAS_NO_CUDA,
+    "test_types_and_devices.py::test_the_error_is_torchs[cuda device]": _TORCH_HAS_NO_CUDA,
+    "test_types_and_devices.py::test_the_error_is_torchs[cuda name]": _TORCH_HAS_NO_CUDA,
+    "test_types_and_devices.py::test_the_error_is_torchs[a tensor on cuda]": _TORCH_HAS_NO_CUDA,
+    "test_types_and_devices.py::test_the_error_is_torchs[moving to cuda]": _TORCH_HAS_NO_CUDA,
+    "test_types_and_devices.py::test_a_default_device_that_is_not_here_is_refused_when_it_is_used": _TORCH_HAS_NO_CUDA,
+}
+"""Tests that are left out with `--device cuda`, and why."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """`--cuda` and `--device`."""
+    parser.addoption("--cuda", default="emulator", choices=sorted(LEVELS), help="what a CUDA device is in the tests")
+    parser.addoption("--device", default="cpu", choices=["cpu", "cuda"], help="where tests make their tensors")
+
+
+def configure(options: Any) -> None:
+    """Before anything imports lazytorch."""
+    level, device = options.getoption("--cuda"), options.getoption("--device")
+    if level == "driver":
+        _install_fake_driver()
+    if device != "cpu":
+        os.environ["LAZYTORCH_CUDA"] = SETTINGS[level]
+        os.environ["LAZYTORCH_DEVICE"] = device
+        _convert_arrays()
+
+
+def select(options: Any, items: list[pytest.Item]) -> None:
+    """Skip what does not apply."""
+    needs_device = pytest.mark.skip(reason="needs an NVIDIA device: --cuda device")
+    for item in items:
+        if item.get_closest_marker("gpu") and options.getoption("--cuda") != "device":
+            item.add_marker(needs_device)
+        if options.getoption("--device") != "cpu":
+            reason = next((why for name, why in NOT_ON_A_DEVICE.items() if item.nodeid.endswith(name)), None)
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def summary(options: Any) -> str:
+    """One line for the report: which level ran."""
+    level, device = options.getoption("--cuda"), options.getoption("--device")
+    return f"CUDA devices in these tests: level {LEVELS[level]} ({level}); tensors are made on: {device}"
+
+
+def pycuda_folder() -> Path:
+    """Where tools/build_pycuda.py has put pycuda."""
+    from tools.build_pycuda import default_folder
+
+    return Path(os.environ.get("PYCUDA_FOLDER") or default_folder())
+
+
+def _install_fake_driver() -> None:
+    folder = pycuda_folder()
+    if not (folder / "complete").exists():
+        raise pytest.UsageError(f"--cuda driver: there is no pycuda in {folder}; run python tools/build_pycuda.py")
+    sys.path.insert(0, str(folder))
+    from tests.gpu import fake_driver
+
+    fake_driver.DRIVER = fake_driver.FakeDriver(folder / "libcuda.so.1")
+
+
+def _convert_arrays() -> None:
+    """Let NumPy see tensors of a device as copies, and copy arrays to it."""
+    import lazytorch
+    from lazytorch.config import config
+
+    plain, adopt = lazytorch.Tensor.numpy, lazytorch.from_numpy
+
+    def numpy(self: Any, *, force: bool = False) -> Any:
+        return plain(self.cpu() if self.is_cuda and not self.requires_grad else self, force=force)
+
+    def from_numpy(array: Any) -> Any:
+        return adopt(array).to(config.device)
+
+    lazytorch.Tensor.numpy = numpy
+    lazytorch.from_numpy = from_numpy
