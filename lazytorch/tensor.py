@@ -535,18 +535,11 @@ def _own_buffer(root: Tensor) -> Buffer:
 
 def from_array(array: np.ndarray, dtype: DType, like: Tensor | None = None) -> Tensor:
     """A tensor with a copy of the array's elements (bfloat16: of their bit patterns), on the device of `like`."""
-    out = of_leaf(leaf(TensorType(dtype, array.shape), memory_of(array)))
+    out = of_leaf(leaf(TensorType(dtype, array.shape), Buffer.of(array)))
     device = None if like is None else like._node.type.device
     if device is None:
         return out
     return wrap(STATE.trace, record_node(STATE.trace, tensor_transfer.transfer.operator(device=device), (out._node,)))
-
-
-def memory_of(array: np.ndarray) -> Buffer:
-    """A copy of an array's elements, in row-major order."""
-    buffer = Buffer(max(array.nbytes, 1))
-    buffer.numpy(array.dtype, array.shape)[...] = array
-    return buffer
 
 
 def of_leaf(node: Node) -> Tensor:

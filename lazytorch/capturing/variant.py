@@ -16,8 +16,9 @@ from lazytorch.history import HOOKED
 from lazytorch.ir.declaration import Operator, Signature
 from lazytorch.ir.trace import Node, Place, finds_memory, leaf
 from lazytorch.ir.types import TensorType, Type
+from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.statistics import STATISTICS
-from lazytorch.tensor import Tensor, memory_of, of_leaf
+from lazytorch.tensor import Tensor, of_leaf
 from lazytorch.trees import Structure
 
 ARGUMENT, ROOT, TENSOR, GRADIENT, CONSTANT, NUMBER, DRAWN = range(7)
@@ -198,7 +199,7 @@ class Variant:
         for it."""
         if self.effects and not self._take_effect(leaves):
             return NotImplemented
-        drawn = [leaf(type_, memory_of(again())) for type_, again in self.draws] if self.draws else []
+        drawn = [leaf(type_, Buffer.of(again())) for type_, again in self.draws] if self.draws else []
         for number, draw in self.drawn:
             leaves[number] = drawn[draw]
         outputs, hidden = self._outputs(leaves)
