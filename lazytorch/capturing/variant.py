@@ -199,7 +199,7 @@ class Variant:
         for it."""
         if self.effects and not self._take_effect(leaves):
             return NotImplemented
-        drawn = [leaf(type_, Buffer.of(again())) for type_, again in self.draws] if self.draws else []
+        drawn = [leaf(type_, Buffer.holding(again())) for type_, again in self.draws] if self.draws else []
         for number, draw in self.drawn:
             leaves[number] = drawn[draw]
         outputs, hidden = self._outputs(leaves)

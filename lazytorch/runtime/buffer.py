@@ -68,7 +68,7 @@ class Buffer:
         return buffer
 
     @classmethod
-    def of(cls, array: npt.NDArray[Any]) -> Buffer:
+    def holding(cls, array: npt.NDArray[Any]) -> Buffer:
         """A copy of an array's elements, in row-major order."""
         buffer = Buffer(max(array.nbytes, 1))
         buffer.numpy(array.dtype, array.shape)[...] = array
