@@ -32,6 +32,7 @@ ELSEWHERE = {
         for d in OPERATIONS
         if d.name.startswith("optim.")
     },
+    "linalg.eig": "of any order: compared in tests/frontend/test_linear_algebra.py",
     "random.normal": "torch's generator is compared in tests/frontend/test_statistics_and_random.py",
     "random.uniform": "torch's generator is compared in tests/frontend/test_statistics_and_random.py",
     "tensor.transfer": "needs another device: tests/gpu",
@@ -153,9 +154,12 @@ TORCH: dict[str, Meaning] = {
     "linalg.cofactor": lambda a, x: torch.linalg.det(x) * torch.linalg.inv(x).mT,
     "linalg.cholesky_ex": lambda a, x: tuple(torch.linalg.cholesky_ex(x)),
     "linalg.eigh": lambda a, x: tuple(map(torch.abs, torch.linalg.eigh(x, "U" if a.upper else "L"))),
+    "linalg.lu_factor": lambda a, x: tuple(torch.linalg.lu_factor_ex(x)),
     "linalg.norm_root": lambda a, x: x ** (1 / a.order),
+    "linalg.permutation_matrix": lambda a, pivots: torch.eye(a.rows),  # without exchanges
     "linalg.pinv": lambda a, x: torch.linalg.pinv(x, rtol=a.rtol),
     "linalg.qr": lambda a, x: _same_signs(*torch.linalg.qr(x, "complete" if a.complete else "reduced")),
+    "linalg.reflections": lambda a, x: tuple(torch.geqrf(x)),
     "linalg.slogdet": lambda a, x: tuple(torch.linalg.slogdet(x)),
     "linalg.solve": lambda a, x, y: torch.linalg.solve(x, y),
     "linalg.solve_triangular": lambda a, x, y: torch.linalg.solve_triangular(x, y, upper=a.upper, unitriangular=a.unit),
