@@ -32,8 +32,19 @@ def _record(source: DeviceGenerator, declaration: Any, count: int, dtype: DType,
     per_counter = 2 if dtype.itemsize == 8 else 4
     seed, counter, own_threads = source.take(count, per_counter)
     numbers = [number_leaf(x, dtypes.int64) for x in (seed, counter, threads or own_threads)]
+    observer = STATE.trace.observer
+    if observer is not None:  # a replay of the call takes the next numbers
+        numbers[:2] = [_taken_again(observer, lambda: source.take(count, per_counter)[1], counter)]
+        numbers.insert(0, _taken_again(observer, lambda: source.signed_seed(), seed))
     kind = TensorType(dtype, (count,), str(source.device))
     return emit(declaration, *numbers, type=kind, vector=vector)
+
+
+def _taken_again(observer: Any, again: Callable[[], int], now: int) -> Node:
+    """A number as a value in memory, which each replay asks for again."""
+    node = from_array(np.asarray(now, np.int64), dtypes.int64)._node
+    observer.drew(node, lambda: np.asarray(again(), np.int64))
+    return node
 
 
 def _units(source: DeviceGenerator, count: int, dtype: DType) -> Node:

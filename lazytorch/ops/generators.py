@@ -89,6 +89,9 @@ class Generator:
         """Draw with a reference function, and advance."""
         for level in STATE.trace.levels:
             level.draws()
+        observer = STATE.trace.observer
+        if observer is not None and not observer.drawing:
+            observer.refuse("random numbers are drawn that Python code looks at")
         values, self.state = function(self.state, *arguments, **keywords)
         array: np.ndarray = values
         return array
@@ -162,5 +165,8 @@ class DeviceGenerator(Generator):
         threads = self._threads(count)
         counter = self.offset // 4
         self.offset += 4 * ((count - 1) // (threads * per_counter) + 1)
-        seed = self.first_seed
-        return seed - (1 << 64) if seed >> 63 else seed, counter, threads
+        return self.signed_seed(), counter, threads
+
+    def signed_seed(self) -> int:
+        """The seed as a number of 64 bits with a sign."""
+        return self.first_seed - (1 << 64) if self.first_seed >> 63 else self.first_seed

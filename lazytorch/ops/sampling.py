@@ -113,11 +113,25 @@ def _count(shape: tuple[int, ...]) -> int:
     return count
 
 
+def drawn(draw: Callable[[], np.ndarray], dtype: DType) -> Tensor:
+    """A tensor of the random numbers that a function draws; if the call may be replayed, they are drawn anew then."""
+    observer = STATE.trace.observer
+    if observer is None:
+        return from_array(draw(), dtype)
+    observer.drawing = True
+    try:
+        out = from_array(draw(), dtype)
+    finally:
+        observer.drawing = False
+    observer.drew(out._node, draw)
+    return out
+
+
 def fresh(draw: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: DType) -> Tensor:
     """A tensor of random numbers, from a function that draws so many; those of all examples at once within a vmap."""
     levels = [level for level in STATE.trace.levels if level.draws() is not None]
     whole = (*[level.size for level in levels], *shape)
-    out = from_array(np.asarray(draw(_count(whole)), dtype.numpy).reshape(whole), dtype)
+    out = drawn(lambda: np.asarray(draw(_count(whole)), dtype.numpy).reshape(whole), dtype)
     return _examples(levels, out) if levels else out
 
 
@@ -133,8 +147,12 @@ def fresh_rows(draw: Callable[[], np.ndarray], shape: tuple[int, ...], dtype: DT
     """As `fresh`, from a function that draws all numbers of a tensor in a way of its own."""
     levels = [level for level in STATE.trace.levels if level.draws() is not None]
     sizes = tuple([level.size for level in levels])
-    rows = [np.asarray(draw(), dtype.numpy).reshape(shape) for _ in range(_count(sizes))]
-    out = from_array(np.stack(rows).reshape((*sizes, *shape)) if rows else np.zeros((*sizes, *shape), dtype.numpy), dtype)
+
+    def all_rows() -> np.ndarray:
+        rows = [np.asarray(draw(), dtype.numpy).reshape(shape) for _ in range(_count(sizes))]
+        return np.stack(rows).reshape((*sizes, *shape)) if rows else np.zeros((*sizes, *shape), dtype.numpy)
+
+    out = drawn(all_rows, dtype)
     return _examples(levels, out) if levels else out
 
 
@@ -153,7 +171,7 @@ HOST_DRAWS: dict[str, Callable[..., np.ndarray]] = {
 """By kind, functions of (generator, count, element type, parameters ...)."""
 
 
-def drawn(source: Generator, kind: str, shape: tuple[int, ...], dtype: DType, *parameters: Any) -> Tensor:
+def random_tensor(source: Generator, kind: str, shape: tuple[int, ...], dtype: DType, *parameters: Any) -> Tensor:
     """A tensor of random numbers of a kind, where the generator draws them; those of all examples at once within a vmap. Of
     kind "dropout" the elements are bools, and the type is that of what is dropped."""
     made = dtypes.bool_ if kind == "dropout" else dtype
@@ -178,7 +196,7 @@ def place_of(options: dict[str, Any]) -> str | None:
 def _sized(name: str, draw: str) -> None:
     def function(*size: Any, generator: Generator | None = None, dtype: DType | None = None, **options: Any) -> Tensor:
         shape = sizes_of(size if size else options.pop("size", size))
-        out = drawn(source_for(place_of(options), generator), draw, shape, dtype or default_dtype())
+        out = random_tensor(source_for(place_of(options), generator), draw, shape, dtype or default_dtype())
         return finish(out, options, options.pop("device", None))
 
     function.__name__, function.__doc__ = name, f"`torch.{name}`: torch CPU's numbers."
@@ -212,7 +230,7 @@ def randint(
     if high <= low:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     shape, kind = sizes_of((size,)), dtype or dtypes.int64
-    out = drawn(source_for(place_of(options), generator), "integers", shape, kind, low, high)
+    out = random_tensor(source_for(place_of(options), generator), "integers", shape, kind, low, high)
     return finish(out, options, options.pop("device", None))
 
 
@@ -278,7 +296,7 @@ def _writer(name: str, **defaults: float | None) -> None:
             raise TypeError(f"{name}_() takes the arguments {', '.join(defaults)}, not {arguments} {keywords}")
         _check_parameters(name, given)
         source = source_for(self._node.type.device, generator)
-        return assign(self, drawn(source, name, tuple(self.shape), self.dtype, *given.values())._node)
+        return assign(self, random_tensor(source, name, tuple(self.shape), self.dtype, *given.values())._node)
 
     write.__name__, write.__doc__ = f"{name}_", f"Fill with random numbers: `Tensor.{name}_`, torch CPU's."
     setattr(Tensor, f"{name}_", write)
@@ -298,8 +316,8 @@ def _random(self: Tensor, low: int | None = None, high: int | None = None, *, ge
     if high is None:
         low, high = 0, low
     if high is None:
-        return assign(self, drawn(source, "full_range", shape, self.dtype)._node)
-    return assign(self, drawn(source, "integers", shape, self.dtype, low, high)._node)
+        return assign(self, random_tensor(source, "full_range", shape, self.dtype)._node)
+    return assign(self, random_tensor(source, "integers", shape, self.dtype, low, high)._node)
 
 
 attach("random_", _random)
@@ -309,7 +327,7 @@ def _bernoulli(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
     """Ones with probability p, else zeros."""
     source, dtype = source_for(self._node.type.device, generator), self.dtype
     if not isinstance(p, Tensor):
-        return assign(self, drawn(source, "bernoulli", tuple(self.shape), dtype, p)._node)
+        return assign(self, random_tensor(source, "bernoulli", tuple(self.shape), dtype, p)._node)
     levels = [level for level in STATE.trace.levels if level.draws() is not None]
     node = value(p.detach())
     for level in reversed(levels):
@@ -337,7 +355,7 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = Non
 
 def dropout_mask(like: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
     """Which elements a dropout of elements like a tensor's keeps."""
-    return drawn(source_for(like._node.type.device, None), "dropout", shape, like.dtype, p)
+    return random_tensor(source_for(like._node.type.device, None), "dropout", shape, like.dtype, p)
 
 
 def _checked_weights(input: Tensor, num_samples: int, replacement: bool) -> np.ndarray:

@@ -115,3 +115,15 @@ def test_vmap_draws_for_every_example() -> None:
     assert len({tuple(row) for row in rows.tolist()}) == 3
     same = torch.func.vmap(lambda v: v + torch.rand(4, device="cuda"), randomness="same")(x)
     assert len({tuple(row) for row in same.tolist()}) == 1
+
+
+def test_a_replayed_call_takes_the_next_numbers() -> None:
+    def step(x: Any) -> Any:
+        return torch.nn.functional.dropout(x, 0.5) + torch.rand(16, device="cuda")
+
+    x = torch.ones(16, device="cuda")
+    torch.manual_seed(4)
+    want = [step(x).tolist() for _ in range(5)]
+    compiled = torch.compile(step)
+    torch.manual_seed(4)
+    assert [compiled(x).tolist() for _ in range(5)] == want

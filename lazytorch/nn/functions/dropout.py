@@ -13,7 +13,7 @@ from lazytorch.ir.dialects import tensor
 from lazytorch.ir.trace import STATE
 from lazytorch.layout import memory_order
 from lazytorch.ops.recording import apply, emit, on_device, write_into
-from lazytorch.ops.sampling import drawn, dropout_mask, source_for
+from lazytorch.ops.sampling import dropout_mask, random_tensor, source_for
 from lazytorch.tensor import Tensor, value, wrap
 
 
@@ -51,7 +51,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 
 def _noise(shape: tuple[int, ...], p: float, like: Tensor, scale: bool) -> Tensor:
     """Ones with probability 1 - p in the element type of a tensor; with `scale` divided by 1 - p."""
-    kept = drawn(source_for(like._node.type.device, None), "bernoulli", shape, like.dtype, 1.0 - p)
+    kept = random_tensor(source_for(like._node.type.device, None), "bernoulli", shape, like.dtype, 1.0 - p)
     return kept / (1.0 - p) if scale else kept
 
 
