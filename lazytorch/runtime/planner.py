@@ -336,7 +336,7 @@ class Layout:
                     if not self._holds_memory(number) or self.last[operand] != self.first[value]:
                         continue
                     if elsewhere is None:
-                        elsewhere = _read_elsewhere(kernel)
+                        elsewhere = {self.root(read) for read in _read_elsewhere(kernel)}
                     if operand not in elsewhere:
                         taken.add(number)
                         out.append(Donation(number, position, uses[number], self.first[value]))

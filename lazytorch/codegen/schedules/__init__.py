@@ -140,7 +140,7 @@ _SCHEDULES: dict[str, Callable[[Operation, ScheduleContext], list[Launch]]] = {
     "pad": lambda kernel, context: pad_launches(_root(kernel), context),
     "insert": lambda kernel, context: insert_launches(_root(kernel), context),
     "concat": lambda kernel, context: concat_launches(_root(kernel), context),
-    "scan": lambda kernel, context: scan_launches(_root(kernel), context),
+    "scan": scan_launches,
     "sort": lambda kernel, context: sort_launches(_root(kernel), context),
     "search": lambda kernel, context: search_launches(_root(kernel), context),
     "host": lambda kernel, context: host_launches(_root(kernel), context),
