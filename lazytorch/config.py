@@ -88,8 +88,9 @@ class Config:
     log: tuple[str, ...] = _setting(
         "LAZYTORCH_LOG",
         (),
-        "What to report on stderr: a comma-separated list of `sync`, `compile` and `cache`.",
-        choices=("sync", "compile", "cache"),
+        "What to report on stderr: a comma-separated list of `sync`, `compile`, `cache`, and of compiled functions "
+        "`recompiles` and `graph_breaks`.",
+        choices=("sync", "compile", "cache", "recompiles", "graph_breaks"),
         default_text="nothing",
     )
     verify: bool = _setting("LAZYTORCH_VERIFY", False, "Verify the IR after every pass.")
