@@ -110,10 +110,9 @@ def _infer_linear(attributes: Attributes, factor: TensorType, term: TensorType) 
 
 def _reference_linear(attributes: Attributes, factor: np.ndarray, term: np.ndarray) -> np.ndarray:
     a, b = np.moveaxis(factor, attributes.dim, 0), np.moveaxis(term, attributes.dim, 0)
-    out = np.empty_like(b)
-    y = np.zeros(b.shape[1:], b.dtype)
-    for i in range(len(b)):
-        y = out[i] = a[i] * y + b[i]
+    out = b.copy()
+    for i in range(1, len(b)):
+        out[i] = a[i] * out[i - 1] + b[i]
     return np.moveaxis(out, 0, attributes.dim)
 
 
@@ -134,5 +133,5 @@ scan_linear: Declaration = Declaration(
     batch=BATCH,
     reference=_reference_linear,
     example=example("tensor<2x3xf32>", "tensor<2x3xf32>", dim=1),
-    doc="y_i = a_i y_{i-1} + b_i along `dim`, from y = 0: a linear recurrence (a product, then a sum: not fused)",
+    doc="y_i = a_i y_{i-1} + b_i along `dim`, from y_0 = b_0: a linear recurrence (a product, then a sum: not fused)",
 )
