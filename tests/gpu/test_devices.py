@@ -29,6 +29,13 @@ def test_tensors_are_made_and_moved() -> None:
 
 
 @pytest.mark.usefixtures("cuda")
+def test_a_slice_of_memory_is_memory_of_the_device() -> None:
+    x = torch.arange(12.0).reshape(3, 4).cuda().realize()
+    part = x[1:3]
+    torch.ones(2).cuda().realize()  # forgets how the slice was made
+    assert torch.equal(part.cpu(), torch.arange(4.0, 12.0).reshape(2, 4))
+
+
 def test_modules_are_moved() -> None:
     model = torch.nn.BatchNorm1d(3).cuda()
     assert all(x.is_cuda for x in (*model.parameters(), *model.buffers()))
