@@ -78,7 +78,9 @@ def _own_gradient(library: Library, x: Any, w: Any, g: Any, padding: int, groups
     def run() -> object:
         of.requires_grad_(True)
         y = lazytorch.nn.functional.conv2d(x, w, padding=padding, groups=groups)
-        return lazytorch.autograd.grad(y, of, g)[0].realize()
+        (gradient,) = lazytorch.autograd.grad(y, of, g)
+        assert gradient is not None
+        return gradient.realize()
 
     return run
 
