@@ -14,6 +14,7 @@ from lazytorch.codegen.schedules.contract import contract_launches
 from lazytorch.codegen.schedules.gpu_contract import gpu_contract_launches
 from lazytorch.codegen.schedules.gpu_reduce import gpu_reduce_launches
 from lazytorch.codegen.schedules.gpu_row import gpu_row_launches
+from lazytorch.codegen.schedules.gpu_sort import gpu_sort_launches
 from lazytorch.codegen.schedules.host import host_launches
 from lazytorch.codegen.schedules.indirect import gather_launches, scatter_launches
 from lazytorch.codegen.schedules.map import map_launch
@@ -22,7 +23,8 @@ from lazytorch.codegen.schedules.placement import concat_launches, copy_launch, 
 from lazytorch.codegen.schedules.reduce import reduce_launches
 from lazytorch.codegen.schedules.row import row_launches
 from lazytorch.codegen.schedules.scan import scan_launches
-from lazytorch.codegen.schedules.sort import search_launches, sort_launches
+from lazytorch.codegen.schedules.search import search_launches
+from lazytorch.codegen.schedules.sort import sort_launches
 from lazytorch.codegen.structure import remember
 from lazytorch.codegen.views import contiguous
 from lazytorch.errors import CompileError
@@ -150,5 +152,6 @@ _GPU_SCHEDULES: dict[str, Callable[[Operation, ScheduleContext], list[Launch]]] 
     "reduce": lambda kernel, context: gpu_reduce_launches(_root(kernel), context),
     "row": gpu_row_launches,
     "contract": gpu_contract_launches,
+    "sort": lambda kernel, context: gpu_sort_launches(_root(kernel), context),
 }
 """The others give one thread each iteration of their parallel loop."""
