@@ -49,7 +49,7 @@ def convolutions():
 
 WORKLOADS = {
     # name: the step, its usual arguments, twenty others, how many kernels these may need that the usual ones do not
-    "batches of a transformer": (transformer, (8, 16), [(batch, 16) for batch in range(2, 22)], 4),
+    "batches of a transformer": (transformer, (8, 16), [(batch, 16) for batch in range(2, 22)], 14),
     "lengths of a transformer": (transformer, (4, 32), [(4, length) for length in range(8, 68, 3)], 18),
     "batches of a convolution": (convolutions, (16, 8), [(batch, 8) for batch in range(4, 64, 3)], 12),
 }
