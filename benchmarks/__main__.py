@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--only TEXT] [--against torch,inductor,jax] …`, and the commands `history`, `kernels`, `record`."""
+"""`python -m benchmarks [--only TEXT] [--against torch,inductor,jax] …`, and the other commands below."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ COMMANDS = {
     "history": "how the ratios of stored runs went",
     "kernels": "where the native time of training steps goes",
     "record": "what recording costs",
+    "start": "a process from its start to its first trained step",
 }
 
 

@@ -10,20 +10,12 @@ from benchmarks.workload import Library, Step, Workload
 TOKENS, WORDS = (8, 128), 1000
 
 
-def mlp_step(library: Library) -> Step:
-    """MLP 64-64-10, batch 64, SGD with momentum."""
-    torch = library.module
+def network(torch: Any, name: str) -> tuple[Any, Any]:
+    """A model and a batch of 64: an MLP 64-64-10, or two 3x3 convolutions with pooling on 8x8 images."""
     torch.manual_seed(0)
     nn = torch.nn
-    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-    return _classifier(library, model, torch.rand(64, 64))
-
-
-def cnn_step(library: Library) -> Step:
-    """Two 3x3 convolutions with pooling on 8x8 images, batch 64, SGD with momentum."""
-    torch = library.module
-    torch.manual_seed(0)
-    nn = torch.nn
+    if name == "mlp":
+        return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)), torch.rand(64, 64)
     model = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
         nn.ReLU(),
@@ -34,7 +26,17 @@ def cnn_step(library: Library) -> Step:
         nn.Flatten(),
         nn.Linear(128, 10),
     )
-    return _classifier(library, model, torch.rand(64, 1, 8, 8))
+    return model, torch.rand(64, 1, 8, 8)
+
+
+def mlp_step(library: Library) -> Step:
+    """MLP, SGD with momentum."""
+    return _classifier(library, *network(library.module, "mlp"))
+
+
+def cnn_step(library: Library) -> Step:
+    """CNN, SGD with momentum."""
+    return _classifier(library, *network(library.module, "cnn"))
 
 
 def _classifier(library: Library, model: Any, images: Any) -> Step:
