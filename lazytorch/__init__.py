@@ -81,6 +81,7 @@ _LAZY = frozenset(
 )
 _ELSEWHERE = {
     "dump": "inspection",
+    "explain": "inspection",
     "compile": "compiler",
     "autocast": "amp",
     "GradScaler": "amp",

@@ -88,8 +88,9 @@ class Config:
     log: tuple[str, ...] = _setting(
         "LAZYTORCH_LOG",
         (),
-        "What to report on stderr: a comma-separated list of `sync`, `compile` and `cache`.",
-        choices=("sync", "compile", "cache"),
+        "What to report on stderr: a comma-separated list of `sync`, `compile`, `cache`, and of compiled functions "
+        "`recompiles` and `graph_breaks`.",
+        choices=("sync", "compile", "cache", "recompiles", "graph_breaks"),
         default_text="nothing",
     )
     verify: bool = _setting("LAZYTORCH_VERIFY", False, "Verify the IR after every pass.")
@@ -126,6 +127,12 @@ class Config:
     )
     cuda_sync: bool = _setting(
         "LAZYTORCH_CUDA_SYNC", False, "Wait for every kernel on a CUDA device, so that an error names the one that failed."
+    )
+    ptxas: str = _setting(
+        "LAZYTORCH_PTXAS",
+        "",
+        "NVIDIA's assembler, for `lazytorch.explain` and `dump(y, stage='sass')`.",
+        default_text="on PATH, or in a wheel of PyPI",
     )
     tf32: bool = _setting(
         "LAZYTORCH_TF32",

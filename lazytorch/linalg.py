@@ -8,8 +8,9 @@ from typing import Any
 from lazytorch import dtypes
 from lazytorch.errors import LinAlgError
 from lazytorch.ir.dialects import linalg as ops
+from lazytorch.ir.dialects import linalg_lu
+from lazytorch.ops import factorizations, norms
 from lazytorch.ops import linear_algebra as algebra
-from lazytorch.ops import norms
 from lazytorch.ops.linear_algebra import matrix_exp, several, singular_values
 from lazytorch.ops.linear_algebra import solved as _solved
 from lazytorch.ops.matrices import cross_product, matrix_chain
@@ -26,10 +27,18 @@ __all__ = [
     "cross",
     "det",
     "diagonal",
+    "eig",
     "eigh",
+    "eigvals",
     "eigvalsh",
+    "householder_product",
     "inv",
+    "inv_ex",
     "lstsq",
+    "lu",
+    "lu_factor",
+    "lu_factor_ex",
+    "lu_solve",
     "matmul",
     "matrix_exp",
     "matrix_norm",
@@ -41,6 +50,7 @@ __all__ = [
     "qr",
     "slogdet",
     "solve",
+    "solve_ex",
     "solve_triangular",
     "svd",
     "svdvals",
@@ -53,12 +63,19 @@ __all__ = [
 
 _takes_out = partial(takes_out, same=True)
 det, inv, matrix_power, matmul = (FUNCTIONS[name] for name in ("det", "inverse", "matrix_power", "matmul"))
+householder_product = FUNCTIONS["orgqr"]
 norm, matrix_norm, vector_norm = map(_takes_out, (norms.linalg_norm, norms.matrix_norm, norms.vector_norm))
 
 _Eigh = structure("linalg_eigh", "eigenvalues", "eigenvectors")
 _Svd = structure("linalg_svd", "U", "S", "Vh")
 _Lstsq = structure("linalg_lstsq", "solution", "residuals", "rank", "singular_values")
 _CholeskyEx = structure("linalg_cholesky_ex", "L", "info")
+_Eig = structure("linalg_eig", "eigenvalues", "eigenvectors")
+_Lu = structure("linalg_lu", "P", "L", "U")
+_LuFactor = structure("linalg_lu_factor", "LU", "pivots")
+_LuFactorEx = structure("linalg_lu_factor_ex", "LU", "pivots", "info")
+_InvEx = structure("linalg_inv_ex", "inverse", "info")
+_SolveEx = structure("linalg_solve_ex", "result", "info")
 
 
 @_takes_out
@@ -74,6 +91,72 @@ def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -
     if check_errors:
         factor = cholesky(A)
     return _CholeskyEx(factor.transpose(-2, -1) if upper else factor, info)
+
+
+@_takes_out
+def lu(A: Tensor, *, pivot: bool = True) -> Any:
+    """(P, L, U) of P L U = A: a permutation, a lower triangle with ones on the diagonal, an upper triangle."""
+    factors, pivots, _ = factorizations.factored(A, pivot)
+    return _Lu(*factorizations.unpacked(factors, pivots))
+
+
+@_takes_out
+def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -> Any:
+    """(LU, pivots, info): L and U in one matrix, exchanges of rows, the number of the first zero pivot (0: none)."""
+    found = factorizations.factored(A, pivot)
+    if check_errors:
+        _refuse_zero_pivots(found[2], "lu_factor_ex")
+    return _LuFactorEx(*found)
+
+
+@_takes_out
+def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
+    """(LU, pivots): as `lu_factor_ex`. Raises RuntimeError for a zero pivot."""
+    factors, pivots, info = factorizations.factored(A, pivot)
+    _refuse_zero_pivots(info, "lu_factor")
+    return _LuFactor(factors, pivots)
+
+
+def _refuse_zero_pivots(info: Tensor, name: str) -> None:
+    found = info.reshape(-1).tolist()
+    for number, pivot in enumerate(found):
+        if pivot:
+            batch = f"(Batch element {number}): " if info.shape else ""
+            raise RuntimeError(
+                f"torch.linalg.{name}: {batch}U[{pivot},{pivot}] is zero and using it on lu_solve would result in a "
+                "division by zero. If you still want to perform the factorization, consider calling linalg.lu(A, pivot) or "
+                "linalg.lu_factor_ex(A, pivot)"
+            )
+
+
+@_takes_out
+def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
+    """X of A X = B (X A = B; with A^T if `adjoint`), given what `lu_factor` gives for A."""
+    return factorizations.solved_by_factors(LU, pivots, B, left, adjoint)
+
+
+@_takes_out
+def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
+    """(inverse, info): the number of the first zero pivot (0: none) instead of an error."""
+    return _InvEx(*factorizations.inverted(A, check_errors))
+
+
+@_takes_out
+def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
+    """(result, info): as `solve`, with the number of the first zero pivot (0: none) instead of an error."""
+    return _SolveEx(*factorizations.solved_or_not(A, B, left, check_errors))
+
+
+@_takes_out
+def eig(A: Tensor) -> Any:
+    """Complex (eigenvalues, eigenvectors) of real square matrices, in LAPACK's order; without derivatives."""
+    return _Eig(*several(linalg_lu.eig, A.detach()))
+
+
+@_takes_out
+def eigvals(A: Tensor) -> Tensor:
+    """The complex eigenvalues of real square matrices; without derivatives."""
+    return several(linalg_lu.eig, A.detach())[0]
 
 
 @_takes_out
@@ -133,9 +216,7 @@ def matrix_rank(A: Tensor, tol: Any = None, *, atol: Any = None, rtol: Any = Non
 @_takes_out
 def pinv(A: Tensor, rcond: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Tensor:
     """The Moore-Penrose inverse; singular values below rtol times the largest count as 0."""
-    if atol is not None:
-        raise NotImplementedError("linalg.pinv with atol is not supported; use rtol")
-    return algebra.pseudo_inverse(A, rcond if rtol is None else rtol)
+    return algebra.pseudo_inverse(A, rcond if rtol is None else rtol, atol, hermitian)
 
 
 @_takes_out
@@ -157,7 +238,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
     if m > n and chosen != "gelsy":
         residuals = (matmul(A, found) - right).square().sum(-2)
     ranks = FUNCTIONS["empty"]((0,), dtype=dtypes.int64) if chosen == "gels" else algebra.rank(A, None, rcond, False)
-    sizes = singular_values(A) if chosen in ("gelsd", "gelss") else nothing
+    sizes = singular_values(A.detach()) if chosen in ("gelsd", "gelss") else nothing
     return _Lstsq(found.squeeze(-1) if is_vector else found, residuals, ranks, sizes)
 
 

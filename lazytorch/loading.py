@@ -18,6 +18,7 @@ METHODS = {
         lcm lcm_ ldexp ldexp_ logaddexp logaddexp2 logit logit_ mvlgamma mvlgamma_ nextafter nextafter_ positive rad2deg
         rad2deg_ signbit sinc sinc_ xlogy xlogy_""",
     "einstein": "",
+    "factorizations": "geqrf lu lu_solve orgqr ormqr",
     "interchange": "__cuda_array_interface__ __dlpack__ __dlpack_device__ is_pinned pin_memory",
     "linear_algebra": """
         cholesky cholesky_inverse cholesky_solve det inverse logdet matrix_exp matrix_power pinverse qr slogdet svd
@@ -29,6 +30,7 @@ METHODS = {
         argsort bincount histc histogram kthvalue median mode msort nanmedian nanquantile quantile sort topk unique
         unique_consecutive""",
     "sparse_tensors": "to_dense to_sparse",
+    "special_functions": "i0 i0_",
     "statistics": "aminmax count_nonzero nanmean nansum",
     "windows": "",
 }

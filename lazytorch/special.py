@@ -6,6 +6,7 @@ from math import inf, sqrt
 
 from lazytorch.ops.compositions import xlog1py as xlog1py
 from lazytorch.ops.recording import FUNCTIONS, takes_out
+from lazytorch.ops.special_functions import SPECIAL
 from lazytorch.tensor import Tensor
 
 _SAME = "digamma erf erfc erfinv exp2 expm1 log1p log_softmax logit logsumexp polygamma round sinc softmax xlogy"
@@ -13,7 +14,7 @@ _OTHERWISE = {"expit": "sigmoid", "gammaln": "lgamma", "multigammaln": "mvlgamma
 _OTHERWISE |= {"gammainc": "igamma", "gammaincc": "igammac"}
 _NAMES = {**{name: name for name in _SAME.split(" ")}, **_OTHERWISE}
 
-globals().update({name: FUNCTIONS[source] for name, source in _NAMES.items()})
+globals().update({name: FUNCTIONS[source] for name, source in _NAMES.items()}, **SPECIAL)
 
 
 @takes_out
@@ -31,4 +32,4 @@ def ndtr(input: Tensor) -> Tensor:
     return FUNCTIONS["erfc"](input * (-1 / sqrt(2.0))) * 0.5
 
 
-__all__ = sorted([*_NAMES, "entr", "ndtr", "xlog1py"])
+__all__ = sorted([*_NAMES, *SPECIAL, "entr", "ndtr", "xlog1py"])

@@ -26,7 +26,7 @@ from lazytorch.ir.saved import SHARED
 from lazytorch.ir.trace import FREED, STATE, Node, Trace, enter, gradient_name, leaf, record, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ir.write_through import write_through
-from lazytorch.parts import moving_part, rows_of_leaf
+from lazytorch.parts import moving_part, moving_read, moving_write, rows_of_leaf
 from lazytorch.printing import format_size, format_tensor
 from lazytorch.runtime.buffer import READERS, Buffer
 from lazytorch.runtime.device import Device, device_called
@@ -456,7 +456,11 @@ def make_view(self: Tensor, operator: Operator, place: tuple[CodeType, int]) -> 
     if part is not None:
         out = of_leaf(part)
     else:
-        node = moving_part(trace, root._node, source, operators, place) or record_node(trace, operator, (source,))
+        node = (
+            moving_part(trace, root._node, source, operators, place)
+            or moving_read(trace, root, source, operators, place)
+            or record_node(trace, operator, (source,))
+        )
         node.storage = layout.shared(root._node.type, operators)
         out = wrap(trace, node)
     out._base, out._view = root, operators
@@ -535,10 +539,7 @@ def _own_buffer(root: Tensor) -> Buffer:
 
 def from_array(array: np.ndarray, dtype: DType, like: Tensor | None = None) -> Tensor:
     """A tensor with a copy of the array's elements (bfloat16: of their bit patterns), on the device of `like`."""
-    array = np.ascontiguousarray(array).reshape(array.shape)
-    buffer = Buffer(max(array.nbytes, 1))
-    buffer.numpy(array.dtype, array.shape)[...] = array
-    out = of_leaf(leaf(TensorType(dtype, array.shape), buffer))
+    out = of_leaf(leaf(TensorType(dtype, array.shape), Buffer.holding(array)))
     device = None if like is None else like._node.type.device
     if device is None:
         return out
@@ -572,12 +573,7 @@ def assign(self: Tensor, node: Node) -> Tensor:
     if self._base is None:
         _replace(trace, self, node)
         return self
-    steps = [root._node]
-    for operator in self._view[:-1]:
-        steps.append(record_node(trace, operator, (steps[-1],)))
-    contents = node
-    for operator, before in zip(reversed(self._view), reversed(steps), strict=True):
-        contents = write_through(trace, operator, before, contents)
+    contents = moving_write(trace, root, self, node) or write_through(trace, self._view, root._node, node)
     noted = DATA not in self._view
     if noted:
         self._node.storage = (root._version_count, trace.place)

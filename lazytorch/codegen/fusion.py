@@ -16,14 +16,16 @@ from lazytorch.codegen.expression import NotStrided, pull, tensor_type
 from lazytorch.codegen.group import Group
 from lazytorch.codegen.kernel_graph import KernelGraph
 from lazytorch.codegen.row_fusion import RowFusion
+from lazytorch.codegen.schedules.attention import read_rows, row_leaf, together
 from lazytorch.codegen.schedules.contract import joined
 from lazytorch.codegen.schedules.reduction import Reduction
+from lazytorch.codegen.schedules.scan import STEP
 from lazytorch.codegen.structure import remember, structure
 from lazytorch.codegen.views import common_refinement
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Block, IRBuilder, Operation, Region, Value
 from lazytorch.ir.declaration import Declaration, Trait
-from lazytorch.ir.dialects import arith, fused, tensor, tensor_scan, tensor_scatter, tensor_sort
+from lazytorch.ir.dialects import arith, fused, tensor, tensor_scatter, tensor_sort
 
 LONGEST = 96
 """Elementwise operations after which a chain gets a buffer."""
@@ -45,11 +47,6 @@ WHOLE: dict[Declaration, str] = {
     tensor.pad: "pad",
     tensor.insert_slice: "insert",
     tensor.concat: "concat",
-    tensor_scan.scan_sum: "scan",
-    tensor_scan.scan_prod: "scan",
-    tensor_scan.scan_max: "scan",
-    tensor_scan.scan_min: "scan",
-    tensor_scan.scan_linear: "scan",
     tensor_sort.argsort: "sort",
     tensor_sort.searchsorted: "search",
 }
@@ -61,7 +58,8 @@ def fuse(func: Operation, enabled: bool = True) -> None:
     block = func.region.block
     operations = [operation for operation in block if operation is not block.terminator]
     buffers = _Buffers(block, operations, enabled)
-    groups = _grouped(operations, buffers, set(block.terminator.operands), enabled)
+    kept = {*block.terminator.operands, *buffers.reshaped.values()}
+    groups = _grouped(operations, buffers, kept, enabled)
     _rewrite(block, operations, groups, buffers)
 
 
@@ -98,12 +96,14 @@ class _Buffers:
 
     refined: the shapes in which kernels compute values whose dimensions have to be split for that, because they read a
     buffer through a reshape that joins dimensions: the elements are the same, in the same order.
+    reshaped: buffers that are others in another shape.
     """
 
     def __init__(self, block: Block, operations: Sequence[Operation], enabled: bool) -> None:
         self.arguments = set(block.arguments)
         self.chosen: set[Value] = set()
         self.refined: dict[Value, tuple[int, ...]] = {}
+        self.reshaped: dict[Value, Value] = {}
         self.enabled = enabled
         self._require(block.terminator.operands)
         size: dict[Value, int] = {}
@@ -125,6 +125,7 @@ class _Buffers:
             self._choose_shared(operations)
         for operation in operations:
             self._make_strided(operation)
+        self._find_reshaped(operations, set(block.terminator.operands))
 
     def _choose_shared(self, operations: Sequence[Operation]) -> None:
         """Give a buffer to what many operations compute and several kernels read.
@@ -185,6 +186,29 @@ class _Buffers:
         elif operation.has(Trait.CONTRACTION):
             for operand in operation.operands:
                 self._require([_below_views(operand)])
+        elif operation.has(Trait.TILED):
+            rows = set(read_rows(operation))
+            self._require([_below_views(x) if x in rows else x for x in operation.operands])
+
+    def _find_reshaped(self, operations: Sequence[Operation], returned: set[Value]) -> None:
+        """Buffers that are other ones in another shape: no kernel makes them. Of what is returned each has its own memory.
+        A contraction makes any shape of its result itself."""
+        owned = returned | self.arguments
+        for operation in operations:
+            if operation.declaration is not tensor.reshape or operation.result not in self.chosen:
+                continue
+            value, below = operation.result, operation.operands[0]
+            while (inner := below.defining_op(tensor.reshape)) is not None:
+                below = inner.operands[0]
+            made = below.defining_op()
+            is_memory = below in self.arguments or (
+                made is not None and not _pulled(made) and not made.has(Trait.CONTRACTION)
+            )
+            if is_memory and (value not in returned or below not in owned):
+                self.reshaped[value] = below
+                self._require([below])
+                if value in returned:
+                    owned.add(below)
 
     def _make_strided(self, operation: Operation) -> None:
         """Give a buffer to whatever keeps the operation's operands from being read through strides."""
@@ -209,22 +233,26 @@ class _Buffers:
         """What has to be read through strides for the operation, each group of values by one kernel."""
         if operation.has(Trait.REDUCTION):
             return [list(operation.operands)] if 0 not in tensor_type(operation.operands[0]).shape else []
-        if operation.has(Trait.CONTRACTION):
+        if _takes_epilogue(operation):
             return [[operand] for operand in operation.operands if operand not in self.chosen]
+        if operation.has(Trait.TILED):
+            return [[operand] for operand in read_rows(operation) if operand not in self.chosen]
         return [[operation.result]] if _pulled(operation) and operation.result in self.chosen else []
 
     def _probe(self, operation: Operation, values: Sequence[Value]) -> None:
         """Raises NotStrided where the operation cannot read the values. What is like something found well is not tried."""
-        is_reduction = operation.has(Trait.REDUCTION)
-        computed = set() if is_reduction else self.chosen.intersection(values)
+        is_reduction, is_tiled = operation.has(Trait.REDUCTION), operation.has(Trait.TILED)
+        computed = set() if is_reduction or is_tiled else self.chosen.intersection(values)
         self.chosen -= computed
         words, _ = structure(values, self.chosen)
         self.chosen |= computed
-        key = (operation.operator if is_reduction else None, self.shape(values[0]), *words)
+        key = (operation.operator if is_reduction else is_tiled, self.shape(values[0]), *words)
         if key in _strided:
             return
         if is_reduction:
             Reduction(operation, self.chosen)
+        elif is_tiled:
+            row_leaf(values[0], tensor_type(values[0]).shape, self.chosen)
         else:
             self.expression(values)
         remember(_strided, key, True)
@@ -301,8 +329,8 @@ def _below_views(value: Value) -> Value:
     return value
 
 
-def _grouped(operations: Sequence[Operation], buffers: _Buffers, returned: set[Value], enabled: bool) -> list[Group]:
-    """Kernels in an order in which they can run."""
+def _grouped(operations: Sequence[Operation], buffers: _Buffers, kept: set[Value], enabled: bool) -> list[Group]:
+    """Kernels in an order in which they can run. kept: values that are in memory whoever reads them."""
     graph = KernelGraph()
     group_of: dict[Value, Group] = {}
     groups: list[Group] = []
@@ -311,11 +339,17 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, returned: set[V
         for value in operation.results:
             if value not in buffers.chosen or value in group_of:
                 continue
+            if value in buffers.reshaped:
+                if (below := buffers.reshaped[value]) in group_of:
+                    group_of[value] = group_of[below]
+                continue
             read_values = _reads(operation, buffers)
             for read in read_values:
                 readers.setdefault(read, []).append(value)
             reads = [group_of[read] for read in read_values if read in group_of]
             group = _home(operation, groups, reads, graph, buffers) if enabled else None
+            if enabled and operation.has(Trait.TILED):
+                group = _tiled_home(operation, groups)
             if group is None:
                 group = Group(_schedule_name(operation), buffers.shape(value))
                 groups.append(group)
@@ -327,9 +361,14 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, returned: set[V
                 if read_group is not group:
                     graph.connect(read_group, group)
     if enabled:
-        _attach_epilogues(operations, buffers, group_of, graph)
-        RowFusion(graph, group_of, readers, buffers.chosen, returned).run(operations)
+        _attach_epilogues(operations, buffers, group_of, graph, kept)
+        RowFusion(graph, group_of, readers, buffers.chosen, kept).run(operations)
     return graph.in_order(groups)
+
+
+def _takes_epilogue(operation: Operation) -> bool:
+    """Whether the operation's kernel computes what is read at the same index, from operands and results, as well."""
+    return operation.has(Trait.CONTRACTION) or operation.declaration in STEP
 
 
 def _schedule_name(operation: Operation) -> str:
@@ -341,6 +380,10 @@ def _schedule_name(operation: Operation) -> str:
         return "reduce"
     if operation.has(Trait.CONTRACTION):
         return "contract"
+    if operation.declaration in STEP:
+        return "scan"
+    if operation.has(Trait.TILED):
+        return "attention"
     name = WHOLE.get(operation.declaration)
     if name is None:
         raise CompileError(f"no schedule takes {operation.name}", stage="fusion", location=operation.location)
@@ -415,26 +458,39 @@ def _home(
     return None
 
 
+def _tiled_home(operation: Operation, groups: Sequence[Group]) -> Group | None:
+    """A kernel that yields this result, too: it reads the same operands, so no path leads from it to them."""
+    for group in reversed(groups):
+        made = group.values[0].defining_op()
+        if group.schedule == "attention" and made is not None and together(made, operation):
+            return group
+    return None
+
+
 def _attach_epilogues(
-    operations: Sequence[Operation], buffers: _Buffers, group_of: dict[Value, Group], graph: KernelGraph
+    operations: Sequence[Operation],
+    buffers: _Buffers,
+    group_of: dict[Value, Group],
+    graph: KernelGraph,
+    kept: set[Value],
 ) -> None:
-    """A contraction whose only reader is one map kernel at the same index becomes part of it, also through a reshape that
-    joins dimensions (the groups and channels of a convolution)."""
+    """A contraction or scan whose only reader is one map kernel at the same index becomes part of it; a contraction also
+    through a reshape that joins dimensions (the groups and channels of a convolution)."""
     for operation in operations:
-        if not operation.has(Trait.CONTRACTION):
+        if not _takes_epilogue(operation):
             continue
         value = operation.result
         own = group_of[value]
         readers = graph.after(own)
-        seen = joined(value)
+        seen = joined(value) if operation.has(Trait.CONTRACTION) else value
         if len(readers) != 1 or readers[0].schedule != "map" or readers[0].shape != tensor_type(seen).shape:
             continue
-        if any(user.name == "builtin.return" for user in value.users):
+        if value in kept:
             continue
         reader = readers[0]
         if not _only_at_same_index(seen, buffers, set(reader.values)):
             continue
-        reader.schedule = "contract"
+        reader.schedule = own.schedule
         reader.values.insert(0, value)
         buffers.chosen.discard(value)
         for before in graph.before(own):
@@ -485,6 +541,19 @@ def _leads_to(operation: Operation, members: set[Value], buffers: _Buffers) -> b
 def _rewrite(block: Block, operations: Sequence[Operation], groups: Sequence[Group], buffers: _Buffers) -> None:
     builder = IRBuilder(block, block.terminator)
     replaced: dict[Value, Value] = {}
+    reshaped: dict[Value, list[Value]] = {}
+    for value, below in buffers.reshaped.items():
+        reshaped.setdefault(below, []).append(value)
+
+    def place(value: Value, result: Value) -> None:
+        replaced[value] = result
+        for other in reshaped.get(value, ()):
+            view = Operation(tensor.reshape.operator(shape=tensor_type(other).shape), [result])
+            builder.insert(view)
+            replaced[other] = view.result
+
+    for argument in block.arguments:
+        place(argument, argument)
     for number, group in enumerate(groups):
         written = [value for value in group.values if value in buffers.chosen]
         kernel = _kernel(number, group, written, buffers, replaced)
@@ -496,7 +565,7 @@ def _rewrite(block: Block, operations: Sequence[Operation], groups: Sequence[Gro
                 view.location = kernel.location
                 builder.insert(view)
                 result = view.result
-            replaced[value] = result
+            place(value, result)
     block.terminator.operands = tuple([replaced.get(value, value) for value in block.terminator.operands])
     block.erase(operations)
 

@@ -11,6 +11,10 @@ from lazytorch.dtypes import DType, bfloat16, float16, float32
 from lazytorch.ir.dialects.gpu import WARP
 
 _KIB = 1024
+_REGISTERS = 1 << 16
+"""Registers of a multiprocessor. Warps get them in units of this size, four warps at a time:"""
+_REGISTER_UNIT = 256
+_WARP_UNIT = 4
 
 
 @dataclass(frozen=True)
@@ -19,11 +23,15 @@ class GpuTarget:
 
     name: `sm_80` and so on. ptx: the version of the PTX language that its code is written in (times 10): the oldest that
     knows the architecture, so that old drivers read it too. block: threads of a block. shared_bytes: memory that a block may
-    share without asking the driver. vector_bits: the widest access to memory.
+    share without asking the driver. vector_bits: the widest access to memory. resident_threads, resident_blocks,
+    resident_shared: how many of them, and how many bytes of shared memory, a multiprocessor has.
     """
 
     name: str
     ptx: int
+    resident_threads: int
+    resident_blocks: int
+    resident_shared: int
     block: int = 256
     vector_bits: int = 128
     shared_bytes: int = 48 * _KIB
@@ -45,6 +53,23 @@ class GpuTarget:
         """The types of matrices that a warp multiplies in one instruction; of f32 the upper 19 bits."""
         return (float16, bfloat16, float32) if self.number >= 80 else (float16,)
 
+    def blocks_per_processor(self, threads: int, registers: int = 0, shared_bytes: int = 0) -> int:
+        """How many blocks of so many threads a multiprocessor holds at a time; registers are those of a thread."""
+        limits = [self.resident_blocks, self.resident_threads // threads]
+        warps = -(-threads // WARP)
+        if registers:
+            per_warp = -(-registers * WARP // _REGISTER_UNIT) * _REGISTER_UNIT
+            limits.append(_REGISTERS // per_warp // _WARP_UNIT * _WARP_UNIT // warps)
+        if shared_bytes:
+            reserved = _KIB if self.number >= 80 else 0  # by the system, for every block
+            unit = 128 if self.number >= 80 else 256
+            limits.append(self.resident_shared // (-(-(shared_bytes + reserved) // unit) * unit))
+        return min(limits)
+
+    def occupancy(self, threads: int, registers: int = 0, shared_bytes: int = 0) -> float:
+        """Which part of a multiprocessor's threads blocks of this kind fill."""
+        return self.blocks_per_processor(threads, registers, shared_bytes) * threads / self.resident_threads
+
     @property
     def warp(self) -> int:
         """Threads that run in step."""
@@ -62,20 +87,21 @@ class GpuTarget:
 
 
 GPU_TARGETS = {
-    f"sm_{number}": GpuTarget(f"sm_{number}", ptx)
-    for number, ptx in (
-        (75, 65),  # the first that multiplies matrices
-        (80, 70),
-        (86, 71),
-        (87, 74),
-        (89, 78),
-        (90, 78),
-        (100, 86),
-        (103, 88),
-        (120, 87),
-        (121, 88),
+    f"sm_{number}": GpuTarget(f"sm_{number}", ptx, threads, blocks, shared * _KIB)
+    for number, ptx, threads, blocks, shared in (
+        (75, 65, 1024, 16, 64),  # PTX 6.5 is the first that multiplies matrices
+        (80, 70, 2048, 32, 164),
+        (86, 71, 1536, 16, 100),
+        (87, 74, 1536, 16, 164),
+        (89, 78, 1536, 24, 100),
+        (90, 78, 2048, 32, 228),
+        (100, 86, 2048, 32, 228),
+        (103, 88, 2048, 32, 228),
+        (120, 87, 1536, 24, 100),
+        (121, 88, 1536, 24, 100),
     )
 }
+"""Sizes of a multiprocessor: CUDA C++ Programming Guide, technical specifications per compute capability."""
 
 
 def gpu_target(name: str) -> GpuTarget:

@@ -68,6 +68,10 @@ class KernelBuilder:
         """A size or offset argument; one slot."""
         return self._top.add_argument(INDEX, name)
 
+    def scalar_argument(self, dtype: DType, name: str) -> Value:
+        """A number; one slot, whose first bytes it is."""
+        return self._top.add_argument(ScalarType(dtype), name)
+
     def finish(self) -> Operation:
         """Close the kernel; the module with its functions first."""
         loop.return_.build(self._builder)

@@ -56,7 +56,7 @@ class Launch:
     host: a Python function that is called with the slots instead of a kernel (`build` is None then).
     chunks: into how many pieces the parallel loop is divided at most (1: runs on the calling thread; on a GPU: how many
         threads find something to do).
-    blocks, threads: the grid of a GPU kernel whose threads work together; 0 where `chunks` decides.
+    blocks, threads: the grid of a GPU kernel whose threads work together, at most (grid_of); 0 where `chunks` decides.
     """
 
     key: str
@@ -70,6 +70,14 @@ class Launch:
     host: Callable[[Any], object] | None = None
     blocks: int = 0
     threads: int = 0
+
+
+def grid_of(launch: Launch, target: GpuTarget, processors: int) -> tuple[int, int]:
+    """The blocks, and the threads of each, of a launch on a GPU of so many multiprocessors. Kernels loop over what there is
+    to do: more blocks than the processors hold at a time would only begin later."""
+    threads = launch.threads or min(target.block, -(-launch.chunks // target.warp) * target.warp)
+    blocks = launch.blocks or -(-launch.chunks // threads)
+    return min(blocks, processors * target.blocks_per_processor(threads)), threads
 
 
 def symbol_of(prefix: str, key: str) -> str:

@@ -39,10 +39,10 @@ class RowFusion:
         group_of: dict[Value, Group],
         readers: dict[Value, list[Value]],
         chosen: set[Value],
-        returned: set[Value],
+        kept: set[Value],
     ) -> None:
         self.graph, self.group_of, self.readers = graph, group_of, readers
-        self.chosen, self.returned = chosen, returned
+        self.chosen, self.kept = chosen, kept
 
     def run(self, operations: Sequence[Operation]) -> None:
         """Merge. `operations`: those of the function, in its order."""
@@ -117,7 +117,7 @@ class RowFusion:
 
     def _is_internal(self, value: Value, members: set[Group]) -> bool:
         """Whether only these kernels read a value."""
-        return value not in self.returned and all(self.group_of[reader] in members for reader in self.readers.get(value, ()))
+        return value not in self.kept and all(self.group_of[reader] in members for reader in self.readers.get(value, ()))
 
     def _merge(self, seed: Group, other: Group) -> None:
         seed.schedule = "row"

@@ -193,8 +193,14 @@ def rank(A: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:
     return (sizes > rank_tolerance(sizes, A.shape, atol, rtol)).sum(-1)
 
 
-def pseudo_inverse(A: Tensor, rtol: float | None = None) -> Tensor:
-    """The Moore-Penrose inverse."""
+def _tolerance(name: str, limit: Any, default: float) -> float:
+    if isinstance(limit, Tensor) and limit.shape:
+        raise NotImplementedError(f"{name}: tolerances that differ from matrix to matrix are not supported; use a number")
+    return default if limit is None else float(limit)
+
+
+def pseudo_inverse(A: Tensor, rtol: Any = None, atol: Any = None, symmetric: bool = False) -> Tensor:
+    """The Moore-Penrose inverse; of symmetric matrices the lower triangle is read."""
     type = value(A).type
     if type.rank < 2 or type.dtype.kind != "f":
         raise RuntimeError(
@@ -202,8 +208,9 @@ def pseudo_inverse(A: Tensor, rtol: float | None = None) -> Tensor:
             "with 2 or more dimensions of float, double, cfloat or cdouble types"
         )
     assert isinstance(type, TensorType)
-    limit = max(A.shape[-2:]) * EPSILON.get(type.dtype.itemsize, 0.0) if rtol is None else float(rtol)
-    return _single(linalg.pinv, A, rtol=limit)
+    usual = max(A.shape[-2:]) * EPSILON.get(type.dtype.itemsize, 0.0) if atol is None else 0.0
+    limits = {"rtol": _tolerance("linalg.pinv", rtol, usual), "atol": _tolerance("linalg.pinv", atol, 0.0)}
+    return _single(linalg.pinv, A, **limits, symmetric=symmetric)
 
 
 @torch_function("pinverse", out=False)

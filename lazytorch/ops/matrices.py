@@ -275,11 +275,10 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, a
     if weights is None:
         centred = x - x.mean(1, keepdim=True)
         return (matmul(centred, centred.transpose(0, 1)) / max(x.shape[1] - correction, 0)).squeeze()
-    w = weights.to(x.dtype)
-    total = w.sum()
-    centred = x - (x * w).sum(1, keepdim=True) / total
-    lost = correction if aweights is None or not correction else correction * (w * aweights).sum() / total
-    return (matmul(centred * w, centred.transpose(0, 1)) / (total - lost).clamp(min=0)).squeeze()
+    total = weights.sum()
+    centred = x - (x * weights).sum(1, keepdim=True) / total
+    lost = correction if aweights is None or not correction else correction * (weights * aweights).sum() / total
+    return (matmul(centred * weights, centred.transpose(0, 1)) / (total - lost).clamp(min=0)).squeeze()
 
 
 @torch_function("corrcoef", out=False)

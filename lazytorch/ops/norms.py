@@ -99,7 +99,12 @@ def matrix_norm(
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     summed, compared = (rows, columns) if ord in (1, -1) else (columns, rows)
     sums = reduced(tensor.reduce_sum, arith.abs_(node), (summed,), True)
-    extreme = reduced(tensor.reduce_max if ord > 0 else tensor.reduce_min, sums, (compared,), True)
+    choose = tensor.reduce_max if ord > 0 else tensor.reduce_min
+    if not sums.type.shape[compared]:
+        if ord < 0:
+            raise IndexError(f"amin(): Expected reduction dim {compared} to have non-zero size.")
+        choose = tensor.reduce_sum  # the largest of no sums is 0
+    extreme = reduced(choose, sums, (compared,), True)
     if keepdim:
         return result(extreme)
     return result(emit(tensor.reshape, extreme, shape=tensor.reduced_shape(tuple(A.shape), (rows, columns))))

@@ -89,6 +89,9 @@ class Generator:
         """Draw with a reference function, and advance."""
         for level in STATE.trace.levels:
             level.draws()
+        observer = STATE.trace.observer
+        if observer is not None and not observer.drawing:
+            observer.refuse("random numbers are drawn that Python code looks at")
         values, self.state = function(self.state, *arguments, **keywords)
         array: np.ndarray = values
         return array
@@ -138,11 +141,25 @@ def _count(shape: tuple[int, ...]) -> int:
     return count
 
 
+def drawn(draw: Callable[[], np.ndarray], dtype: DType) -> Tensor:
+    """A tensor of the random numbers that a function draws; if the call may be replayed, they are drawn anew then."""
+    observer = STATE.trace.observer
+    if observer is None:
+        return from_array(draw(), dtype)
+    observer.drawing = True
+    try:
+        out = from_array(draw(), dtype)
+    finally:
+        observer.drawing = False
+    observer.drew(out._node, draw)
+    return out
+
+
 def fresh(draw: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: DType) -> Tensor:
     """A tensor of random numbers, from a function that draws so many; those of all examples at once within a vmap."""
     levels = [level for level in STATE.trace.levels if level.draws() is not None]
     whole = (*[level.size for level in levels], *shape)
-    out = from_array(np.asarray(draw(_count(whole)), dtype.numpy).reshape(whole), dtype)
+    out = drawn(lambda: np.asarray(draw(_count(whole)), dtype.numpy).reshape(whole), dtype)
     return _examples(levels, out) if levels else out
 
 
@@ -158,8 +175,12 @@ def fresh_rows(draw: Callable[[], np.ndarray], shape: tuple[int, ...], dtype: DT
     """As `fresh`, from a function that draws all numbers of a tensor in a way of its own."""
     levels = [level for level in STATE.trace.levels if level.draws() is not None]
     sizes = tuple([level.size for level in levels])
-    rows = [np.asarray(draw(), dtype.numpy).reshape(shape) for _ in range(_count(sizes))]
-    out = from_array(np.stack(rows).reshape((*sizes, *shape)) if rows else np.zeros((*sizes, *shape), dtype.numpy), dtype)
+
+    def all_rows() -> np.ndarray:
+        rows = [np.asarray(draw(), dtype.numpy).reshape(shape) for _ in range(_count(sizes))]
+        return np.stack(rows).reshape((*sizes, *shape)) if rows else np.zeros((*sizes, *shape), dtype.numpy)
+
+    out = drawn(all_rows, dtype)
     return _examples(levels, out) if levels else out
 
 

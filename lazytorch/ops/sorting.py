@@ -174,8 +174,10 @@ def _quantile(input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolati
     if isinstance(q, Tensor) and q.dtype is not input.dtype:
         raise RuntimeError("quantile() q tensor must be same dtype as the input tensor")
     q = q if isinstance(q, Tensor) else FUNCTIONS["tensor"](q, dtype=input.dtype)
-    flat = input.reshape(-1) if dim is None else input
     d = 0 if dim is None else dimension(dim, len(input.shape))
+    if not input.shape:
+        dim = None
+    flat = input.reshape(-1) if dim is None else input
     if not flat._node.type.numel:
         raise RuntimeError("quantile() input tensor must be non-empty")
     ordered = FUNCTIONS["movedim"](_sorted(flat, d, False)[0], d, -1)

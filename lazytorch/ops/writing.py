@@ -23,6 +23,7 @@ from lazytorch.ops.recording import (
     cast,
     dimension,
     emit,
+    named,
     node_of,
     place,
     result,
@@ -76,6 +77,11 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
         raise RuntimeError(
             f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {len(value.shape)} dimension(s)."
         )
+    if isinstance(value, Tensor) and value.requires_grad:  # a position named twice counts once in the value's gradient
+        d = dimension(dim, len(input.shape))
+        flags = index_fill(FUNCTIONS["zeros"](input.shape[d] if input.shape else 1, dtype=dtypes.bool_), 0, index, True)
+        shape = [size if i == d else 1 for i, size in enumerate(input.shape)]
+        return named(FUNCTIONS["where"](flags.reshape(shape), value.to(input.dtype), input), "IndexFill")
     return _rows("index_fill", input, dim, index, value)
 
 

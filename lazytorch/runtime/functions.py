@@ -11,11 +11,16 @@ from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.llvm import lower
 from lazytorch.codegen.math import expand_math
 from lazytorch.codegen.target import Target, current_target
-from lazytorch.ir.core import Operation
+from lazytorch.ir.core import Operation, Value
+from lazytorch.ir.declaration import Trait
+from lazytorch.ir.dialects.tensor_transfer import transfer
 from lazytorch.ir.loop_interpreter import Slot
 from lazytorch.ir.printer import print_ir
+from lazytorch.ir.trace import RECORDER, STATE, Node, leaf
 from lazytorch.ir.types import INDEX, BufferType, Type
+from lazytorch.runtime import session
 from lazytorch.runtime.buffer import Buffer
+from lazytorch.runtime.device import Device
 from lazytorch.runtime.engine import engine
 from lazytorch.runtime.planner import plan_function
 from lazytorch.runtime.runner import NativeProgram, Step, runner
@@ -40,21 +45,60 @@ def run_function(func: Operation, arrays: Sequence[np.ndarray]) -> list[np.ndarr
     The arrays have the arguments' shapes and storage types: ValueError otherwise. Raises IndexError for an index out of
     range.
     """
+    leaves = [_Leaf(argument.type, array) for argument, array in zip(_checked(func, arrays), arrays, strict=True)]
+    results = [_Leaf(value.type) for value in func.region.block.terminator.operands]
+    text = print_ir(func, locations=True)
+    plan_function(func, leaves, source=lambda: text).run(leaves, results, (), {})
+    outcomes = []
+    for result in results:
+        assert result.buffer is not None
+        outcomes.append(result.buffer.numpy(result.type.dtype.numpy, result.type.shape))
+    return outcomes
+
+
+def _checked(func: Operation, arrays: Sequence[np.ndarray]) -> Sequence[Value]:
+    """The function's arguments. Raises ValueError for arrays that do not fit them."""
     arguments = func.region.block.arguments
     if len(arrays) != len(arguments):
         raise ValueError(f"the function takes {len(arguments)} arguments but is given {len(arrays)}")
     for position, (array, argument) in enumerate(zip(arrays, arguments, strict=True)):
         if array.dtype != argument.type.dtype.numpy or array.shape != argument.type.shape:
             raise ValueError(f"argument {position} should be {argument.type} but is {array.dtype}{list(array.shape)}")
-    leaves = [_Leaf(argument.type, array) for argument, array in zip(arguments, arrays, strict=True)]
-    results = [_Leaf(value.type) for value in func.region.block.terminator.operands]
-    text = print_ir(func, locations=True)
-    plan_function(func, leaves, source=lambda: text).run(leaves, results, (), {})
-    outcomes = []
-    for leaf in results:
-        assert leaf.buffer is not None
-        outcomes.append(leaf.buffer.numpy(leaf.type.dtype.numpy, leaf.type.shape))
-    return outcomes
+    return arguments
+
+
+def run_function_on(func: Operation, arrays: Sequence[np.ndarray], name: str) -> list[np.ndarray]:
+    """Run a function of tensor operations on a device such as "cuda:0": its arguments go there, its results come back.
+
+    Errors are those of `run_function` and of `Device.place`; ValueError for a function of kernels, which are for the CPU.
+    """
+    device = Device(name).place() or "cpu"
+    values: dict[Value, Any] = dict(zip(func.region.block.arguments, _leaves_of(func, arrays), strict=True))
+    for argument in func.region.block.arguments:
+        values[argument] = transfer(values[argument], device=device)
+    for operation in func.region.block:
+        operands = [values[operand] for operand in operation.operands]
+        if operation.has(Trait.TERMINATOR):
+            break
+        if operation.regions:
+            raise ValueError(f"{operation.name} is made for the CPU; give the function before it is fused")
+        operator = operation.operator
+        if operation.has(Trait.CONSTANT):
+            attributes = operator.attributes.as_dict()
+            operator = operator.declaration.operator(**{**attributes, "type": attributes["type"].on(device)})
+        made = RECORDER.emit(operator, operands)
+        results = made if isinstance(made, tuple) else (made,)
+        if not operands and not operation.has(Trait.CONSTANT):
+            results = tuple([transfer(node, device=device) for node in results])
+        values.update(zip(operation.results, results, strict=True))
+    nodes = [transfer(node, device="cpu") for node in operands]
+    session.synchronize(STATE.trace, nodes, "run_function_on")
+    return [node.buffer.numpy(node.type.dtype.numpy, node.type.shape) for node in nodes]
+
+
+def _leaves_of(func: Operation, arrays: Sequence[np.ndarray]) -> list[Node]:
+    types = [argument.type for argument in _checked(func, arrays)]
+    return [leaf(type, _Leaf(type, array).buffer) for type, array in zip(types, arrays, strict=True)]
 
 
 def kernel_module_text(module: Operation, target: Target | GpuTarget) -> str:

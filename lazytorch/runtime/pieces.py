@@ -105,9 +105,10 @@ def _repeated(part: Trace, root: Node, view: Node) -> Node:
 
 
 def divide(trace: Trace, outputs: Sequence[int], saved: Callable[[], Sequence[int]]) -> Pieces | None:
-    """The pieces of a trace whose operations are all nodes; None if it is short, or nothing in it repeats itself."""
+    """The pieces of a trace whose operations are all nodes; None if it is short, nothing in it repeats itself, or it is
+    captured, as a whole."""
     count = len(trace.nodes)
-    if count < LONG or trace.levels:
+    if count < LONG or trace.levels or trace.observer is not None:
         return None
     starts = _starts([node.signature.id for node in trace.nodes], trace.nodes)  # type: ignore[union-attr]
     if starts is None:

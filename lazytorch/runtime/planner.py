@@ -36,8 +36,10 @@ from lazytorch.runtime.runner import STATUS, BindingAddress, HostFunction, Nativ
 from lazytorch.runtime.statistics import STATISTICS
 from lazytorch.runtime.thread_count import get_num_threads
 
-PIPELINE = "canonicalize,cse,dce,decompose{tiled=true},split-complex,canonicalize,cse,dce"
+PIPELINE = "canonicalize,cse,dce,decompose,split-complex,canonicalize,cse,dce"
 """What runs on a captured function before fusion; to be read aloud."""
+GPU_PIPELINE = PIPELINE.replace("decompose", "decompose{tiled=true}")
+"""The same for a GPU, which has no schedules that go tile by tile."""
 
 _FORMATS = {"f2": "e", "f4": "f", "f8": "d"}
 
@@ -334,7 +336,7 @@ class Layout:
                     if not self._holds_memory(number) or self.last[operand] != self.first[value]:
                         continue
                     if elsewhere is None:
-                        elsewhere = _read_elsewhere(kernel)
+                        elsewhere = {self.root(read) for read in _read_elsewhere(kernel)}
                     if operand not in elsewhere:
                         taken.add(number)
                         out.append(Donation(number, position, uses[number], self.first[value]))

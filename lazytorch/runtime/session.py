@@ -6,7 +6,7 @@ import gc
 import sys
 from collections.abc import Sequence
 from sys import getrefcount
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lazytorch.config import config
 from lazytorch.ir.replay import hidden_uses, materialise
@@ -22,6 +22,14 @@ class Live(Protocol):
 
     _node: Node
     _base: Any
+
+
+class Ran(NamedTuple):
+    """What a sync did: the program (None where the interpreter did it), its leaves, and the values computed."""
+
+    program: Any
+    leaves: list[Node]
+    outputs: list[Node]
 
 
 def _calibrate() -> int:
@@ -41,27 +49,34 @@ _programs: dict[Any, Any] = {}
 _PROGRAMS_KEPT = 2048
 
 
-def held_outputs(trace: Trace) -> list[Node]:
-    """The pending values the user still holds a tensor of. Views are not among them: they are read through their base.
+def held_tensors(trace: Trace) -> list[Live]:
+    """The tensors made since the last sync that the user still holds; the trace forgets them all.
 
     Newest first, so that a dead view has let go of its base before the base is judged.
     """
-    outputs = []
+    held = []
     live = trace.live
     pop = live.pop
     while live:
         tensor = pop()
-        if getrefcount(tensor) > _UNHELD and tensor._base is None and tensor._node.buffer is None:
-            outputs.append(tensor._node)
-    return outputs
+        if getrefcount(tensor) > _UNHELD:
+            held.append(tensor)
+    return held
 
 
-def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
+def held_outputs(trace: Trace) -> list[Node]:
+    """The pending values the user still holds a tensor of. Views are not among them: they are read through their base."""
+    return [tensor._node for tensor in held_tensors(trace) if tensor._base is None and tensor._node.buffer is None]
+
+
+def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> Ran:
     """Compute `wanted`, all pending updates of storage, and every pending value the user still holds.
 
     Afterwards each of them has a buffer, and the trace is empty. Errors found while running (an index out of range)
     are raised here, with the place that recorded the operation.
     """
+    if trace.observer is not None:
+        trace.observer.interrupted(cause)
     if trace.watch is not None:
         watch, trace.watch = trace.watch, None  # which may ask for values itself
         try:
@@ -74,7 +89,7 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
     pending = dict.fromkeys([*wanted, *[tensor._node for tensor in updates], *held_outputs(trace)])
     outputs = [node for node in pending if node.buffer is None]
     try:
-        _run(trace, outputs, cause)
+        ran = Ran(_run(trace, outputs, cause), trace.leaves, outputs)
         for tensor, old in updates.items():
             if old.buffer is not None and old.buffer.shared:
                 _write_back(old, tensor._node)
@@ -88,6 +103,7 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
         trace.reset()
         if finish is not None:
             finish()
+    return ran
 
 
 def _write_back(old: Node, new: Node) -> None:
@@ -96,7 +112,7 @@ def _write_back(old: Node, new: Node) -> None:
     new.buffer = old.buffer
 
 
-def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
+def _run(trace: Trace, outputs: list[Node], cause: str) -> Any:
     epoch = trace.epoch
     numbers = []
     kept = False
@@ -112,13 +128,13 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
     if config.interpret:
         materialise(trace)
         interpret(trace, outputs)
-        return
-    _execute(trace, outputs, numbers, kept, cause)
+        return None
+    return _execute(trace, outputs, numbers, kept, cause)
 
 
-def _execute(trace: Trace, outputs: list[Node], numbers: Sequence[int], kept: bool, cause: str) -> None:
+def _execute(trace: Trace, outputs: list[Node], numbers: Sequence[int], kept: bool, cause: str) -> Any:
     """Find or make the program of the outputs, and run it. numbers: the outputs', each doubled and, for one whose history
-    is kept, 1 more."""
+    is kept, 1 more. The program, None if there were several, one per piece."""
     key = (
         *trace.key,
         None,
@@ -126,11 +142,12 @@ def _execute(trace: Trace, outputs: list[Node], numbers: Sequence[int], kept: bo
         config.fuse,
         config.target,
         config.check,
+        config.tf32,
     )
     program = _programs.get(key)
     if config.log:
         _report(trace, cause, program is None)
-    if program is None or (isinstance(program, Pieces) and program.sights == SIGHTS):
+    if program is None or (isinstance(program, Pieces) and (program.sights == SIGHTS or trace.observer is not None)):
         if len(_programs) >= _PROGRAMS_KEPT:
             del _programs[next(iter(_programs))]
         materialise(trace)
@@ -148,12 +165,13 @@ def _execute(trace: Trace, outputs: list[Node], numbers: Sequence[int], kept: bo
             _execute(part, values, [2 * value.number for value in values], kept, cause)
 
         program.run(trace, run)
-        return
+        return None
     if program.saved:
         outputs = outputs + [nodes[number] for number in program.saved]
     # A history that is kept needs the old values later, and so does a function transformation.
     replaced = () if kept or trace.levels else list(trace.updates.values())
     program.run(trace.leaves, outputs, replaced, hidden_uses(trace) if trace.replays else _NOTHING)
+    return program
 
 
 def _report(trace: Trace, cause: str, planned: bool) -> None:

@@ -2,6 +2,7 @@
 
     lazytorch-run FILE --input='[1, 2, 3]' --input=weights.npy      results of the only function
     lazytorch-run FILE --function=f --compare                        compiled against interpreted
+    LAZYTORCH_CUDA=emulator lazytorch-run FILE --device=cuda:0       on another device
     lazytorch-run FILE --stage=loop                                  what it becomes: tensor, fused, loop, llvm, asm
     lazytorch-run FILE --function=k --input='random(4x8)' --input='zeros(4)' --input=4 --input=8      a loop.kernel
 
@@ -28,7 +29,7 @@ from lazytorch.ir.parser import parse_module
 from lazytorch.ir.types import BufferType
 from lazytorch.ir.validation import difference
 from lazytorch.ir.verifier import verify
-from lazytorch.runtime.functions import run_function, run_kernel
+from lazytorch.runtime.functions import run_function, run_function_on, run_kernel
 from lazytorch.runtime.stages import STAGES
 from lazytorch.tools.arguments import SYNTAX, ArgumentError, array_text, function_arguments, kernel_slots
 from lazytorch.tools.opt import failed, read_text
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(text, body, options)
     except ArgumentError as error:
         parser.error(str(error))
-    except (LazytorchError, OSError, IndexError, RuntimeError, NotImplementedError, ValueError) as error:
+    except (LazytorchError, OSError, AssertionError, IndexError, RuntimeError, NotImplementedError, ValueError) as error:
         return failed(error)
 
 
@@ -86,8 +87,15 @@ def _results(text: str, body: Operation, options: argparse.Namespace, interprete
     if body.declaration is func:
         arrays = function_arguments(fresh, options.input, options.seed)
         types = [value.type for value in fresh.region.block.terminator.operands]
-        outcomes = interpret(fresh, arrays) if interpreted else run_function(fresh, arrays)
+        if interpreted:
+            outcomes = interpret(fresh, arrays)
+        elif options.device == "cpu":
+            outcomes = run_function(fresh, arrays)
+        else:
+            outcomes = run_function_on(fresh, arrays, options.device)
         return [(f"result {i}: {type}", x, type.dtype) for i, (type, x) in enumerate(zip(types, outcomes, strict=True))]
+    if options.device != "cpu":
+        raise ArgumentError(f"--device={options.device} runs functions of tensors; a kernel is made for one device")
     slots = copy.deepcopy(kernel_slots(fresh, options.input, options.seed))
     run = interpret_kernel if interpreted else run_kernel
     run(module, fresh.attributes.name, slots, options.chunks)
@@ -107,6 +115,7 @@ def _command_line() -> argparse.ArgumentParser:
     parser.add_argument("--interpret", action="store_true", help="by the reference meaning of every operation, in NumPy")
     parser.add_argument("--compare", action="store_true", help="compile and interpret, and fail if the results differ")
     parser.add_argument("--chunks", type=int, default=1, help="into how many pieces a kernel's parallel loop is divided")
+    parser.add_argument("--device", default="cpu", help="where a function is run: cpu (the default) or cuda:0")
     parser.add_argument("--stage", choices=STAGES, help="run nothing, print what the function becomes")
     parser.add_argument("--save", metavar="PREFIX", help="also write the results to PREFIX0.npy, PREFIX1.npy, …")
     return parser

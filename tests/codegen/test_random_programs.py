@@ -104,6 +104,11 @@ FOUND = {
         (Step("tensor.contract", (0, 1), {"lhs": "abcd", "rhs": "baxd", "out": "dxc"}),),
         (2,),
     ),
+    "the running maximum of zeros": one("tensor.scan_max", Input("f32", (90, 33), "special"), dim=1),
+    "the running minimum of zeros": one("tensor.scan_min", Input("f64", (33, 90), "special"), dim=0),
+    "a recurrence with infinite factors": one(
+        "tensor.scan_linear", Input("f32", (3, 40), "special"), Input("f32", (3, 40), "special"), dim=1
+    ),
     "integers divided by zero": one("arith.div", Input("i64", (40,)), Input("i64", (40,))),
 }
 """Programs that once gave wrong results, as small as they get."""

@@ -25,6 +25,7 @@ KINDS = {
     "tensors": ("tensor_drawing.programs", "tensor_programs.check"),
     "derivatives": ("tensor_drawing.differentiable_programs", "derivatives.check"),
     "kernels": ("loop_kernels.kernels", "loop_kernels.check"),
+    "ptx": ("ptx_kernels.ptx_kernels", "ptx_kernels.check"),
     "torch": ("torch_programs.programs", "torch_programs.check"),
     "networks": ("networks.trainings", "networks.check"),
     "text": ("damaged_text.texts", "damaged_text.check"),

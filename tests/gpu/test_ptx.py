@@ -18,7 +18,7 @@ from lazytorch.ir.pass_manager import PassManager
 from lazytorch.ir.trace import STATE, enter
 from lazytorch.runtime.engine import engine
 from lazytorch.runtime.kernels import kernel_text
-from lazytorch.runtime.planner import PIPELINE
+from lazytorch.runtime.planner import GPU_PIPELINE
 from lazytorch.tensor import value
 from lazytorch.tools.translate import main as translate
 from tests.gpu.programs import PROGRAMS, A, C
@@ -31,7 +31,7 @@ def launches(y: torch.Tensor, architecture: str) -> list[Launch]:
     """The launches that would compute a pending tensor on a GPU."""
     node, trace = value(y), STATE.trace
     func = capture(trace, [enter(trace, node) if node.epoch is not trace.epoch else node.number])
-    PassManager(PIPELINE).run_on_func(func)
+    PassManager(GPU_PIPELINE).run_on_func(func)
     fuse(func)
     context = ScheduleContext(gpu_target(architecture), 1, config.tf32)
     kernels = [operation for operation in func.region.block if operation.declaration is fused.kernel]

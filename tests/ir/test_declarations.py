@@ -39,6 +39,7 @@ SAMPLES: dict[str, list[tuple[dict[str, Any], list[tuple[int, ...]]]]] = {
     "tensor.pad": [({"low": (1, 0), "high": (0, 2), "interior": (2, 0), "value": 0.0}, [(3, 0)])],
     "tensor.concat": [({"dim": 1}, [(2, 3), (2, 0), (2, 4)])],
     "tensor.insert_slice": [({"starts": (1, 0), "steps": (2, 1)}, [(5, 3), (2, 3)])],
+    "tensor.literal": [({"values": (1, 2.5), "type": TensorType(dtypes.float32, (1, 2))}, [])],
     "tensor.iota": [({"size": 5, "dtype": dtypes.float32}, [])],
     "tensor.contract": [({"lhs": "bmk", "rhs": "bkn", "out": "bmn"}, [(2, 3, 4), (2, 4, 5)])],
     **{

@@ -198,7 +198,8 @@ def test_reductions_in_steps_reduce_the_same_elements() -> None:
 
 def test_composite_operations_say_what_they_are_made_of() -> None:
     for declaration in all_declarations():
-        assert declaration.has(Trait.COMPOSITE) == (declaration.decompose is not None), declaration.name
+        expanded = declaration.has(Trait.COMPOSITE) or declaration.has(Trait.TILED)
+        assert expanded == (declaration.decompose is not None), declaration.name
 
 
 def test_a_decomposition_of_another_type_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:

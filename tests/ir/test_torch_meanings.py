@@ -32,6 +32,7 @@ ELSEWHERE = {
         for d in OPERATIONS
         if d.name.startswith("optim.")
     },
+    "linalg.eig": "of any order: compared in tests/frontend/test_linear_algebra.py",
     "random.normal": "torch's generator is compared in tests/frontend/test_statistics_and_random.py",
     "random.uniform": "torch's generator is compared in tests/frontend/test_statistics_and_random.py",
     "tensor.transfer": "needs another device: tests/gpu",
@@ -153,9 +154,12 @@ TORCH: dict[str, Meaning] = {
     "linalg.cofactor": lambda a, x: torch.linalg.det(x) * torch.linalg.inv(x).mT,
     "linalg.cholesky_ex": lambda a, x: tuple(torch.linalg.cholesky_ex(x)),
     "linalg.eigh": lambda a, x: tuple(map(torch.abs, torch.linalg.eigh(x, "U" if a.upper else "L"))),
+    "linalg.lu_factor": lambda a, x: tuple(torch.linalg.lu_factor_ex(x)),
     "linalg.norm_root": lambda a, x: x ** (1 / a.order),
+    "linalg.permutation_matrix": lambda a, pivots: torch.eye(a.rows),  # without exchanges
     "linalg.pinv": lambda a, x: torch.linalg.pinv(x, rtol=a.rtol),
     "linalg.qr": lambda a, x: _same_signs(*torch.linalg.qr(x, "complete" if a.complete else "reduced")),
+    "linalg.reflections": lambda a, x: tuple(torch.geqrf(x)),
     "linalg.slogdet": lambda a, x: tuple(torch.linalg.slogdet(x)),
     "linalg.solve": lambda a, x, y: torch.linalg.solve(x, y),
     "linalg.solve_triangular": lambda a, x, y: torch.linalg.solve_triangular(x, y, upper=a.upper, unitriangular=a.unit),
@@ -206,6 +210,7 @@ TORCH: dict[str, Meaning] = {
     "special.dirichlet_grad": lambda a, x, alpha, total: torch._dirichlet_grad(x, alpha, total),
     "special.dirichlet_variable": lambda a, alpha, value: value,
     "special.gamma_variable": lambda a, alpha, value: value,
+    "special.polynomial": lambda a, x, degree: getattr(torch.special, a.kind)(x, degree),
     "special.standard_gamma_grad": lambda a, alpha, value: torch._standard_gamma_grad(alpha, value),
     "tensor.alias": lambda a, x: x,
     "tensor.argmax": lambda a, x: x.argmax(a.dim),
@@ -224,6 +229,7 @@ TORCH: dict[str, Meaning] = {
     "tensor.gather": lambda a, x, index: x[index],
     "tensor.insert_slice": _written,
     "tensor.iota": lambda a: torch.arange(a.size, dtype=_dtype(a.dtype)),
+    "tensor.literal": lambda a: torch.tensor(a.values).reshape(a.type.shape),
     "tensor.overwrite": lambda a, x, y: y,
     "tensor.pad": _padded,
     "tensor.permute": lambda a, x: x.permute(a.order),
@@ -272,6 +278,10 @@ def _derivative(forward: Meaning) -> Meaning:
         leaves = [x.clone().requires_grad_(x.is_floating_point()) for x in operands]
         wanted = leaves[attributes.operand]
         value = forward(attributes, *leaves)
+        if not value.requires_grad:  # torch has no derivative of it
+            moved = [[x.double() + (1e-6 * sign if x is wanted else 0) for x in leaves] for sign in (1, -1)]
+            high, low = (forward(attributes, *values) for values in moved)
+            return (cotangent * (high - low) / 2e-6).float()
         return torch.autograd.grad(value, wanted, cotangent)[0]
 
     return meaning

@@ -163,7 +163,7 @@ def _is_float(array: np.ndarray) -> bool:
 
 def _inputs(declaration: Declaration, arrays: list[np.ndarray]) -> list[int]:
     rules = declaration.vjp
-    if declaration.name in ("special.igamma", "special.igammac"):
+    if declaration.name in ("special.igamma", "special.igammac", "special.zeta"):
         return [1]  # the rule of the first operand refuses
     return [i for i, x in enumerate(arrays) if _is_float(x) and (callable(rules) or (rules and rules[i] is not None))]
 
@@ -171,7 +171,7 @@ def _inputs(declaration: Declaration, arrays: list[np.ndarray]) -> list[int]:
 def _case(declaration: Declaration) -> tuple[Operation, list[np.ndarray], list[int], list[np.ndarray]]:
     func = _function(declaration, wide=True)
     arrays = _arrays(func, declaration.name, 1)
-    if declaration.name in ("math.acosh",):
+    if declaration.name in ("math.acosh", "special.zeta"):
         arrays = [x + 1 for x in arrays]
     inputs = _inputs(declaration, arrays)
     random = np.random.default_rng(2)

@@ -81,6 +81,14 @@ def recurrent():
     return out, last, attended, *[p.grad for p in layer.parameters()]
 
 
+def attention():
+    q, k, v = (torch.randn(2, 3, 300, 20).requires_grad_() for _ in range(3))
+    masked = nn.functional.scaled_dot_product_attention(q, k, v, torch.rand(300, 300) > 0.3)
+    out = nn.functional.scaled_dot_product_attention(masked, k, v, is_causal=True)
+    out.sin().sum().backward()
+    return masked, out, q.grad, k.grad, v.grad
+
+
 def decoder():
     model = nn.Sequential(
         nn.ConvTranspose2d(3, 6, 3, stride=2, padding=1),
@@ -136,6 +144,7 @@ PARTS = (
     cnn,
     normalised,
     recurrent,
+    attention,
     decoder,
     optimizers,
     distributions,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from importlib import import_module
@@ -61,6 +63,20 @@ def test_a_function_is_run_on_given_arrays(file: Path, how: str, capsys: pytest.
     assert main(["run-ir", str(file), *inputs, how]) == 0
     shown = capsys.readouterr().out
     assert "result 0: tensor<2x3xf32> = [[4., 5., 0.]," in shown and "result 1: tensor<f32> = 18." in shown
+
+
+def test_a_function_is_run_on_another_device(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run-ir", str(file), "--input=iota", "--input=[0, 1]", "--device=cuda:0"]
+    assert main(command) == 1
+    assert "there is no device 'cuda:0'" in capsys.readouterr().err
+    environment = {**os.environ, "LAZYTORCH_CUDA": "emulator"}
+    outcome = subprocess.run(
+        [sys.executable, "-m", "lazytorch", *command], env=environment, capture_output=True, text=True, check=False
+    )
+    assert main(command[:-1]) == 0
+    assert outcome.stdout == capsys.readouterr().out, outcome.stderr
 
 
 def test_arrays_come_from_files_and_go_to_files(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

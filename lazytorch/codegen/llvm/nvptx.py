@@ -6,6 +6,7 @@ of T takes the iterations t, t + T, ... What NVPTX cannot select (and LLVM then 
 
 from __future__ import annotations
 
+import re
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -46,8 +47,22 @@ def lower_nvptx(module: Operation, target: GpuTarget) -> str:
     return lower_with(_Module(target), _Function, module)
 
 
+_SELECTED = re.compile(
+    r"declare .*@llvm\.(nvvm\.|masked\.(load|store|gather|scatter)\.|vector\.reduce\.or\.|umin\.|abs\.|fabs\.|fma\.|sqrt\.|"
+    r"floor\.|ceil\.|trunc\.|roundeven\.|copysign\.)"
+)
+"""The intrinsics that NVPTX selects for every type. For others (sin, exp, pow ...) LLVM ends the process."""
+
+
 class _Module(ModuleEmitter):
     """A module for NVPTX."""
+
+    def text(self) -> str:
+        """The whole module. Raises CompileError for a function that no GPU has."""
+        for declaration in self.declarations:
+            if declaration.startswith("declare") and not _SELECTED.match(declaration):
+                raise CompileError(f"NVPTX has no function for: {declaration}", stage="llvm")
+        return super().text()
 
     def attributes(self) -> str:
         """No kernel is launched with more threads per block. One block per multiprocessor is enough to ask for: else ptxas

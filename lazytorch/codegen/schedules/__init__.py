@@ -9,10 +9,12 @@ from typing import Any
 from lazytorch.codegen.expression import pull, tensor_type
 from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext
+from lazytorch.codegen.schedules.attention import attention_launches
 from lazytorch.codegen.schedules.contract import contract_launches
 from lazytorch.codegen.schedules.gpu_contract import gpu_contract_launches
 from lazytorch.codegen.schedules.gpu_reduce import gpu_reduce_launches
 from lazytorch.codegen.schedules.gpu_row import gpu_row_launches
+from lazytorch.codegen.schedules.gpu_sort import gpu_sort_launches
 from lazytorch.codegen.schedules.host import host_launches
 from lazytorch.codegen.schedules.indirect import gather_launches, scatter_launches
 from lazytorch.codegen.schedules.map import map_launch
@@ -21,7 +23,8 @@ from lazytorch.codegen.schedules.placement import concat_launches, copy_launch, 
 from lazytorch.codegen.schedules.reduce import reduce_launches
 from lazytorch.codegen.schedules.row import row_launches
 from lazytorch.codegen.schedules.scan import scan_launches
-from lazytorch.codegen.schedules.sort import search_launches, sort_launches
+from lazytorch.codegen.schedules.search import search_launches
+from lazytorch.codegen.schedules.sort import sort_launches
 from lazytorch.codegen.structure import remember
 from lazytorch.codegen.views import contiguous
 from lazytorch.errors import CompileError
@@ -133,12 +136,13 @@ _SCHEDULES: dict[str, Callable[[Operation, ScheduleContext], list[Launch]]] = {
     "reduce": lambda kernel, context: reduce_launches(_root(kernel), context),
     "row": row_launches,
     "contract": contract_launches,
+    "attention": attention_launches,
     "gather": lambda kernel, context: gather_launches(_root(kernel), context),
     "scatter": _schedule_scatter,
     "pad": lambda kernel, context: pad_launches(_root(kernel), context),
     "insert": lambda kernel, context: insert_launches(_root(kernel), context),
     "concat": lambda kernel, context: concat_launches(_root(kernel), context),
-    "scan": lambda kernel, context: scan_launches(_root(kernel), context),
+    "scan": scan_launches,
     "sort": lambda kernel, context: sort_launches(_root(kernel), context),
     "search": lambda kernel, context: search_launches(_root(kernel), context),
     "host": lambda kernel, context: host_launches(_root(kernel), context),
@@ -148,5 +152,6 @@ _GPU_SCHEDULES: dict[str, Callable[[Operation, ScheduleContext], list[Launch]]] 
     "reduce": lambda kernel, context: gpu_reduce_launches(_root(kernel), context),
     "row": gpu_row_launches,
     "contract": gpu_contract_launches,
+    "sort": lambda kernel, context: gpu_sort_launches(_root(kernel), context),
 }
 """The others give one thread each iteration of their parallel loop."""

@@ -229,7 +229,7 @@ class _Plan(Letters):
             slots=slots,
             chunks=chunks,
             flops=2 * type.numel * self.k,
-            bytes=nest.bytes_read(),
+            bytes=nest.bytes_read() + sum(tensor_type(value).nbytes for value in (*self.contraction.operands, *yielded)),
             operations=[self.contraction],
         )
 
@@ -272,7 +272,7 @@ class _Plan(Letters):
         target = self.target
         columns, m = self._columns(), self.m
         given = [i for i, entry in enumerate(self.expression.entries) if entry[0] == "given"]
-        rows = _tile_rows(m, target.contract_tile().rows) if self.k > SHALLOW else 1
+        rows = tile_rows(m, target.contract_tile().rows) if self.k > SHALLOW else 1
         right = self.right.shape
         # Segments are read under masks: only where those have registers of their own they may wait beside a tile.
         unpacked = right.kind == "row" and (not right.segments or target.has_mask_registers or rows == 1)
@@ -339,7 +339,7 @@ class _Blocks:
         return self.rows // shape.rows * shape.panel_size * (self.depth // KC)
 
 
-def _tile_rows(m: int, most: int) -> int:
+def tile_rows(m: int, most: int) -> int:
     """Rows of the register tile: few where there are few, and where the last panel of `most` rows would be nearly empty."""
     for rows in (1, 2, 4, 8):
         if m <= rows < most:

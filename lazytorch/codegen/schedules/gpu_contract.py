@@ -24,7 +24,6 @@ from lazytorch.codegen.schedules.gpu_contract_kernel import ContractKernel, Cont
 from lazytorch.codegen.schedules.gpu_contract_matrix import MatrixKernel, MatrixTile, matrix_tiles, multiplies_matrices
 from lazytorch.codegen.schedules.gpu_operand import ACCESS, Side
 from lazytorch.codegen.schedules.gpu_pipeline import copied_in_background
-from lazytorch.codegen.schedules.gpu_team import MOST_BLOCKS
 from lazytorch.codegen.schedules.nest import Nest
 from lazytorch.codegen.views import contiguous
 from lazytorch.ir.core import Operation, Value
@@ -144,6 +143,14 @@ class _Schedule:
         first = self._launch(split, [partial], self.tiles * self.blocks, [self.contraction])
         return [first, self._sum(plan, partial)]
 
+    def _bytes_of_operands(self) -> int:
+        """Each element once."""
+        return sum(tensor_type(operand).nbytes for operand in self.contraction.operands)
+
+    def _bytes_written(self, slots: Sequence[Slot]) -> int:
+        results = [slot.value for slot in slots if isinstance(slot, Address) and slot.value in self.yielded]
+        return sum(tensor_type(value).nbytes for value in results) + sum(x.nbytes for x in slots if isinstance(x, Scratch))
+
     def _operations(self) -> list[Operation]:
         return [self.contraction, *[op for op in self.kernel.region.block if op is not self.contraction]]
 
@@ -159,9 +166,9 @@ class _Schedule:
             build=lambda: self.kind(KernelBuilder(symbol), plan).build(),
             slots=slots,
             flops=2 * self.type.numel * self.k,
-            bytes=plan.nest.bytes_read() + sum(tensor_type(x).nbytes for x in self.contraction.operands),
+            bytes=plan.nest.bytes_read() + self._bytes_of_operands() + self._bytes_written(outputs),
             operations=operations,
-            blocks=min(items, MOST_BLOCKS),
+            blocks=items,
             threads=self.tile.threads,
         )
 
@@ -178,6 +185,6 @@ class _Schedule:
             build=lambda: build_sum(KernelBuilder(symbol), plan),
             slots=slots,
             chunks=self.type.numel // plan.lanes,
-            bytes=plan.nest.bytes_read() + partial.nbytes,
+            bytes=plan.nest.bytes_read() + self._bytes_written(slots),
             operations=self._operations()[1:] or [self.contraction],
         )

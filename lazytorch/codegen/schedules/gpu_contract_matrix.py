@@ -153,8 +153,11 @@ class MatrixKernel(ContractKernel):
         rows: Value = gpu.view(self.memory, dtype=dtypes.float32)
         begin = k.mul(self.warp, self.out_layout.size)
         per_row = self.tile.own_columns // lanes
-        count = len(totals) * 2 * SIDE // self.tile.own_rows
-        for i in range(self.tile.own_rows // (2 * SIDE)):
+        parts = self.tile.own_rows // (2 * SIDE)
+        count = len(totals) // parts
+        for i in range(parts):
+            if i:
+                gpu.warp_barrier.build(k.builder)  # what follows is written where others read
             self._put(rows, begin, totals[i * count : (i + 1) * count])
             gpu.warp_barrier.build(k.builder)
             with k.loop(self.lane, 2 * SIDE * per_row, WARP) as number:
@@ -166,7 +169,6 @@ class MatrixKernel(ContractKernel):
                     self.emitter.at(*self.index, m)
                     place = k.add(begin, self.out_layout.place(k, own_column, own_row))
                     self.write(k.load(rows, place, lanes=lanes, aligned=True), m, n)
-            gpu.warp_barrier.build(k.builder)
         gpu.barrier.build(k.builder)
 
     def _put(self, rows: Value, begin: Index, fragments: Sequence[Value]) -> None:

@@ -19,9 +19,6 @@ from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, gpu, loop
 from lazytorch.ir.types import INDEX
 
-MOST_BLOCKS = 2048
-"""Blocks of a grid whose threads loop over what there is to do: enough for every GPU."""
-
 
 class Team:
     """The shape of the teams of a kernel: `lanes` elements per access, `width` threads per team."""
@@ -35,7 +32,7 @@ class Team:
 
     def blocks(self, items: int) -> int:
         """The blocks of a grid whose teams have so many items to do."""
-        return min(-(-items // self.per_block), MOST_BLOCKS)
+        return -(-items // self.per_block)
 
 
 class TeamMember:

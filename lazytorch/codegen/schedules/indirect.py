@@ -8,12 +8,15 @@ from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Slot, Status, symbol_of
 from lazytorch.codegen.schedules.map import chunks_for
 from lazytorch.codegen.schedules.nest import vector_loop
+from lazytorch.codegen.target import Target
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith, loop
 from lazytorch.ir.dialects.tensor_scatter import COMBINE
 
 COLUMNS = 256
 """Columns that one iteration of a parallel scatter takes."""
+ELEMENTS = 1024
+"""Single elements that one iteration of a parallel gather takes."""
 OUT_OF_RANGE = 1
 """The status code of an index out of range; its numbers are the index and the size."""
 
@@ -38,11 +41,12 @@ def _read(k: KernelBuilder, buffer: Value, row: Index, column: Index, lanes: int
     return k.masked_load(buffer, row, column, mask=mask, other=k.splat(0, buffer.type.dtype, lanes))
 
 
-def _write(k: KernelBuilder, value: Value, buffer: Value, row: Index, column: Index, mask: Value | None) -> None:
+def _write(k: KernelBuilder, value: Value, buffer: Value, row: Index | None, column: Index, mask: Value | None) -> None:
+    index = (column,) if row is None else (row, column)
     if mask is None:
-        k.store(value, buffer, row, column)
+        k.store(value, buffer, *index)
     else:
-        k.masked_store(value, buffer, row, column, mask=mask)
+        k.masked_store(value, buffer, *index, mask=mask)
 
 
 def gather_launches(operation: Operation, context: ScheduleContext) -> list[Launch]:
@@ -52,6 +56,8 @@ def gather_launches(operation: Operation, context: ScheduleContext) -> list[Laun
     rest = _rest(source)
     if count * rest == 0:
         return []
+    if rest == 1 and isinstance(context.target, Target):
+        return [_element_launch(operation, context)]
     dtype = source.type.dtype
     lanes = context.target.lanes(dtype.itemsize)
     key = f"gather|{dtype.name}|{index.type.dtype.name}|{lanes}"
@@ -74,6 +80,64 @@ def gather_launches(operation: Operation, context: ScheduleContext) -> list[Laun
     slots: list[Slot] = [Address(source), rest, Address(index), Address(operation.result), rest, Status()]
     slots += [tensor_type(source).shape[0], count, rest]
     return [Launch(key, symbol, build, slots, chunks_for(count, count * rest, context), 0, 0, [operation])]
+
+
+def _element_launch(operation: Operation, context: ScheduleContext) -> Launch:
+    """A gather of single elements: vectors of indices. Where one is out of range, they are looked at one by one."""
+    source, index = operation.operands
+    dtype, index_dtype = source.type.dtype, index.type.dtype
+    lanes = context.target.lanes(max(dtype.itemsize, dtypes.int64.itemsize))
+    key = f"gather_elements|{dtype.name}|{index_dtype.name}|{lanes}"
+    symbol = symbol_of("gather_elements", key)
+
+    def build() -> Operation:
+        k = KernelBuilder(symbol)
+        x, at, out = (k.buffer(t, (1,), name) for t, name in ((dtype, "x"), (index_dtype, "index"), (dtype, "out")))
+        status = k.buffer(dtypes.int64, (1,), "status")
+        rows, positions = k.index_argument("rows"), k.index_argument("positions")
+        found = k.local(dtypes.int64, lanes)
+
+        def take(position: Index, lane: Index) -> None:
+            row = arith.cast(k.load(found, lane), dtype=dtypes.index)
+            k.store(k.load(x, row), out, k.add(position, lane))
+
+        with k.parallel(0, k.ceil_div(positions, ELEMENTS)) as block:
+            low = k.mul(block, ELEMENTS)
+            high = k.min(k.add(low, ELEMENTS), positions)
+            zero = k.splat(0, dtypes.int64, lanes)
+            size = k.broadcast(arith.cast(rows, dtype=dtypes.int64), lanes)
+
+            def body(position: Index, mask: Value | None) -> None:
+                if mask is None:
+                    raw = k.load(at, position, lanes=lanes)
+                else:
+                    raw = k.masked_load(at, position, mask=mask, other=k.splat(0, index_dtype, lanes))
+                number = k.cast(raw, dtypes.int64)
+                row = arith.select(arith.compare(number, zero, predicate="lt"), arith.add(number, size), number)
+                low_ones, high_ones = (arith.compare(row, x, predicate=p) for x, p in ((zero, "lt"), (size, "ge")))
+                bad = arith.bit_or(low_ones, high_ones)
+                with (
+                    k.when(loop.any_(bad) if lanes > 1 else bad),
+                    k.loop(position, k.min(k.add(position, lanes), high)) as one,
+                ):
+                    _row(k, at, one, rows, status)
+                # One by one: that is as fast as a gather instruction where there is a good one, and faster elsewhere.
+                k.store(arith.select(bad, zero, row), found, 0)
+                if mask is None:
+                    for i in range(lanes):
+                        take(position, i)
+                else:
+                    with k.loop(0, k.sub(high, position)) as lane:
+                        take(position, lane)
+
+            vector_loop(k, low, high, lanes, body)
+        return k.finish()
+
+    size, count = tensor_type(source).shape[0], tensor_type(index).numel
+    slots: list[Slot] = [Address(source), Address(index), Address(operation.result), Status(), size, count]
+    chunks = chunks_for(-(-count // ELEMENTS), 4 * count, context)
+    moved = count * (2 * dtype.itemsize + index_dtype.itemsize)
+    return Launch(key, symbol, build, slots, chunks, 0, moved, [operation])
 
 
 def scatter_launches(operation: Operation, context: ScheduleContext) -> list[Launch]:

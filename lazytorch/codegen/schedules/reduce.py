@@ -27,7 +27,6 @@ from lazytorch.codegen.schedules.reduction import (
 )
 from lazytorch.codegen.views import contiguous
 from lazytorch.ir.core import Block, Operation, Value
-from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, loop, tensor
 from lazytorch.ir.types import TensorType
 
@@ -167,7 +166,7 @@ def blocked_sums(k: KernelBuilder, reductions: Sequence[Operation], lanes: int, 
     ]
 
 
-def fold(combine: Declaration, vectors: list[Value], lanes: int) -> Value:
+def fold(combine: Callable[..., Value], vectors: list[Value], lanes: int) -> Value:
     """64 lanes, in order, to one number: i with i + 32, then i + 16, 8, 4, 2, 1."""
     while len(vectors) > 1:
         half = len(vectors) // 2

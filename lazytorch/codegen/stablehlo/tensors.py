@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
-from lazytorch.codegen.stablehlo.emitter import Emitter, Term, array, compared, rule, tensor_type
+from lazytorch.codegen.stablehlo.emitter import Emitter, Term, array, compared, literal, rule, tensor_type
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation
 from lazytorch.ir.declaration import Declaration
-from lazytorch.ir.dialects import tensor, tensor_scatter, tensor_strided
+from lazytorch.ir.dialects import tensor, tensor_scatter, tensor_strided, tensor_transfer
 from lazytorch.ir.types import TensorType
 
 
@@ -151,6 +151,16 @@ def _insert_slice(e: Emitter, operation: Operation, operands: list[Term]) -> Ter
 @rule(tensor.iota)
 def _iota(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
     return e.op("stablehlo.iota", [], tensor_type(operation.result), "iota_dimension = 0 : i64")
+
+
+@rule(tensor_transfer.literal)
+def _literal(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
+    type = tensor_type(operation.result)
+    numbers = [literal(value, type.dtype) for value in operation.attributes.values]
+    for size in reversed(type.shape):
+        numbers = [f"[{', '.join(numbers[i : i + size])}]" for i in range(0, len(numbers), size)] if size else ["[]"]
+    text = numbers[0] if type.numel else ""
+    return e.op("stablehlo.constant", [], type, f"value = dense<{text}> : {type}")
 
 
 # -- reductions ------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Attributes, Declaration, example
-from lazytorch.ir.types import INDEX, BufferType, Type, VectorType
+from lazytorch.ir.types import INDEX, BufferType, ScalarType, Type, VectorType
 
 WARP = 32
 """Threads of a warp."""
@@ -78,9 +78,31 @@ warp_barrier: Declaration = Declaration(
     example=example(),
     doc="waits until all threads of the warp are here; what they wrote to shared memory before is seen after it",
 )
+
+
+def _infer_copy(
+    attributes: Attributes, target: Type, place: Type, source: Type, start: Type, condition: Type
+) -> tuple[Type, ...]:
+    flat = isinstance(target, BufferType) and target.strides == (1,)
+    if (
+        not flat
+        or source is not target
+        or place is not INDEX
+        or start is not INDEX
+        or condition is not ScalarType(dtypes.bool_)
+    ):
+        raise TypeError(
+            "gpu.copy_async: expected a flat buffer, an index, such a buffer, an index and an i1 but got "
+            f"{target}, {place}, {source}, {start} and {condition}"
+        )
+    if attributes.lanes * target.dtype.itemsize not in (4, 8, 16):
+        raise TypeError(f"gpu.copy_async: {attributes.lanes} elements of {target} are not 4, 8 or 16 bytes")
+    return ()
+
+
 copy_async: Declaration = Declaration(
     "gpu.copy_async",
-    _none,
+    _infer_copy,
     attributes=("lanes",),
     traits=(),
     example=example("buffer<bf16, [1]>", "index", "buffer<bf16, [1]>", "index", "i1", lanes=8),
@@ -106,6 +128,10 @@ wait_copies: Declaration = Declaration(
 
 
 def _fragment(attributes: Attributes, buffer: BufferType, index: Type) -> Type:
+    if not isinstance(buffer, BufferType) or buffer.dtype.itemsize not in (2, 4) or index is not INDEX:
+        raise TypeError(
+            f"gpu.load_matrices: expected a buffer of elements of 2 or 4 bytes and an index, got {buffer}, {index}"
+        )
     return VectorType(buffer.dtype, 16 // buffer.dtype.itemsize)
 
 
@@ -120,9 +146,19 @@ load_matrices: Declaration = Declaration(
     "8 elements of 2 bytes or 8 by 4 of 4 bytes. Thread t gets of each of the four matrices 4 bytes: row t / 4 and there "
     "the columns from (t % 4) * 4 bytes on; of the `transposed` matrices if they have 2-byte elements and this is asked for",
 )
+
+
+def _infer_multiply(attributes: Attributes, a: Type, b: Type, c: Type) -> Type:
+    lanes = 16 // a.dtype.itemsize
+    due = (VectorType(a.dtype, lanes), VectorType(a.dtype, lanes // 2), VectorType(dtypes.float32, 4))
+    if (a, b, c) != due or a.dtype not in (dtypes.float32, dtypes.float16, dtypes.bfloat16):
+        raise TypeError(f"gpu.multiply_matrices: expected fragments {', '.join(map(str, due))} but got {a}, {b}, {c}")
+    return c
+
+
 multiply_matrices: Declaration = Declaration(
     "gpu.multiply_matrices",
-    lambda attributes, a, b, c: c,
+    _infer_multiply,
     example=example("vector<8xbf16>", "vector<4xbf16>", "vector<4xf32>"),
     doc="c + a @ b by a warp: a is 16 by 16 (16 by 8 of f32, of which as much counts as a tf32 has), b 16 by 8 (8 by 8), c "
     "16 by 8. Thread t has of a what `gpu.load_matrices` gives for its quarters (upper left, lower left, upper right, lower "

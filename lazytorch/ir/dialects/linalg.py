@@ -74,7 +74,7 @@ def _positions(x: Any) -> tuple[Any, Any]:
     return tensor.reshape(row, shape=(rows, 1)), positions(x, columns, dtypes.int64)
 
 
-def _where(x: Any, predicate: str, other: Any = None) -> Any:
+def masked(x: Any, predicate: str, other: Any = None) -> Any:
     """x where the column number fulfils the predicate against the row number, else `other` (0)."""
     row, column = _positions(x)
     keep = arith.compare(column, row, predicate=predicate)
@@ -84,7 +84,7 @@ def _where(x: Any, predicate: str, other: Any = None) -> Any:
 def _diagonal_matrix(x: Any) -> Any:
     """A vector per matrix on the diagonal."""
     shape = (*x.type.shape, x.type.shape[-1])
-    return _where(tensor.expand(_columns(x), shape=shape), "eq")
+    return masked(tensor.expand(_columns(x), shape=shape), "eq")
 
 
 def _identity_minus(x: Any) -> Any:
@@ -95,7 +95,7 @@ def _identity_minus(x: Any) -> Any:
 
 def _halved_diagonal(x: Any) -> Any:
     """The lower triangle with half of the diagonal."""
-    return arith.add(_where(x, "lt"), arith.mul(_where(x, "eq"), 0.5))
+    return arith.add(masked(x, "lt"), arith.mul(masked(x, "eq"), 0.5))
 
 
 # -- inverse, solutions, determinants
@@ -192,7 +192,7 @@ def _triangular_vjp(op: Any, g: Any) -> tuple[Any, Any]:
     right = solve_triangular(transposed(op.operands[0]), g, upper=not a.upper, unit=a.unit)
     left = arith.neg(product(right, transposed(op.result)))
     predicate = ("gt" if a.upper else "lt") if a.unit else ("ge" if a.upper else "le")
-    return _where(left, predicate), right
+    return masked(left, predicate), right
 
 
 solve_triangular: Declaration = Declaration(
@@ -346,23 +346,40 @@ def _infer_qr(attributes: Attributes, x: TensorType) -> tuple[TensorType, Tensor
 
 
 def _qr_vjp(op: Any, g: Any) -> tuple[Any]:
-    """(gQ + Q copyltu(M)) R^-T with M = R gR^T - gQ^T Q, for matrices with at least as many rows as columns."""
-    m, n = op.operands[0].type.shape[-2:]
-    if m < n or (op.attributes.complete and m != n):
-        raise NotImplementedError(
-            "linalg_qr_backward: the derivative is defined for mode='reduced' and rows >= columns only"
-        )
+    """(gQ + Q copyltu(M)) R^-T with M = R gR^T - gQ^T Q, for matrices with at least as many rows as columns.
+
+    Of a wider matrix [X, Y] = Q [U, V], X = Q U is such a matrix and Y = Q V adds Y gV^T to gQ.
+    """
+    a = op.operands[0]
+    m, n = a.type.shape[-2:]
+    if op.attributes.complete and m > n:
+        raise NotImplementedError("The QR decomposition is not differentiable when mode='complete' and nrows > ncols.")
     q, r = results_of(op, qr)
+    if m >= n:
+        return (_tall_qr_gradient(q, r, g),)
+    parts: list[Any] = [g[0], None]
+    right = None
+    if g[1] is not None:
+        parts[1], wide = first_block(g[1], m, m), _last(g[1], n - m)
+        cross = product(_last(a, n - m), transposed(wide))
+        parts[0] = cross if g[0] is None else arith.add(g[0], cross)
+        right = product(q, wide)
+    left = _tall_qr_gradient(q, first_block(r, m, m), parts)
+    right = arith.mul(_last(a, n - m), 0.0) if right is None else right
+    return (tensor.concat(left, right, dim=len(a.type.shape) - 1),)
+
+
+def _tall_qr_gradient(q: Any, r: Any, g: Any) -> Any:
     total = None
     if g[1] is not None:
         total = product(r, transposed(g[1]))
     if g[0] is not None:
         part = product(transposed(g[0]), q)
         total = arith.neg(part) if total is None else arith.sub(total, part)
-    symmetric = arith.add(_where(total, "le"), transposed(_where(total, "lt")))
+    symmetric = arith.add(masked(total, "le"), transposed(masked(total, "lt")))
     left = product(q, symmetric)
     left = left if g[0] is None else arith.add(g[0], left)
-    return (transposed(solve_triangular(r, transposed(left), upper=True, unit=False)),)
+    return transposed(solve_triangular(r, transposed(left), upper=True, unit=False))
 
 
 qr: Declaration = Declaration(
@@ -385,16 +402,17 @@ def _infer_eigh(attributes: Attributes, x: TensorType) -> tuple[TensorType, Tens
 
 
 def _eigh_vjp(op: Any, g: Any) -> tuple[Any]:
-    """V (diag(gw) + (V^T gV) / (w_j - w_i)) V^T"""
+    """V (diag(gw) + (V^T gV) / (w_j - w_i)) V^T, of which the symmetric part counts."""
     w, v = results_of(op, eigh)
     turned = transposed(v)
     inner = None if g[0] is None else _diagonal_matrix(g[0])
     if g[1] is not None:
         gaps = arith.sub(_columns(w), _rows(w))
-        gaps = _where(gaps, "ne", gaps.builder.constant(math.inf, gaps))
+        gaps = masked(gaps, "ne", gaps.builder.constant(math.inf, gaps))
         part = arith.div(product(turned, g[1]), gaps)
         inner = part if inner is None else arith.add(inner, part)
-    return (product(product(v, inner), turned),)
+    total = product(product(v, inner), turned)
+    return (total if g[1] is None else arith.mul(arith.add(total, transposed(total)), 0.5),)
 
 
 eigh: Declaration = Declaration(
@@ -418,11 +436,18 @@ def _infer_svd(attributes: Attributes, x: TensorType) -> tuple[TensorType, Tenso
     return x.with_shape((*batch, m, rows)), x.with_shape((*batch, k)), x.with_shape((*batch, columns, n))
 
 
-def _first(x: Any, rows: int, columns: int) -> Any:
+def first_block(x: Any, rows: int, columns: int) -> Any:
     """The upper left part of matrices."""
     rank = len(x.type.shape)
     sizes = (*x.type.shape[:-2], rows, columns)
     return tensor.slice_(x, starts=(0,) * rank, sizes=sizes, steps=(1,) * rank)
+
+
+def _last(x: Any, columns: int) -> Any:
+    """The last columns of matrices."""
+    shape = x.type.shape
+    starts = (*[0] * (len(shape) - 1), shape[-1] - columns)
+    return tensor.slice_(x, starts=starts, sizes=(*shape[:-1], columns), steps=(1,) * len(shape))
 
 
 def _svd_vjp(op: Any, g: Any) -> tuple[Any]:
@@ -433,10 +458,10 @@ def _svd_vjp(op: Any, g: Any) -> tuple[Any]:
     gu, gs, gvh = g
     k = s.type.shape[-1]
     # Of square factors (`full`), only the vectors that belong to singular values have a derivative, as in torch.
-    gu = None if gu is None else _first(gu, gu.type.shape[-2], k)
-    gvh = None if gvh is None else _first(gvh, k, gvh.type.shape[-1])
+    gu = None if gu is None else first_block(gu, gu.type.shape[-2], k)
+    gvh = None if gvh is None else first_block(gvh, k, gvh.type.shape[-1])
     gaps = arith.mul(arith.sub(_columns(s), _rows(s)), arith.add(_columns(s), _rows(s)))
-    gaps = _where(gaps, "ne", gaps.builder.constant(math.inf, gaps))
+    gaps = masked(gaps, "ne", gaps.builder.constant(math.inf, gaps))
     inner = None if gs is None else _diagonal_matrix(gs)
     outside = None
     if gu is not None:
@@ -481,17 +506,32 @@ def _pinv_vjp(op: Any, g: Any) -> Any:
     return arith.add(arith.add(first, second), third)
 
 
+def _reference_pinv(attributes: Attributes, a: np.ndarray) -> np.ndarray:
+    """Through singular values, or eigenvalues."""
+    if attributes.symmetric:
+        s, u = np.linalg.eigh(a)
+        vh, size = np.swapaxes(u, -1, -2), np.abs(s)
+    else:
+        u, s, vh = np.linalg.svd(a, full_matrices=False)
+        size = s
+    limit = np.maximum(attributes.rtol * size.max(-1, keepdims=True, initial=0.0), attributes.atol)
+    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=size > limit)
+    return np.asarray(np.swapaxes(vh, -1, -2) * inverse[..., None, :] @ np.swapaxes(u, -1, -2), a.dtype)
+
+
 pinv: Declaration = Declaration(
     "linalg.pinv",
     lambda attributes, x: x.with_shape((*check_matrix("linalg.pinv", x).shape[:-2], x.shape[-1], x.shape[-2])),
-    attributes=("rtol",),
+    attributes=("rtol", "atol", "symmetric"),
+    defaults={"atol": 0.0, "symmetric": False},
     traits=HOST,
     batch=leading(),
     vjp=(_pinv_vjp,),
-    reference=lambda attributes, a: np.linalg.pinv(a, attributes.rtol),
+    reference=_reference_pinv,
     gradient_name="LinalgPinv",
     example=example("tensor<2x3xf32>", rtol=1e-6),
-    doc="the Moore-Penrose inverse; singular values below rtol times the largest count as 0",
+    doc="the Moore-Penrose inverse; singular values up to max(atol, rtol times the largest) count as 0; of `symmetric` "
+    "matrices the lower triangle is read",
 )
 
 _TAYLOR = 18

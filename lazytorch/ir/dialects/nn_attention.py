@@ -26,7 +26,7 @@ from lazytorch import dtypes
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Attributes, Declaration, Trait, example
 from lazytorch.ir.dialects import arith, math, tensor
-from lazytorch.ir.dialects.composite import conform, derivative, number, reference_of
+from lazytorch.ir.dialects.composite import OperationView, conform, derivative, number, reference_of
 from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.types import TensorType
 
@@ -141,10 +141,9 @@ def _logsumexp(op: Any) -> Any:
     return tensor.reshape(found, shape=found.type.shape[:-1])
 
 
-def _backward(op: Any) -> Any:
-    """The cotangent of operand `operand` of attention."""
+def _dscores(op: Any) -> tuple[Any, Any]:
+    """The weights and the cotangent of the scores."""
     g, q, k, v, logsumexp, delta, *masks = op.operands
-    wanted = op.attributes.operand
     lead = _letters(q)
 
     def along(x: Any) -> Any:
@@ -154,18 +153,23 @@ def _backward(op: Any) -> Any:
     # A row that attends to nothing has the sum -inf; its weights are 0.
     total = arith.select(_is_masked(logsumexp), number(python_math.inf, logsumexp), logsumexp)
     weights = math.exp(arith.sub(scores, along(total)))
-    if wanted == 2:
-        made = tensor.contract(weights, _wide(g), lhs=f"{lead}ls", rhs=f"{lead}lv", out=f"{lead}sv")
-        return conform(made, v.type)
     dweights = tensor.contract(_wide(g), _wide(v), lhs=f"{lead}lv", rhs=f"{lead}sv", out=f"{lead}ls")
-    dscores = arith.mul(weights, arith.sub(dweights, along(delta)))
-    if wanted == 0:
+    return weights, arith.mul(weights, arith.sub(dweights, along(delta)))
+
+
+def _backward(op: Any) -> Any:
+    """The cotangent of operand `operand` of attention."""
+    g, q, k, v = op.operands[:4]
+    lead = _letters(q)
+    weights, dscores = _dscores(op)
+    if op.attributes.operand == 0:
         made = tensor.contract(dscores, _wide(k), lhs=f"{lead}ls", rhs=f"{lead}sk", out=f"{lead}lk")
         return conform(arith.mul(made, float(op.attributes.scale)), q.type)
-    if wanted == 1:
+    if op.attributes.operand == 1:
         made = tensor.contract(dscores, _scaled(q, op.attributes), lhs=f"{lead}ls", rhs=f"{lead}lk", out=f"{lead}sk")
         return conform(made, k.type)
-    return conform(dscores, masks[0].type)
+    made = tensor.contract(weights, _wide(g), lhs=f"{lead}ls", rhs=f"{lead}lv", out=f"{lead}sv")
+    return conform(made, v.type)
 
 
 # -- derivatives and batches ------------------------------------------------------------
@@ -187,7 +191,11 @@ def _attention_vjp(op: Any, g: Any) -> Sequence[Any]:
     delta = tensor.reduce_sum(arith.mul(_wide(g), _wide(out)), dims=(len(out.type.shape) - 1,))
     made: list[Any] = [None] * len(op.operands)
     for position in wanted:
-        made[position] = attention_backward(g, q, k, v, statistics, delta, *masks, **options, operand=position)
+        if position == MASK:  # as large as the scores, so there is no better way
+            view = OperationView((g, q, k, v, statistics, delta, *masks), op.attributes)
+            made[position] = conform(_dscores(view)[1], masks[0].type)
+        else:
+            made[position] = attention_backward(g, q, k, v, statistics, delta, *masks, **options, operand=position)
     return made
 
 
@@ -252,11 +260,10 @@ def _infer_backward(attributes: Attributes, g: TensorType, *operands: TensorType
     rows = _infer_logsumexp(attributes, q, k, *masks)
     if logsumexp is not rows or delta is not rows:
         raise RuntimeError(f"nn.attention_backward: the statistics of rows are {logsumexp} and {delta}, not {rows}")
-    found: tuple[TensorType, ...] = (q, k, v, *masks)
-    if not 0 <= attributes.operand < len(found):
+    if attributes.operand not in (0, 1, 2):
         raise RuntimeError(f"nn.attention_backward: there is no operand {attributes.operand}")
     wanted: int = attributes.operand
-    return found[wanted]
+    return operands[wanted]
 
 
 attention_backward: Declaration = Declaration(

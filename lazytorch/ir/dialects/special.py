@@ -1,6 +1,7 @@
-"""`special`: incomplete gamma functions and the derivatives of random variables: host operations.
+"""`special`: incomplete gamma functions, derivatives of random variables, orthogonal polynomials: host operations.
 
-They are integrals (ir/implicit_derivatives.py), for which NumPy's own loops over elements are fast enough.
+They are integrals (ir/implicit_derivatives.py) and recurrences as long as elements ask (ir/orthogonal_polynomials.py), for
+which NumPy's own loops over elements are fast enough.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch.ir import implicit_derivatives
+from lazytorch.ir import implicit_derivatives, orthogonal_polynomials
 from lazytorch.ir.declaration import Attributes, Declaration, Rule, Trait, example, leading
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.types import Type
@@ -83,6 +84,30 @@ dirichlet_grad: Declaration = _declare(
     implicit_derivatives.beta_derivative,
     3,
     "dx/da / (1 - x) of a beta variable x, for the operands x, a and the total of both concentrations",
+)
+zeta: Declaration = _declare(
+    "zeta",
+    orthogonal_polynomials.hurwitz_zeta,
+    2,
+    "the Hurwitz zeta function: the sum of (k + q)^-s over k = 0, 1, ...",
+    (_no_derivative("zeta"), lambda op, g: _zeta_slope(op, g)),
+)
+
+
+def _zeta_slope(op: Any, g: Any) -> Any:
+    s, q = op.operands
+    return arith.mul(g, arith.mul(arith.neg(s), zeta(arith.add(s, 1.0), q)))
+
+
+polynomial: Declaration = Declaration(
+    "special.polynomial",
+    _infer("polynomial"),
+    attributes=("kind",),
+    traits=(Trait.PURE, Trait.HOST, Trait.EXPENSIVE),
+    batch=leading(),
+    reference=lambda attributes, x, degree: orthogonal_polynomials.polynomial(attributes.kind, x, degree),
+    example=example(_VECTOR, _VECTOR, kind="legendre_polynomial_p"),
+    doc="the orthogonal polynomial of the first operand of the degree that the second says; no derivative",
 )
 
 

@@ -72,13 +72,33 @@ def _extreme_vjp(op: Any, g: Any) -> Any:
     return arith.select(chosen, reversed_scan(scan_linear, following, g, dim=dim), arith.zeros_like(g))
 
 
+def _accumulated(choose: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """One element after the other: NumPy's own accumulation does not say which of two equal zeros it keeps."""
+
+    def combine(x: np.ndarray, axis: int, dtype: np.dtype[Any]) -> np.ndarray:
+        out = np.moveaxis(x.astype(dtype), axis, 0)
+        for i in range(1, len(out)):
+            out[i] = choose(out[i - 1], out[i])
+        return np.moveaxis(out, 0, axis)
+
+    return combine
+
+
 scan_sum: Declaration = _scan("sum", np.cumsum, _sum_vjp, "running sum along `dim`", "Cumsum")
 scan_prod: Declaration = _scan("prod", np.cumprod, _prod_vjp, "running product along `dim`", "Cumprod")
 scan_max: Declaration = _scan(
-    "max", np.maximum.accumulate, _extreme_vjp, "running maximum along `dim`; nan from the first nan on", "Cummax"
+    "max",
+    _accumulated(arith.larger),
+    _extreme_vjp,
+    "running maximum along `dim`, of equal ones the first; nan from the first nan on",
+    "Cummax",
 )
 scan_min: Declaration = _scan(
-    "min", np.minimum.accumulate, _extreme_vjp, "running minimum along `dim`; nan from the first nan on", "Cummin"
+    "min",
+    _accumulated(arith.smaller),
+    _extreme_vjp,
+    "running minimum along `dim`, of equal ones the first; nan from the first nan on",
+    "Cummin",
 )
 
 
@@ -90,10 +110,9 @@ def _infer_linear(attributes: Attributes, factor: TensorType, term: TensorType) 
 
 def _reference_linear(attributes: Attributes, factor: np.ndarray, term: np.ndarray) -> np.ndarray:
     a, b = np.moveaxis(factor, attributes.dim, 0), np.moveaxis(term, attributes.dim, 0)
-    out = np.empty_like(b)
-    y = np.zeros(b.shape[1:], b.dtype)
-    for i in range(len(b)):
-        y = out[i] = a[i] * y + b[i]
+    out = b.copy()
+    for i in range(1, len(b)):
+        out[i] = a[i] * out[i - 1] + b[i]
     return np.moveaxis(out, 0, attributes.dim)
 
 
@@ -114,5 +133,5 @@ scan_linear: Declaration = Declaration(
     batch=BATCH,
     reference=_reference_linear,
     example=example("tensor<2x3xf32>", "tensor<2x3xf32>", dim=1),
-    doc="y_i = a_i y_{i-1} + b_i along `dim`, from y = 0: a linear recurrence (a product, then a sum: not fused)",
+    doc="y_i = a_i y_{i-1} + b_i along `dim`, from y_0 = b_0: a linear recurrence (a product, then a sum: not fused)",
 )

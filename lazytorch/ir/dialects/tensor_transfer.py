@@ -1,10 +1,14 @@
-"""The operation between devices. A program that has one runs in stages, one per device at a time."""
+"""What enters a program: numbers written in its text, and values from other devices (it runs in stages, one per device)."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from lazytorch import dtypes
 from lazytorch.dtypes import DType
+from lazytorch.ir.attribute_checks import number_of
 from lazytorch.ir.declaration import Attributes, Declaration, Trait, example, leading
 from lazytorch.ir.dialects.tensor import iota
 from lazytorch.ir.types import TensorType
@@ -25,6 +29,30 @@ transfer: Declaration = Declaration(
     gradient_name="ToCopy",
     example=example("tensor<2x3xf32>", device="cuda:0"),
     doc="the same elements on a device",
+)
+
+
+def _infer_literal(attributes: Attributes) -> TensorType:
+    type = attributes.type
+    if not isinstance(type, TensorType):
+        raise TypeError(f"tensor.literal: expected the type of a tensor but got {type}")
+    values = attributes.values
+    if not isinstance(values, tuple) or len(values) != type.numel:
+        given = len(values) if isinstance(values, tuple) else 1
+        raise RuntimeError(f"tensor.literal: {type} has {type.numel} elements but {given} are given")
+    for value in values:
+        number_of("tensor.literal", value, type.dtype)
+    return type
+
+
+literal: Declaration = Declaration(
+    "tensor.literal",
+    _infer_literal,
+    attributes=("values", "type"),
+    traits=(Trait.PURE, Trait.HOST, Trait.CONSTANT),
+    reference=lambda attributes: np.array(attributes.values, attributes.type.dtype.numpy).reshape(attributes.type.shape),
+    example=example(values=(1.0, -0.5, 0.0, 2.0, 0.1, 3.0), type=TensorType(dtypes.float32, (2, 3))),
+    doc="the given numbers, in the order of memory; of one number in all places, and inside of kernels, `arith.constant`",
 )
 
 

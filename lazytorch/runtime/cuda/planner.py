@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lazytorch.codegen.expression import tensor_type
-from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Status, Table
+from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, Status, Table, grid_of
 from lazytorch.codegen.passes import Fuse
-from lazytorch.codegen.schedules.gpu_team import MOST_BLOCKS
 from lazytorch.config import config
 from lazytorch.ir.core import Operation
 from lazytorch.ir.pass_manager import PassManager
@@ -16,7 +15,7 @@ from lazytorch.runtime.cuda.compiler import kernel_ptx
 from lazytorch.runtime.cuda.device import CudaDevice
 from lazytorch.runtime.cuda.program import STATUS_WORDS, WORD, DeviceProgram, DeviceStep
 from lazytorch.runtime.interpreted import Leaf
-from lazytorch.runtime.planner import PIPELINE, Layout, bytes_of, launches_of
+from lazytorch.runtime.planner import GPU_PIPELINE, Layout, bytes_of, launches_of
 from lazytorch.runtime.program import Stages
 from lazytorch.runtime.statistics import STATISTICS
 
@@ -26,7 +25,7 @@ _MASK = (1 << 64) - 1
 def plan_for_device(func: Operation, leaves: Sequence[Leaf], device: CudaDevice) -> DeviceProgram:
     """Compile a function of tensor operations, which is taken apart for it."""
     STATISTICS.programs_planned += 1
-    PassManager(PIPELINE).run_on_func(func)
+    PassManager(GPU_PIPELINE).run_on_func(func)
     layout = _DeviceLayout(func, (), leaves)
     PassManager([Fuse(single=not config.fuse)]).run_on_func(func)
     context = ScheduleContext(device.target, 1, config.tf32)
@@ -72,8 +71,7 @@ class _DeviceLayout(Layout):
             operation = launch.operations[0]
             types = [tensor_type(value) for value in (*operation.operands, *operation.results)]
             return DeviceStep(launch, None, arguments, patches, types=types, results=len(operation.results))
-        threads = launch.threads or min(device.target.block, -(-launch.chunks // device.target.warp) * device.target.warp)
-        blocks = launch.blocks or min(-(-launch.chunks // threads), MOST_BLOCKS)
+        blocks, threads = grid_of(launch, device.target, device.driver.processors)
         return DeviceStep(launch, device.kernel(launch, kernel_ptx), arguments, patches, blocks, threads)
 
     def _place_of(self, slot: Slot, step: int) -> tuple[int, int] | None:
