@@ -37,8 +37,8 @@ def rows_of_leaf(source: Node, operator: Operator) -> Node | None:
     buffer = source.buffer
     if operator.declaration is not tensor.slice_ or source.history is not None or type(buffer) is not Buffer:
         return None
-    rows = tensor_strided.leading_rows(source.type, operator.attributes)
-    if rows is None or source.signature is not None:
+    rows = None if source.signature is not None else tensor_strided.leading_rows(source.type, operator.attributes)
+    if rows is None:
         return None
     return leaf(source.type.with_shape(operator.attributes.sizes), buffer.part(*rows))
 

@@ -240,8 +240,8 @@ class Tensor:
         return _python(self._array("tolist()"), self.dtype).tolist()
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
-        """An array on the tensor's memory. Raises RuntimeError for a tensor that requires grad."""
-        if self.requires_grad and not force:
+        """An array on the tensor's memory. Raises RuntimeError for a tensor that requires grad, unless gradients are off."""
+        if self.requires_grad and STATE.trace.grad_enabled and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if self.dtype is dtypes.bfloat16:
             raise TypeError("Got unsupported ScalarType BFloat16")

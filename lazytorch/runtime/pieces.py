@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from lazytorch.codegen.views import chained, contiguous
 from lazytorch.ir.capture import needed
-from lazytorch.ir.declaration import Trait
+from lazytorch.ir.declaration import Operator, Trait
 from lazytorch.ir.dialects import tensor, tensor_strided
 from lazytorch.ir.trace import Node, Trace, enter, leaf, operand_numbers, record_node, result
 from lazytorch.ir.types import TupleType
@@ -74,7 +74,7 @@ def _enter(part: Trace, node: Node) -> None:
         while _is(chain[-1], Trait.VIEW) and chain[-1].buffer is None and chain[-1].epoch is not part.epoch:
             chain.append(chain[-1].operands[0])
         root = chain.pop()
-        if not any(view.signature.operator.declaration is tensor.slice_ for view in chain):
+        if not any(_operator(view).declaration is tensor.slice_ for view in chain):
             continue
         entered = _repeated(part, root, operand) if root.type.numel == 1 else _read(part, root, chain)
         if entered is not None:
@@ -84,7 +84,7 @@ def _enter(part: Trace, node: Node) -> None:
 
 def _read(part: Trace, root: Node, chain: Sequence[Node]) -> Node | None:
     """The view that the first of a chain is of a value in memory, as an operation on a part of the memory."""
-    access = chained(root.type, tuple([view.signature.operator for view in reversed(chain)]))
+    access = chained(root.type, tuple([_operator(view) for view in reversed(chain)]))
     if not hasattr(root.buffer, "part") or access is None or 0 in access.shape or min(access.strides, default=0) < 0:
         return None
     extent = 1 + sum((size - 1) * stride for size, stride in zip(access.shape, access.strides, strict=True))
@@ -194,3 +194,8 @@ def _made_again(node: Node) -> bool:
 
 def _is(node: Node, trait: Trait) -> bool:
     return node.signature is not None and node.signature.operator.declaration.has(trait)
+
+
+def _operator(node: Node) -> Operator:
+    assert node.signature is not None
+    return node.signature.operator
