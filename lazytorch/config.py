@@ -140,6 +140,11 @@ class Config:
         "Let GPUs take the 10 upper bits of the fractions in products of float32 (tf32), as "
         "`torch.backends.cuda.matmul.allow_tf32` does.",
     )
+    host_random: bool = _setting(
+        "LAZYTORCH_HOST_RANDOM",
+        False,
+        "Draw the random numbers of CUDA tensors with the CPU's generator: a program gets the same ones on every device.",
+    )
     device: str = _setting("LAZYTORCH_DEVICE", "cpu", "Device of tensors that are made without `device=`.")
 
     @classmethod

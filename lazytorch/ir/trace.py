@@ -91,7 +91,7 @@ class Trace:
     levels: the function transformations at work, outermost first (ir/transformations.py).
     mixed: some value with a history older than this trace is in it, so tape order is no topological order of histories.
     replays: the backward walks whose operations are mostly no nodes yet (see ir/replay.py), and the numbers of their first.
-    autocast: the narrow element type of products (ops/autocasting.py), None outside of `torch.autocast`.
+    autocast: the narrow element types of products by kind of device (ops/autocasting.py), None outside of `torch.autocast`.
     observer: notes what a call does that may be replayed later (capturing/observer.py); None outside of such calls.
     watch: called before what was recorded is run, and so before the trace forgets it (autograd/graph.py).
     """
@@ -122,7 +122,7 @@ class Trace:
         self.call: Place | None = None
         self.place: Place | None = None
         self.levels: list[Any] = []
-        self.autocast: DType | None = None
+        self.autocast: dict[str, DType] | None = None
         self.watch: Callable[[Trace], None] | None = None
         self.observer: Any = None
         self.reset()
