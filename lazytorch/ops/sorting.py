@@ -372,6 +372,7 @@ def histogramdd(input: Tensor, bins: Any, range: Any = None, weight: Tensor | No
         cell = found if cell is None else cell * count + found
         inside = within if inside is None else inside & within
         edges.append(each)
+    assert cell is not None and inside is not None
     shape = [each.shape[0] - 1 for each in edges]
     amount = inside.to(input.dtype) if weight is None else inside * weight.detach().reshape(-1)
     hist = FUNCTIONS["zeros"](python_math.prod(shape), dtype=input.dtype).index_add(0, cell, amount).reshape(shape)
