@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from lazytorch.ir.core import Operation
-from lazytorch.ir.dialects import tensor, tensor_strided
+from lazytorch.ir.dialects import tensor, tensor_strided, tensor_windows
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def apply_view(access: Access, view: Operation) -> Access | None:
             offset += max(access.shape[d] - 1, 0) * access.strides[d]
             strides_list[d] = -access.strides[d]
         return Access(access.shape, tuple(strides_list), offset)
-    if declaration is tensor.window:
+    if declaration is tensor_windows.window:
         shape = view.result.type.shape
         spatial = len(a.sizes)
         lead = access.strides[: len(access.strides) - spatial]
