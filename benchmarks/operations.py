@@ -74,6 +74,19 @@ def _rotary(torch: Any, x: Any) -> Any:
     return torch.stack([even * 0.5 - odd, odd + even], -1).flatten(-2)
 
 
+def _attention(torch: Any, q: Any, k: Any, v: Any) -> Any:
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+def _causal_attention(torch: Any, q: Any, k: Any, v: Any) -> Any:
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def _masked_attention(torch: Any, q: Any, k: Any, v: Any) -> Any:
+    distance = torch.arange(q.shape[-2])
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v, -0.1 * (distance - distance[:, None]).abs())
+
+
 MATRIX, HEADS, IMAGES = (2048, 1024), (1, 4, 1024, 64), (32, 32, 32, 32)
 WORKLOADS = {
     "chain of 5, 4M elements": forward(_chain, (1 << 22,), (1 << 22,)),
@@ -99,10 +112,12 @@ WORKLOADS = {
     ),
     "max_pool2d, both ways": both(lambda t, x: t.nn.functional.max_pool2d(x, 2), IMAGES),
     "avg_pool2d, both ways": both(lambda t, x: t.nn.functional.avg_pool2d(x, 2), IMAGES),
-    "attention": forward(lambda t, q, k, v: t.nn.functional.scaled_dot_product_attention(q, k, v), HEADS, HEADS, HEADS),
-    "causal attention, both ways": both(
-        lambda t, q, k, v: t.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True), HEADS, HEADS, HEADS
-    ),
+    "attention": forward(_attention, HEADS, HEADS, HEADS),
+    "attention, both ways": both(_attention, HEADS, HEADS, HEADS),
+    "causal attention": forward(_causal_attention, HEADS, HEADS, HEADS),
+    "causal attention, both ways": both(_causal_attention, HEADS, HEADS, HEADS),
+    "masked attention, both ways": both(_masked_attention, HEADS, HEADS, HEADS),
+    "attention of 80, both ways": both(_attention, *((1, 4, 1024, 80),) * 3),
     "transposed copy": forward(lambda t, x: x.t().contiguous(), (2048, 2048)),
     "heads put side by side": forward(lambda t, x: x.transpose(1, 2).reshape(8, 256, 512) * 2, (8, 8, 256, 64)),
     "rotary embedding": forward(_rotary, (8, 256, 512)),

@@ -85,6 +85,7 @@ _ELSEWHERE = {
     "compile": "compiler",
     "autocast": "amp",
     "GradScaler": "amp",
+    "get_autocast_dtype": "amp",
     "is_autocast_enabled": "amp",
     "save": "serialization",
     "load": "serialization",

@@ -1,6 +1,6 @@
-"""Mixed precision (torch.amp): `autocast` on the CPU, and the gradient scaler.
+"""Mixed precision (torch.amp): `autocast`, and the gradient scaler.
 
-Without CUDA, `autocast("cuda")` and `GradScaler("cuda")` warn and do nothing, as in torch.
+Without a CUDA device, `autocast("cuda")` and `GradScaler("cuda")` warn and do nothing, as in torch.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class autocast:
     ) -> None:
         self.device = Device(device_type).type
         self.fast_dtype = dtype or (dtypes.bfloat16 if self.device == "cpu" else dtypes.float16)
-        if enabled and self.device == "cuda":
+        if enabled and self.device == "cuda" and not _cuda_is_there():
             warnings.warn("CUDA is not available. Disabling autocast.", UserWarning, stacklevel=2)
             enabled = False
-        if enabled and self.fast_dtype not in (dtypes.bfloat16, dtypes.float16):
+        if enabled and self.device == "cpu" and self.fast_dtype not in (dtypes.bfloat16, dtypes.float16):
             warnings.warn(
                 "In CPU autocast, but the target dtype is not supported. Disabling autocast.\nCPU Autocast only supports "
                 "dtype of torch.bfloat16, torch.float16 currently.",
@@ -39,13 +39,15 @@ class autocast:
             )
             enabled = False
         self._enabled = enabled
-        self._outer: list[DType | None] = []
+        self._outer: list[dict[str, DType] | None] = []
 
     def __enter__(self) -> Self:
         trace = STATE.trace
         self._outer.append(trace.autocast)
-        if self.device == "cpu":
-            trace.autocast = self.fast_dtype if self._enabled else None
+        types = {kind: dtype for kind, dtype in (trace.autocast or {}).items() if kind != self.device}
+        if self._enabled:
+            types[self.device] = self.fast_dtype
+        trace.autocast = types or None
         return self
 
     def __exit__(
@@ -64,19 +66,31 @@ class autocast:
 
 def is_autocast_available(device_type: str) -> bool:
     """Whether `autocast` does something on a kind of device."""
-    return device_type == "cpu"
+    return device_type == "cpu" or (device_type == "cuda" and _cuda_is_there())
 
 
 def is_autocast_enabled(device_type: str | None = None) -> bool:
     """Whether an `autocast` block that does something is open; of CUDA unless the device is named."""
-    return device_type == "cpu" and STATE.trace.autocast is not None
+    return (device_type or "cuda") in (STATE.trace.autocast or {})
+
+
+def get_autocast_dtype(device_type: str) -> DType:
+    """The narrow type of the open `autocast` block for a kind of device, else its default one."""
+    default = dtypes.float16 if device_type == "cuda" else dtypes.bfloat16
+    return (STATE.trace.autocast or {}).get(device_type, default)
+
+
+def _cuda_is_there() -> bool:
+    from lazytorch.runtime.cuda.device import devices  # what belongs to GPUs is loaded when one is asked for
+
+    return bool(devices())
 
 
 class GradScaler:
     """Multiplies losses by a large number, so that narrow gradients do not vanish, and divides it out again.
 
     A step whose gradients hold an inf or nan is left out, and the scale is reduced; after `growth_interval` good steps
-    it grows. Disabled (as it is for CUDA, which is not here) it passes everything through.
+    it grows. Disabled (as it is for CUDA without a device) it passes everything through.
     """
 
     def __init__(
@@ -88,7 +102,7 @@ class GradScaler:
         growth_interval: int = 2000,
         enabled: bool = True,
     ) -> None:
-        if enabled and Device(device).type == "cuda":
+        if enabled and Device(device).type == "cuda" and not _cuda_is_there():
             warnings.warn(
                 "torch.cuda.amp.GradScaler is enabled, but CUDA is not available.  Disabling.", UserWarning, stacklevel=2
             )

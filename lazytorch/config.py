@@ -88,8 +88,9 @@ class Config:
     log: tuple[str, ...] = _setting(
         "LAZYTORCH_LOG",
         (),
-        "What to report on stderr: a comma-separated list of `sync`, `compile` and `cache`.",
-        choices=("sync", "compile", "cache"),
+        "What to report on stderr: a comma-separated list of `sync`, `compile`, `cache`, and of compiled functions "
+        "`recompiles` and `graph_breaks`.",
+        choices=("sync", "compile", "cache", "recompiles", "graph_breaks"),
         default_text="nothing",
     )
     verify: bool = _setting("LAZYTORCH_VERIFY", False, "Verify the IR after every pass.")
@@ -138,6 +139,11 @@ class Config:
         False,
         "Let GPUs take the 10 upper bits of the fractions in products of float32 (tf32), as "
         "`torch.backends.cuda.matmul.allow_tf32` does.",
+    )
+    host_random: bool = _setting(
+        "LAZYTORCH_HOST_RANDOM",
+        False,
+        "Draw the random numbers of CUDA tensors with the CPU's generator: a program gets the same ones on every device.",
     )
     device: str = _setting("LAZYTORCH_DEVICE", "cpu", "Device of tensors that are made without `device=`.")
 

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from lazytorch.changes import CHANGES
 from lazytorch.ir.trace import Node, gradient_name, result
 
 if TYPE_CHECKING:
@@ -82,10 +83,12 @@ class RemovableHandle:
 
     def __init__(self, hooks: dict[int, Any], key: int) -> None:
         self._hooks, self._key = hooks, key
+        CHANGES.modules += 1
 
     def remove(self) -> None:
         """Take the hook away."""
         self._hooks.pop(self._key, None)
+        CHANGES.modules += 1
 
 
 HOOKED: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()

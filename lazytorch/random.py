@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from lazytorch.ops.sampling import (
+    all_states,
     default_generator,
     get_rng_state,
     initial_seed,
     manual_seed,
+    restore_states,
     seed,
     set_rng_state,
 )
@@ -24,8 +26,8 @@ def fork_rng(devices: Any = None, enabled: bool = True, **options: Any) -> Itera
     if not enabled:
         yield
         return
-    before = get_rng_state()
+    before = all_states()
     try:
         yield
     finally:
-        set_rng_state(before)
+        restore_states(before)

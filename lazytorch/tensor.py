@@ -535,10 +535,7 @@ def _own_buffer(root: Tensor) -> Buffer:
 
 def from_array(array: np.ndarray, dtype: DType, like: Tensor | None = None) -> Tensor:
     """A tensor with a copy of the array's elements (bfloat16: of their bit patterns), on the device of `like`."""
-    array = np.ascontiguousarray(array).reshape(array.shape)
-    buffer = Buffer(max(array.nbytes, 1))
-    buffer.numpy(array.dtype, array.shape)[...] = array
-    out = of_leaf(leaf(TensorType(dtype, array.shape), buffer))
+    out = of_leaf(leaf(TensorType(dtype, array.shape), Buffer.holding(array)))
     device = None if like is None else like._node.type.device
     if device is None:
         return out

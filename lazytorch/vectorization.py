@@ -12,7 +12,7 @@ from lazytorch.ir.dialects import tensor
 from lazytorch.ir.trace import STATE, Node, Trace
 from lazytorch.ir.transformations import BatchLevel
 from lazytorch.ops.recording import FUNCTIONS, emit, place
-from lazytorch.ops.sampling import default_generator
+from lazytorch.ops.sampling import all_states, restore_states
 from lazytorch.tensor import Tensor, assign, value, wrap
 from lazytorch.trees import Structure, broadcast, flatten
 
@@ -181,10 +181,10 @@ class _Call:
         """The outcome, computed for some of the examples at a time; with randomness "same" all draw the same numbers."""
         parts: list[list[Any]] = []
         made = structure
-        state = default_generator.state
+        states = all_states()
         for start in range(0, size, chunk):
             if self.randomness == "same":
-                default_generator.state = state
+                restore_states(states)
             count = min(chunk, size - start)
             given = [x if d is None else x.narrow(d, start, count) for x, d in zip(leaves, dims, strict=True)]
             part, made = self.run(given, dims, structure, count, kwargs)

@@ -49,6 +49,7 @@ def configure(options: Any) -> None:
     if device != "cpu":
         os.environ["LAZYTORCH_CUDA"] = SETTINGS[level]
         os.environ["LAZYTORCH_DEVICE"] = device
+        os.environ["LAZYTORCH_HOST_RANDOM"] = "1"
         _convert_arrays()
 
 

@@ -147,7 +147,7 @@ def backward(
             owner.grad = made
         else:
             _deposit(owner, made._node, create_graph)
-    if trace.backwards and len(trace.nodes) > LONG_STEP:
+    if trace.backwards and len(trace.nodes) > LONG_STEP and trace.observer is None:
         # A loop that steps by hand and asks for nothing: programs end alike here, as they do where an optimizer steps.
         synchronize(trace, (), "another backward() has ended")
     trace.backwards += 1

@@ -28,6 +28,8 @@ class Context:
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors for the backward."""
         self.saved = tensors
+        if STATE.trace.observer is not None:
+            STATE.trace.observer.inner += tensors
         self.values = tuple([value(x) if isinstance(x, Tensor) else None for x in tensors])
 
     def save_for_forward(self, *tensors: Any) -> None:
@@ -135,6 +137,8 @@ def _attach(cls: type[Function], ctx: Context, arguments: tuple[Any, ...], outpu
     inputs = [x for x in arguments if isinstance(x, Tensor)]
     results = as_tensors(outputs)
     trace = STATE.trace
+    if trace.observer is not None:
+        trace.observer.inner += [*inputs, *results]
     nodes = [value(x) for x in results]
     operands = tuple([value(x) for x in inputs] + nodes)
     count = len(inputs)

@@ -3,6 +3,8 @@ as in torch without CUDA."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from lazytorch.cuda import amp, memory, random
 from lazytorch.cuda.devices import (
     DeviceProperties,
@@ -40,7 +42,17 @@ from lazytorch.cuda.memory import (
     reset_peak_memory_stats,
     set_per_process_memory_fraction,
 )
-from lazytorch.cuda.random import manual_seed, manual_seed_all, seed, seed_all
+from lazytorch.cuda.random import (
+    get_rng_state,
+    get_rng_state_all,
+    initial_seed,
+    manual_seed,
+    manual_seed_all,
+    seed,
+    seed_all,
+    set_rng_state,
+    set_rng_state_all,
+)
 from lazytorch.cuda.streams import (
     Event,
     Stream,
@@ -54,6 +66,14 @@ from lazytorch.errors import AcceleratorError, OutOfMemoryError
 from lazytorch.ops.tensor_types import CUDA_KINDS
 
 globals().update(CUDA_KINDS)
+
+
+def __getattr__(name: str) -> Any:
+    """`default_generators`: made when they are asked for, as there are devices then."""
+    if name == "default_generators":
+        return random.default_generators()
+    raise AttributeError(f"module 'lazytorch.cuda' has no attribute {name!r}")
+
 
 __all__ = [
     "AcceleratorError",
@@ -77,8 +97,11 @@ __all__ = [
     "get_device_name",
     "get_device_properties",
     "get_per_process_memory_fraction",
+    "get_rng_state",
+    "get_rng_state_all",
     "graph",
     "init",
+    "initial_seed",
     "is_available",
     "is_bf16_supported",
     "is_current_stream_capturing",
@@ -104,6 +127,8 @@ __all__ = [
     "seed_all",
     "set_device",
     "set_per_process_memory_fraction",
+    "set_rng_state",
+    "set_rng_state_all",
     "set_stream",
     "stream",
     "synchronize",

@@ -91,7 +91,8 @@ class Trace:
     levels: the function transformations at work, outermost first (ir/transformations.py).
     mixed: some value with a history older than this trace is in it, so tape order is no topological order of histories.
     replays: the backward walks whose operations are mostly no nodes yet (see ir/replay.py), and the numbers of their first.
-    autocast: the narrow element type of products (ops/autocasting.py), None outside of `torch.autocast`.
+    autocast: the narrow element types of products by kind of device (ops/autocasting.py), None outside of `torch.autocast`.
+    observer: notes what a call does that may be replayed later (capturing/observer.py); None outside of such calls.
     watch: called before what was recorded is run, and so before the trace forgets it (autograd/graph.py).
     """
 
@@ -109,6 +110,7 @@ class Trace:
         "live",
         "mixed",
         "nodes",
+        "observer",
         "place",
         "replays",
         "updates",
@@ -120,8 +122,9 @@ class Trace:
         self.call: Place | None = None
         self.place: Place | None = None
         self.levels: list[Any] = []
-        self.autocast: DType | None = None
+        self.autocast: dict[str, DType] | None = None
         self.watch: Callable[[Trace], None] | None = None
+        self.observer: Any = None
         self.reset()
 
     def reset(self) -> None:
@@ -188,7 +191,7 @@ def enter(trace: Trace, node: Node) -> int:
         if current.epoch is epoch:
             stack.pop()
             continue
-        if current.buffer is not None or _finds_memory(current):
+        if current.buffer is not None or finds_memory(current):
             number = _enter_leaf(trace, current)
             stack.pop()
             continue
@@ -213,7 +216,7 @@ def enter(trace: Trace, node: Node) -> int:
     return number
 
 
-def _finds_memory(node: Node) -> bool:
+def finds_memory(node: Node) -> bool:
     """Leading rows of a value that is in memory by now have memory, too: recorded again, their start would be part of the
     program, and another one for each of the rows that a loop goes through."""
     signature = node.signature
@@ -238,7 +241,7 @@ def _enter_leaf(trace: Trace, node: Node) -> int:
     buffer = node.buffer
     if type(buffer) in _NUMBERS:
         kind += 2
-    elif buffer.shared and buffer.is_held_outside():
+    elif buffer.shared and trace.observer is None and buffer.is_held_outside():
         trace.limit = 0  # what is recorded with it is computed at once: whoever shares the memory may write to it
     leaves = trace.leaves
     number = ~len(leaves)

@@ -354,3 +354,5 @@ ctc_loss grid_sample hinge_embedding_loss huber_loss kl_div l1_loss margin_ranki
 multilabel_margin_loss nll_loss poisson_nll_loss smooth_l1_loss soft_margin_loss triplet_margin_loss
 """
 globals().update({name: widening(globals()[name]) for name in _IN_FLOAT32.split()})
+_IN_FLOAT32_ON_DEVICES = "softmax softmin log_softmax softplus layer_norm group_norm cosine_similarity"
+globals().update({name: widening(globals()[name], ("cuda",)) for name in _IN_FLOAT32_ON_DEVICES.split()})

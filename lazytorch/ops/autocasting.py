@@ -1,12 +1,13 @@
 """What `torch.autocast` changes: products take their operands in a narrow type, losses take theirs in float32.
 
-The lists are those of ATen/autocast_mode.h for the CPU. `Trace.autocast` is the narrow type of the open block, or None.
+The lists are those of ATen/autocast_mode.h for the CPU, and of its longer list for CUDA the functions of `nn.functional`.
+`Trace.autocast` holds the narrow types of the open blocks by kind of device, and is None where no block is open.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lazytorch import dtypes
@@ -18,15 +19,22 @@ from lazytorch.tensor import Tensor
 _NARROW = (dtypes.bfloat16, dtypes.float16)
 
 
-def narrowed(x: Any, dtype: DType) -> Any:
-    """A tensor of float32 (or another narrow type) in the narrow type; anything else as it is."""
-    if isinstance(x, Tensor) and x.dtype is not dtype and x.dtype.kind == "f" and x.dtype is not dtypes.float64:
-        return cast_to(x, dtype)
+def _kind(x: Tensor) -> str:
+    return "cpu" if x._node.type.device is None else "cuda"
+
+
+def narrowed(x: Any, types: Mapping[str, DType]) -> Any:
+    """A tensor of float32 (or another narrow type) in the narrow type of its kind of device; anything else as it is."""
+    if not isinstance(x, Tensor) or x.dtype.kind != "f" or x.dtype is dtypes.float64:
+        return x
+    dtype = types.get(_kind(x))
+    return x if dtype is None or x.dtype is dtype else cast_to(x, dtype)
+
+
+def _widened(x: Any, types: Mapping[str, DType]) -> Any:
+    if isinstance(x, Tensor) and x.dtype in _NARROW and _kind(x) in types:
+        return cast_to(x, dtypes.float32)
     return x
-
-
-def _widened(x: Any) -> Any:
-    return cast_to(x, dtypes.float32) if isinstance(x, Tensor) and x.dtype in _NARROW else x
 
 
 def narrowing(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,23 +42,26 @@ def narrowing(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        dtype = STATE.trace.autocast
-        if dtype is None:
+        types = STATE.trace.autocast
+        if types is None:
             return function(*arguments, **keywords)
-        named = {name: narrowed(x, dtype) for name, x in keywords.items()}
-        return function(*[narrowed(x, dtype) for x in arguments], **named)
+        named = {name: narrowed(x, types) for name, x in keywords.items()}
+        return function(*[narrowed(x, types) for x in arguments], **named)
 
     return call
 
 
-def widening(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator of a function that needs the digits: within an autocast block it computes in float32."""
+def widening(function: Callable[..., Any], kinds: Sequence[str] = ("cpu", "cuda")) -> Callable[..., Any]:
+    """Decorator of a function that needs the digits: within an autocast block for these kinds of devices it computes in
+    float32."""
 
     @functools.wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        if STATE.trace.autocast is None:
+        types = STATE.trace.autocast
+        if types is None:
             return function(*arguments, **keywords)
-        named = {name: _widened(x) for name, x in keywords.items()}
-        return function(*[_widened(x) for x in arguments], **named)
+        types = {kind: dtype for kind, dtype in types.items() if kind in kinds}
+        named = {name: _widened(x, types) for name, x in keywords.items()}
+        return function(*[_widened(x, types) for x in arguments], **named)
 
     return call

@@ -13,7 +13,7 @@ from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import special
 from lazytorch.ops.elementwise import DIV
 from lazytorch.ops.recording import FUNCTIONS, apply, attach, in_place, torch_function
-from lazytorch.ops.sampling import Generator, default_generator
+from lazytorch.ops.sampling import Generator, source_for
 from lazytorch.tensor import Tensor, from_array, value
 
 
@@ -23,7 +23,8 @@ def _draw(name: str, method: Callable[..., Any], generator: Generator | None, *p
     if first.dtype.kind != "f" or first.dtype.itemsize < 4:
         raise NotImplementedError(f"\"{name}\" not implemented for '{first.dtype.title}'")
     arrays = [np.asarray(p.detach()._array(name)) for p in parameters]
-    return from_array((generator or default_generator).draw(method, *arrays), first.dtype)
+    source = source_for(first._node.type.device, generator)
+    return from_array(source.draw(method, *arrays), first.dtype, first)
 
 
 @torch_function("_standard_gamma", method=False, out=False)

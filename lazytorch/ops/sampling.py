@@ -1,5 +1,6 @@
 """Random numbers: torch CPU's, bit for bit. Drawn when called (ir/random_reference.py); many float32 numbers are
-computed from their bits by kernels (ir/dialects/random.py)."""
+computed from their bits by kernels (ir/dialects/random.py). Those of CUDA devices are computed there
+(ops/device_sampling.py), unless `config.host_random` asks for the CPU's everywhere."""
 
 from __future__ import annotations
 
@@ -9,108 +10,82 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
+from lazytorch.config import config
 from lazytorch.dtypes import DType
-from lazytorch.ir import mersenne_twister, random_reference
-from lazytorch.ir.declaration import Declaration
-from lazytorch.ir.trace import STATE, Trace, record_node
+from lazytorch.ir import random_reference
+from lazytorch.ir.trace import STATE
 from lazytorch.ops.creation import finish
+from lazytorch.ops.generators import DEFAULT_SEED, DeviceGenerator, Generator
 from lazytorch.ops.recording import (
     attach,
     element_type,
-    number_leaf,
     require_floating,
     torch_function,
     without_slope,
 )
 from lazytorch.ops.shaping import sizes_of
-from lazytorch.runtime.session import synchronize
+from lazytorch.runtime.device import Device
 from lazytorch.tensor import Tensor, assign, default_dtype, from_array, value, wrap
 
-DEFAULT_SEED = 67280421310721
-COMPILED_FROM = 64
-"""Numbers from which a kernel computes them: few are no work for the reference, and each number of them is planned once."""
-
-
-def _compute(declaration: Declaration, bits: np.ndarray, first: float, second: float) -> np.ndarray:
-    """Compute random numbers from bits at once, in a trace of their own: they have nothing to do with what is pending."""
-    if bits.size < COMPILED_FROM:
-        return random_reference.by_reference(declaration, bits, first, second)
-    trace = Trace()
-    parameters = [number_leaf(x, dtypes.float32) for x in (first, second)]
-    source = from_array(bits, dtypes.uint32)
-    node = record_node(trace, declaration.operator(), (source._node, *parameters))
-    synchronize(trace, (node,), "random numbers")
-    values: np.ndarray = node.buffer.numpy(np.float32, bits.shape)
-    return values
-
-
-class Generator:
-    """A source of random numbers (torch.Generator): the Mersenne Twister with torch's seeding."""
-
-    def __init__(self, device: Any = "cpu") -> None:
-        self.device = device
-        self.state = mersenne_twister.from_seed(DEFAULT_SEED)
-        self.first_seed = DEFAULT_SEED
-
-    def manual_seed(self, seed: int) -> Generator:
-        """Start the sequence that belongs to the seed."""
-        self.state = mersenne_twister.from_seed(int(seed))
-        self.first_seed = int(seed)
-        return self
-
-    def initial_seed(self) -> int:
-        """The seed of the present sequence."""
-        return self.first_seed
-
-    def seed(self) -> int:
-        """A new seed from the operating system."""
-        seed = int.from_bytes(np.random.bytes(8), "little")
-        self.manual_seed(seed)
-        return seed
-
-    def get_state(self) -> Tensor:
-        """The state as torch's byte tensor."""
-        return from_array(mersenne_twister.to_bytes(self.state), dtypes.uint8)
-
-    def set_state(self, state: Tensor) -> Generator:
-        """Continue from a state."""
-        self.state = mersenne_twister.from_bytes(state.numpy())
-        return self
-
-    def uniform(self, count: int, dtype: DType, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-        """Numbers of [low, high)."""
-        return self.draw(random_reference.uniform, count, dtype, low, high, compute=_compute)
-
-    def normal(self, count: int, dtype: DType, mean: float = 0.0, std: float = 1.0) -> np.ndarray:
-        """Normally distributed numbers."""
-        return self.draw(random_reference.normal, count, dtype, mean, std, compute=_compute)
-
-    def draw(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> np.ndarray:
-        """Draw with a reference function, and advance."""
-        for level in STATE.trace.levels:
-            level.draws()
-        values, self.state = function(self.state, *arguments, **keywords)
-        array: np.ndarray = values
-        return array
-
-
 default_generator = Generator()
+device_generators: dict[str, Generator] = {}
+"""The default ones of CUDA devices, by their names, as far as they have been used."""
+_device_seed = [DEFAULT_SEED]
 
 
-def _generator(generator: Generator | None) -> Generator:
-    return default_generator if generator is None else generator
+def device_generator(name: str) -> Generator:
+    """The default generator of a CUDA device."""
+    found = device_generators.get(name)
+    if found is None:
+        found = device_generators[name] = Generator(name).manual_seed(_device_seed[0])
+    return found
+
+
+def source_for(name: str | None, generator: Generator | None) -> Generator:
+    """The generator that numbers of a tensor on a device (None: the CPU) come from. Raises RuntimeError for one of another
+    kind of device."""
+    if name is None or config.host_random:
+        wanted = "cpu"
+    else:
+        wanted = "cuda"
+    if generator is None:
+        return default_generator if wanted == "cpu" else device_generator(name or "")
+    if generator.device.type != wanted and not config.host_random:
+        raise RuntimeError(f"Expected a '{wanted}' device type for generator but found '{generator.device.type}'")
+    return generator
+
+
+def seed_devices(seed: int) -> None:
+    """Seed the default generators of all CUDA devices, also of those that are used later."""
+    _device_seed[0] = int(seed)
+    for generator in device_generators.values():
+        generator.manual_seed(seed)
+
+
+def all_states() -> list[tuple[Generator, Tensor]]:
+    """The states of all default generators, for `restore_states`."""
+    return [(generator, generator.get_state()) for generator in (default_generator, *device_generators.values())]
+
+
+def restore_states(states: list[tuple[Generator, Tensor]]) -> None:
+    """Go back to states."""
+    for generator, state in states:
+        generator.set_state(state)
 
 
 @torch_function("manual_seed", method=False, out=False)
 def manual_seed(seed: int) -> Generator:
-    """Seed the default generator."""
+    """Seed the default generators, of the CPU and of all devices."""
+    seed_devices(seed)
     return default_generator.manual_seed(seed)
 
 
 @torch_function("seed", method=False, out=False)
 def seed() -> int:
-    """Seed the default generator from the operating system."""
-    return default_generator.seed()
+    """Seed the default generators from the operating system."""
+    found = default_generator.seed()
+    seed_devices(found)
+    return found
 
 
 @torch_function("initial_seed", method=False, out=False)
@@ -138,11 +113,25 @@ def _count(shape: tuple[int, ...]) -> int:
     return count
 
 
+def drawn(draw: Callable[[], np.ndarray], dtype: DType) -> Tensor:
+    """A tensor of the random numbers that a function draws; if the call may be replayed, they are drawn anew then."""
+    observer = STATE.trace.observer
+    if observer is None:
+        return from_array(draw(), dtype)
+    observer.drawing = True
+    try:
+        out = from_array(draw(), dtype)
+    finally:
+        observer.drawing = False
+    observer.drew(out._node, draw)
+    return out
+
+
 def fresh(draw: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: DType) -> Tensor:
     """A tensor of random numbers, from a function that draws so many; those of all examples at once within a vmap."""
     levels = [level for level in STATE.trace.levels if level.draws() is not None]
     whole = (*[level.size for level in levels], *shape)
-    out = from_array(np.asarray(draw(_count(whole)), dtype.numpy).reshape(whole), dtype)
+    out = drawn(lambda: np.asarray(draw(_count(whole)), dtype.numpy).reshape(whole), dtype)
     return _examples(levels, out) if levels else out
 
 
@@ -158,21 +147,57 @@ def fresh_rows(draw: Callable[[], np.ndarray], shape: tuple[int, ...], dtype: DT
     """As `fresh`, from a function that draws all numbers of a tensor in a way of its own."""
     levels = [level for level in STATE.trace.levels if level.draws() is not None]
     sizes = tuple([level.size for level in levels])
-    rows = [np.asarray(draw(), dtype.numpy).reshape(shape) for _ in range(_count(sizes))]
-    out = from_array(np.stack(rows).reshape((*sizes, *shape)) if rows else np.zeros((*sizes, *shape), dtype.numpy), dtype)
+
+    def all_rows() -> np.ndarray:
+        rows = [np.asarray(draw(), dtype.numpy).reshape(shape) for _ in range(_count(sizes))]
+        return np.stack(rows).reshape((*sizes, *shape)) if rows else np.zeros((*sizes, *shape), dtype.numpy)
+
+    out = drawn(all_rows, dtype)
     return _examples(levels, out) if levels else out
 
 
-def _made(draw: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: DType, options: dict[str, Any]) -> Tensor:
-    return finish(fresh(draw, shape, dtype), options, options.pop("device", None))
+HOST_DRAWS: dict[str, Callable[..., np.ndarray]] = {
+    "uniform": Generator.uniform,
+    "normal": Generator.normal,
+    "integers": lambda g, n, dtype, low, high: g.draw(random_reference.random_integers, n, low, high, dtype=dtype),
+    "full_range": lambda g, n, dtype: g.draw(random_reference.random_full, n, dtype),
+    "bernoulli": lambda g, n, dtype, p: g.draw(random_reference.bernoulli, n, p).astype(dtype.numpy),
+    "dropout": lambda g, n, dtype, p: g.draw(random_reference.dropout_mask, n, p),
+    "log_normal": lambda g, n, dtype, mean, std: g.draw(random_reference.log_normal, n, dtype, mean, std),
+    "exponential": lambda g, n, dtype, rate: g.draw(random_reference.exponential, n, dtype, rate),
+    "cauchy": lambda g, n, dtype, median, sigma: g.draw(random_reference.cauchy, n, dtype, median, sigma),
+    "geometric": lambda g, n, dtype, p: g.draw(random_reference.geometric, n, dtype, p),
+}
+"""By kind, functions of (generator, count, element type, parameters ...)."""
 
 
-def _sized(name: str, draw: Callable[[Generator, int, DType], np.ndarray]) -> None:
+def random_tensor(source: Generator, kind: str, shape: tuple[int, ...], dtype: DType, *parameters: Any) -> Tensor:
+    """A tensor of random numbers of a kind, where the generator draws them; those of all examples at once within a vmap. Of
+    kind "dropout" the elements are bools, and the type is that of what is dropped."""
+    made = dtypes.bool_ if kind == "dropout" else dtype
+    if not isinstance(source, DeviceGenerator):
+        return fresh(lambda count: HOST_DRAWS[kind](source, count, dtype, *parameters), shape, made)
+    from lazytorch.ops import device_sampling  # what belongs to GPUs is loaded when one is used
+
+    levels = [level for level in STATE.trace.levels if level.draws() is not None]
+    whole = (*[level.size for level in levels], *shape)
+    out = device_sampling.drawn(source, kind, whole, dtype, *parameters)
+    return _examples(levels, out) if levels else out
+
+
+def place_of(options: dict[str, Any]) -> str | None:
+    """Where a function's result goes, by its option `device` or the default."""
+    given = options.get("device")
+    if given is None and config.device == "cpu":
+        return None
+    return Device(config.device if given is None else given).place()
+
+
+def _sized(name: str, draw: str) -> None:
     def function(*size: Any, generator: Generator | None = None, dtype: DType | None = None, **options: Any) -> Tensor:
         shape = sizes_of(size if size else options.pop("size", size))
-        kind = dtype or default_dtype()
-        source = _generator(generator)
-        return _made(lambda count: draw(source, count, kind), shape, kind, options)
+        out = random_tensor(source_for(place_of(options), generator), draw, shape, dtype or default_dtype())
+        return finish(out, options, options.pop("device", None))
 
     function.__name__, function.__doc__ = name, f"`torch.{name}`: torch CPU's numbers."
     torch_function(name, method=False, out="made")(function)
@@ -183,8 +208,8 @@ def _sized(name: str, draw: Callable[[Generator, int, DType], np.ndarray]) -> No
     torch_function(f"{name}_like", method=False, out=False)(like)
 
 
-_sized("rand", Generator.uniform)
-_sized("randn", Generator.normal)
+_sized("rand", "uniform")
+_sized("randn", "normal")
 
 
 @torch_function("randint", method=False, out="made")
@@ -205,8 +230,8 @@ def randint(
     if high <= low:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     shape, kind = sizes_of((size,)), dtype or dtypes.int64
-    source = _generator(generator)
-    return _made(lambda n: source.draw(random_reference.random_integers, n, low, high, dtype=kind), shape, kind, options)
+    out = random_tensor(source_for(place_of(options), generator), "integers", shape, kind, low, high)
+    return finish(out, options, options.pop("device", None))
 
 
 @torch_function("randint_like", method=False, out=False)
@@ -219,7 +244,7 @@ def randint_like(input: Tensor, low: Any, high: Any = None, *, dtype: DType | No
 def randperm(n: int, *, generator: Generator | None = None, dtype: DType | None = None, **options: Any) -> Tensor:
     """The numbers 0 to n - 1 in random order."""
     kind = dtype or dtypes.int64
-    source = _generator(generator)
+    source = source_for(place_of(options), generator)
     out = fresh_rows(lambda: source.draw(random_reference.permutation, n).astype(kind.numpy), (n,), kind)
     return finish(out, options, options.pop("device", None))
 
@@ -262,7 +287,7 @@ def _check_parameters(name: str, given: dict[str, Any]) -> None:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={given['p']}")
 
 
-def _writer(name: str, draw: Callable[..., np.ndarray], **defaults: float | None) -> None:
+def _writer(name: str, **defaults: float | None) -> None:
     """Declare `Tensor.NAME_`, whose parameters have these names and defaults (None: must be given)."""
 
     def write(self: Tensor, *arguments: Any, generator: Generator | None = None, **keywords: Any) -> Tensor:
@@ -270,33 +295,29 @@ def _writer(name: str, draw: Callable[..., np.ndarray], **defaults: float | None
         if len(arguments) > len(defaults) or len(given) > len(defaults) or None in given.values():
             raise TypeError(f"{name}_() takes the arguments {', '.join(defaults)}, not {arguments} {keywords}")
         _check_parameters(name, given)
-        source, dtype = _generator(generator), self.dtype
-        return assign(self, fresh(lambda n: draw(source, n, dtype, *given.values()), tuple(self.shape), dtype)._node)
+        source = source_for(self._node.type.device, generator)
+        return assign(self, random_tensor(source, name, tuple(self.shape), self.dtype, *given.values())._node)
 
     write.__name__, write.__doc__ = f"{name}_", f"Fill with random numbers: `Tensor.{name}_`, torch CPU's."
     setattr(Tensor, f"{name}_", write)
 
 
-_writer("uniform", Generator.uniform, **{"from": 0.0, "to": 1.0})
-_writer("normal", Generator.normal, mean=0.0, std=1.0)
-_writer("log_normal", lambda g, n, d, mean, std: g.draw(random_reference.log_normal, n, d, mean, std), mean=1.0, std=2.0)
-_writer("exponential", lambda g, n, d, rate: g.draw(random_reference.exponential, n, d, rate), lambd=1.0)
-_writer("cauchy", lambda g, n, d, at, width: g.draw(random_reference.cauchy, n, d, at, width), median=0.0, sigma=1.0)
-_writer("geometric", lambda g, n, d, p: g.draw(random_reference.geometric, n, d, p), p=None)
+_writer("uniform", **{"from": 0.0, "to": 1.0})
+_writer("normal", mean=0.0, std=1.0)
+_writer("log_normal", mean=1.0, std=2.0)
+_writer("exponential", lambd=1.0)
+_writer("cauchy", median=0.0, sigma=1.0)
+_writer("geometric", p=None)
 
 
 def _random(self: Tensor, low: int | None = None, high: int | None = None, *, generator: Generator | None = None) -> Tensor:
     """Whole numbers: of [low, high), of [0, low), or of the whole type."""
-    source, dtype = _generator(generator), self.dtype
+    source, shape = source_for(self._node.type.device, generator), tuple(self.shape)
     if high is None:
         low, high = 0, low
-
-    def draw(count: int) -> np.ndarray:
-        if high is None:
-            return source.draw(random_reference.random_full, count, dtype)
-        return source.draw(random_reference.random_integers, count, low, high, dtype=dtype)
-
-    return assign(self, fresh(draw, tuple(self.shape), dtype)._node)
+    if high is None:
+        return assign(self, random_tensor(source, "full_range", shape, self.dtype)._node)
+    return assign(self, random_tensor(source, "integers", shape, self.dtype, low, high)._node)
 
 
 attach("random_", _random)
@@ -304,19 +325,21 @@ attach("random_", _random)
 
 def _bernoulli(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Ones with probability p, else zeros."""
-    source, dtype = _generator(generator), self.dtype
+    source, dtype = source_for(self._node.type.device, generator), self.dtype
     if not isinstance(p, Tensor):
-        out = fresh(
-            lambda count: source.draw(random_reference.bernoulli, count, p).astype(dtype.numpy), tuple(self.shape), dtype
-        )
-        return assign(self, out._node)
+        return assign(self, random_tensor(source, "bernoulli", tuple(self.shape), dtype, p)._node)
     levels = [level for level in STATE.trace.levels if level.draws() is not None]
     node = value(p.detach())
     for level in reversed(levels):
         node = level.whole(node)
-    chances = wrap(STATE.trace, node)._array("bernoulli()")
-    drawn = source.draw(random_reference.bernoulli_of_tensor, chances.reshape(-1), p.dtype).astype(dtype.numpy)
-    out = from_array(drawn.reshape(chances.shape), dtype)
+    if not isinstance(source, DeviceGenerator):
+        chances = wrap(STATE.trace, node)._array("bernoulli()")
+        found = source.draw(random_reference.bernoulli_of_tensor, chances.reshape(-1), p.dtype).astype(dtype.numpy)
+        out = from_array(found.reshape(chances.shape), dtype)
+    else:
+        from lazytorch.ops import device_sampling  # what belongs to GPUs is loaded when one is used
+
+        out = device_sampling.ones_by_probability(source, wrap(STATE.trace, node), dtype)
     return assign(self, (_examples(levels, out) if levels else out)._node)
 
 
@@ -330,9 +353,9 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = Non
     return without_slope(_bernoulli(out, input if p is None else p, generator=generator), input)
 
 
-def dropout_mask(count: int, p: float) -> np.ndarray:
-    """Which elements a dropout keeps."""
-    return default_generator.draw(random_reference.dropout_mask, count, p)
+def dropout_mask(like: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
+    """Which elements a dropout of elements like a tensor's keeps."""
+    return random_tensor(source_for(like._node.type.device, None), "dropout", shape, like.dtype, p)
 
 
 def _checked_weights(input: Tensor, num_samples: int, replacement: bool) -> np.ndarray:
@@ -359,7 +382,7 @@ def _checked_weights(input: Tensor, num_samples: int, replacement: bool) -> np.n
 def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
     """Category numbers drawn with the given weights, per row."""
     weights = _checked_weights(input, num_samples, replacement)
-    source = _generator(generator)
+    source = source_for(input._node.type.device, generator)
     shape = (*weights.shape[:-1], num_samples)
     found = fresh_rows(
         lambda: source.draw(random_reference.multinomial, weights, num_samples, replacement), shape, dtypes.int64

@@ -12,11 +12,12 @@ from typing import Any
 
 from lazytorch import dtypes
 from lazytorch.autograd.modes import enable_grad
+from lazytorch.capturing.observer import Effect
 from lazytorch.dtypes import DType
 from lazytorch.history import RemovableHandle, register
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import optim
-from lazytorch.ir.trace import LONG_STEP, STATE, Node, record_node, results_of
+from lazytorch.ir.trace import LONG_STEP, STATE, Node, Trace, record_node, results_of
 from lazytorch.ops.creation import tensor_
 from lazytorch.ops.recording import number_leaf, place
 from lazytorch.runtime.session import synchronize
@@ -107,10 +108,17 @@ class Optimizer:
                     self._update(group, members, dtype, started)
         finally:
             trace.grad_enabled = before
-        if len(trace.nodes) > LONG_STEP:
+        if len(trace.nodes) > LONG_STEP and trace.observer is None:
             # Here every step of a loop is cut alike, whatever the loop asks for and when: each is the same program.
             synchronize(trace, (), "a step of the optimizer has ended")
         return loss
+
+    def _has(self, group: dict[str, Any], members: list[Tensor]) -> bool:
+        """Whether a group is still one of the optimizer's, and no other of its parameters has got a gradient."""
+        if not any(each is group for each in self.param_groups):
+            return False
+        others = len(group["params"]) - len(members)
+        return not others or [p.grad is None for p in group["params"]].count(True) >= others
 
     def _update(self, group: dict[str, Any], members: list[Tensor], dtype: DType, started: bool) -> None:
         """Record one step of parameters of one element type, all of them with a state or all without."""
@@ -212,6 +220,11 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
+def options_of(names: dict[str, Any]) -> dict[str, Any]:
+    """A constructor's arguments but the parameters, from its `locals()`: the defaults of a group."""
+    return {name: given for name, given in names.items() if name not in ("self", "params", "__class__")}
+
+
 COUNTERS = ("step", "mu_product", "eta", "mu")
 """Entries of a state that are Python numbers here and tensors in a state dict."""
 
@@ -241,6 +254,8 @@ class _SteppedWithHooks:
         self.after: dict[int, Any] = {}
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        if STATE.trace.observer is not None:
+            STATE.trace.observer.refuse("an optimizer with hooks steps")
         given: tuple[Any, dict[str, Any]] = ((self.optimizer, *arguments), keywords)
         for hook in list(self.before.values()):
             replaced = hook(self.optimizer, *given)
@@ -256,9 +271,11 @@ class _SteppedWithHooks:
         return out
 
 
-def record_step(operator: Operator, scalars: list[float], dtype: DType, operands: list[Node]) -> tuple[Node, ...]:
-    """Record one step over all parameters; its results."""
-    return record_with(operator, [_number(x, copysign(1.0, x), dtype) for x in scalars], operands)
+def numbers_of(scalars: Sequence[float], dtype: DType) -> list[Node]:
+    """The scalars of a step as run-time arguments. In an observed call each is one of its own, equal to others or not."""
+    if STATE.trace.observer is not None:
+        return [number_leaf(x, dtype) for x in scalars]
+    return [_number(x, copysign(1.0, x), dtype) for x in scalars]
 
 
 def record_with(operator: Operator, numbers: Sequence[Node], operands: list[Node]) -> tuple[Node, ...]:
@@ -306,17 +323,17 @@ class SGD(Optimizer):
             raise ValueError(f"Invalid momentum value: {momentum}")
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
-        options: dict[str, Any] = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        options |= {"nesterov": nesterov, "maximize": maximize, "foreach": foreach, "differentiable": differentiable}
-        super().__init__(params, {**options, "fused": fused})
+        super().__init__(params, options_of(locals()))
 
     def _update(self, group: dict[str, Any], members: list[Tensor], dtype: DType, started: bool) -> None:
         momentum, decay = group["momentum"], group["weight_decay"]
         # + 0.0: of a negative zero, which the cache could not tell from a positive one, no more is left.
-        numbers = _sgd_numbers(float(group["lr"]) + 0.0, momentum, group["dampening"], decay, dtype)
+        numbers: Sequence[Node] = _sgd_numbers(float(group["lr"]) + 0.0, momentum, group["dampening"], decay, dtype)
         count, trace = len(members), STATE.trace
         first = bool(momentum) and not started
-        operator = _sgd(first, count, bool(group["nesterov"]), bool(momentum), decay != 0, bool(group["maximize"]))
+        operator = _sgd_of(group, first, count)
+        if trace.observer is not None:
+            numbers = self._observe(trace, group, members, operator, dtype)
         operands = values_of(members) + gradients_of(members)
         buffers: list[Tensor] = []
         if momentum and started:
@@ -328,12 +345,45 @@ class SGD(Optimizer):
             for p, node in zip(members, made[count:], strict=True):
                 self.state[p] = {"momentum_buffer": wrap(trace, node)}
 
+    def _observe(
+        self, trace: Trace, group: dict[str, Any], members: list[Tensor], operator: Operator, dtype: DType
+    ) -> list[Node]:
+        """The scalars of a step that may be replayed, when they will be asked for again."""
+        numbers = numbers_of(_sgd_scalars(group), dtype)
+        states = [(p, self.state[p].get("momentum_buffer")) for p in members] if group["momentum"] else []
+
+        def prepare() -> Sequence[float] | None:
+            for p, buffer in states:
+                if self.state[p].get("momentum_buffer") is not buffer:
+                    return None
+            same = self._has(group, members) and _sgd_of(group, False, len(members)) is operator
+            return _sgd_scalars(group) if same else None
+
+        trace.observer.effects.append(Effect(self, numbers, prepare, _nothing))
+        return numbers
+
 
 @lru_cache(64)
 def _sgd_numbers(lr: Any, momentum: Any, dampening: Any, decay: Any, dtype: DType) -> tuple[Node, ...]:
     """The scalars of a step as run-time arguments, the same ones as long as the options stay."""
     scalars = -float(lr), float(momentum), 1.0 - float(dampening), float(decay)
     return tuple([number_leaf(x, dtype) for x in scalars])
+
+
+def _sgd_scalars(group: dict[str, Any]) -> list[float]:
+    """The scalars of a step by a group's options."""
+    lr = float(group["lr"]) + 0.0
+    return [-lr, float(group["momentum"]), 1.0 - float(group["dampening"]), float(group["weight_decay"])]
+
+
+def _sgd_of(group: dict[str, Any], first: bool, count: int) -> Operator:
+    """The operation of a step by a group's options."""
+    flags = bool(group["nesterov"]), bool(group["momentum"]), group["weight_decay"] != 0, bool(group["maximize"])
+    return _sgd(first, count, *flags)
+
+
+def _nothing() -> None:
+    """What a step without counters changes in Python's world."""
 
 
 @cache

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from lazytorch.capturing.observer import Effect
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Operator
-from lazytorch.ir.trace import STATE
+from lazytorch.ir.trace import STATE, Node
 from lazytorch.ops.recording import FUNCTIONS
-from lazytorch.optim.optimizer import Optimizer, gradients_of, record_step, values_of
+from lazytorch.optim.optimizer import Optimizer, gradients_of, numbers_of, record_with, values_of
 from lazytorch.tensor import Tensor, assign_fresh
 
 
@@ -53,11 +55,41 @@ class StateOptimizer(Optimizer):
         names = self._state_names(group)
         for some in by_numbers.values():
             operator, scalars = self._plan(group, len(some), self.state[some[0]])
+            numbers = numbers_of(scalars, dtype)
             states = [self.state[p][name] for name in names for p in some]
-            made = record_step(operator, scalars, dtype, values_of(some) + gradients_of(some) + values_of(states))
+            made = record_with(operator, numbers, values_of(some) + gradients_of(some) + values_of(states))
             assign_fresh(STATE.trace, [*some, *states], made)
             for parameter in some:
                 self._finish(group, self.state[parameter])
+            if STATE.trace.observer is not None:
+                self._observe(STATE.trace.observer, group, some, operator, numbers)
+
+    def _observe(
+        self, observer: Any, group: dict[str, Any], members: list[Tensor], operator: Operator, numbers: Sequence[Node]
+    ) -> None:
+        """Note how a replay counts the step of these parameters, and which scalars it has."""
+        states = [self.state[p] for p in members]
+        tensors = [(state, name, x) for state in states for name, x in state.items() if isinstance(x, Tensor)]
+
+        def prepare() -> Sequence[float] | None:
+            if not self._has(group, members):
+                return None
+            for parameter, state in zip(members, states, strict=True):
+                if self.state.get(parameter) is not state:
+                    return None
+            for state, name, tensor in tensors:
+                if state.get(name) is not tensor:
+                    return None
+            following = {**states[0], "step": states[0]["step"] + 1}
+            found, scalars = self._plan(group, len(members), following)
+            return scalars if found is operator else None
+
+        def commit() -> None:
+            for state in states:
+                state["step"] += 1
+                self._finish(group, state)
+
+        observer.effects.append(Effect(self, numbers, prepare, commit))
 
 
 def step_attributes(group: dict[str, Any], count: int, decoupled: bool = False) -> dict[str, Any]:

@@ -68,6 +68,13 @@ class Buffer:
         return buffer
 
     @classmethod
+    def holding(cls, array: npt.NDArray[Any]) -> Buffer:
+        """A copy of an array's elements, in row-major order."""
+        buffer = Buffer(max(array.nbytes, 1))
+        buffer.numpy(array.dtype, array.shape)[...] = array
+        return buffer
+
+    @classmethod
     def foreign(cls, address: int, nbytes: int, owner: object) -> Self:
         """Memory that an owner lends, who is kept alive."""
         buffer = cls.__new__(cls)

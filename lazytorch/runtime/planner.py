@@ -38,8 +38,8 @@ from lazytorch.runtime.thread_count import get_num_threads
 
 PIPELINE = "canonicalize,cse,dce,decompose,split-complex,canonicalize,cse,dce"
 """What runs on a captured function before fusion; to be read aloud."""
-GPU_PIPELINE = PIPELINE.replace("decompose", "decompose{tiled=true}")
-"""The same for a GPU, which has no schedules that go tile by tile."""
+GPU_PIPELINE = PIPELINE.replace("decompose", "decompose{longest=512}")
+"""The same for a GPU, whose schedule of attention holds whole rows of queries, keys and values in shared memory."""
 
 _FORMATS = {"f2": "e", "f4": "f", "f8": "d"}
 

@@ -73,7 +73,8 @@ class Program:
 
         replaced: leaves whose tensors get a new value by this run. Where nobody else refers to one, its memory becomes the
         new value's, and the leaf has none any more.
-        hidden: by leaf, how many of its recorded uses no operation refers to.
+        hidden: by leaf, how many of its recorded uses no operation refers to; one less for each place among the outputs,
+            where the leaf of a replaced value may stand for the new one.
         """
         donated = self._donated(leaves, replaced, hidden) if replaced and self.donations else {}
         if donated:
@@ -97,14 +98,14 @@ class Program:
             if failure is not None:
                 self._raise(failure, leaves, outputs, donated)
             STATISTICS.flops += self.flops
+        for node in donated.values():
+            node.buffer = None
         if self.all_new:
             for node, fresh in zip(outputs, buffers, strict=True):
                 node.buffer = fresh
         else:
             for node, (kind, number) in zip(outputs, self.results, strict=True):
                 node.buffer = buffers[number] if kind == "new" else _leaf_buffer(leaves[number])
-        for node in donated.values():
-            node.buffer = None
 
     @cached_property
     def all_new(self) -> bool:
@@ -135,7 +136,8 @@ class Program:
             if donation.position in donated and donation.step <= failure.step:
                 # Already written: the old value is gone, the new one is there.
                 leaf = donated[donation.position]
-                outputs[self.results.index(("new", donation.position))].buffer, leaf.buffer = leaf.buffer, None
+                buffer, leaf.buffer = leaf.buffer, None
+                outputs[self.results.index(("new", donation.position))].buffer = buffer
         operation = self.operations[failure.step]
         assert operation is not None
         raise failure_of(operation, failure.first, failure.second)

@@ -6,7 +6,7 @@ import gc
 import sys
 from collections.abc import Sequence
 from sys import getrefcount
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lazytorch.config import config
 from lazytorch.ir.replay import hidden_uses, materialise
@@ -21,6 +21,14 @@ class Live(Protocol):
 
     _node: Node
     _base: Any
+
+
+class Ran(NamedTuple):
+    """What a sync did: the program (None where the interpreter did it), its leaves, and the values computed."""
+
+    program: Any
+    leaves: list[Node]
+    outputs: list[Node]
 
 
 def _calibrate() -> int:
@@ -40,27 +48,34 @@ _programs: dict[Any, Any] = {}
 _PROGRAMS_KEPT = 2048
 
 
-def held_outputs(trace: Trace) -> list[Node]:
-    """The pending values the user still holds a tensor of. Views are not among them: they are read through their base.
+def held_tensors(trace: Trace) -> list[Live]:
+    """The tensors made since the last sync that the user still holds; the trace forgets them all.
 
     Newest first, so that a dead view has let go of its base before the base is judged.
     """
-    outputs = []
+    held = []
     live = trace.live
     pop = live.pop
     while live:
         tensor = pop()
-        if getrefcount(tensor) > _UNHELD and tensor._base is None and tensor._node.buffer is None:
-            outputs.append(tensor._node)
-    return outputs
+        if getrefcount(tensor) > _UNHELD:
+            held.append(tensor)
+    return held
 
 
-def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
+def held_outputs(trace: Trace) -> list[Node]:
+    """The pending values the user still holds a tensor of. Views are not among them: they are read through their base."""
+    return [tensor._node for tensor in held_tensors(trace) if tensor._base is None and tensor._node.buffer is None]
+
+
+def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> Ran:
     """Compute `wanted`, all pending updates of storage, and every pending value the user still holds.
 
     Afterwards each of them has a buffer, and the trace is empty. Errors found while running (an index out of range)
     are raised here, with the place that recorded the operation.
     """
+    if trace.observer is not None:
+        trace.observer.interrupted(cause)
     if trace.watch is not None:
         watch, trace.watch = trace.watch, None  # which may ask for values itself
         try:
@@ -73,7 +88,7 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
     pending = dict.fromkeys([*wanted, *[tensor._node for tensor in updates], *held_outputs(trace)])
     outputs = [node for node in pending if node.buffer is None]
     try:
-        _run(trace, outputs, cause)
+        ran = Ran(_run(trace, outputs, cause), trace.leaves, outputs)
         for tensor, old in updates.items():
             if old.buffer is not None and old.buffer.shared:
                 _write_back(old, tensor._node)
@@ -87,6 +102,7 @@ def synchronize(trace: Trace, wanted: Sequence[Node], cause: str) -> None:
         trace.reset()
         if finish is not None:
             finish()
+    return ran
 
 
 def _write_back(old: Node, new: Node) -> None:
@@ -95,7 +111,7 @@ def _write_back(old: Node, new: Node) -> None:
     new.buffer = old.buffer
 
 
-def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
+def _run(trace: Trace, outputs: list[Node], cause: str) -> Any:
     epoch = trace.epoch
     numbers = []
     kept = False
@@ -111,7 +127,7 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
     if config.interpret:
         materialise(trace)
         interpret(trace, outputs)
-        return
+        return None
     key = (
         *trace.key,
         None,
@@ -137,6 +153,7 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> None:
     # A history that is kept needs the old values later, and so does a function transformation.
     replaced = () if kept or trace.levels else list(trace.updates.values())
     program.run(trace.leaves, outputs, replaced, hidden_uses(trace) if trace.replays else _NOTHING)
+    return program
 
 
 def _report(trace: Trace, cause: str, planned: bool) -> None:

@@ -18,6 +18,10 @@ class Statistics:
     """Times that something asked for a value and pending operations had to run."""
     programs_planned: int = 0
     """Graphs that were captured, fused, scheduled and laid out."""
+    calls_captured: int = 0
+    """Forms of compiled functions that were kept to be replayed."""
+    calls_replayed: int = 0
+    """Calls of compiled functions that ran a kept form."""
     program_cache_hits: int = 0
     """Syncs that found a program made before."""
     kernels_compiled: int = 0

@@ -12,7 +12,7 @@ from lazytorch.autograd.function import Function
 from lazytorch.autograd.modes import enable_grad, no_grad
 from lazytorch.history import Accumulator
 from lazytorch.ir.backward import postorder
-from lazytorch.ops.sampling import default_generator
+from lazytorch.ops.sampling import all_states, restore_states
 from lazytorch.tensor import Tensor, value
 
 
@@ -49,7 +49,7 @@ class _Call:
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         self.function, self.arguments, self.keywords = function, arguments, keywords
         self.inputs = [x for x in arguments if isinstance(x, Tensor)]
-        self.generator = default_generator.get_state()
+        self.generators = all_states()
 
     def __call__(self, context: Any) -> tuple[Any, list[Tensor]]:
         """The outputs, computed from detached inputs, which come second."""
@@ -74,12 +74,12 @@ class _Checkpoint(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         call = ctx.call
-        before = default_generator.get_state()
+        before = all_states()
         if ctx.preserve:
-            default_generator.set_state(call.generator)
+            restore_states(call.generators)
         outputs, fresh = call(ctx.context)
         if ctx.preserve:
-            default_generator.set_state(before)
+            restore_states(before)
         pairs = [
             (x, g)
             for x, g in zip(as_tensors(outputs), gradients, strict=True)

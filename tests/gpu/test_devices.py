@@ -70,3 +70,29 @@ def test_nothing_of_a_gpu_is_loaded_for_the_cpu() -> None:
         "print([m for m in sys.modules if 'cuda' in m or 'emulator' in m])"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.usefixtures("cuda")
+def test_mixed_precision_works_on_the_device() -> None:
+    x, w = torch.randn(4, 8, device="cuda"), torch.randn(3, 8, device="cuda", requires_grad=True)
+    with torch.autocast("cuda"):
+        assert torch.is_autocast_enabled() and torch.get_autocast_dtype("cuda") is torch.float16
+        y = torch.nn.functional.linear(x, w)
+        assert y.dtype is torch.float16 and (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32
+        with torch.autocast("cuda", dtype=torch.bfloat16), torch.autocast("cpu"):
+            assert (x @ w.t()).dtype is (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.bfloat16
+        loss = torch.nn.functional.mse_loss(y, torch.zeros(4, 3, device="cuda"))
+        assert torch.nn.functional.softmax(y, 1).dtype is loss.dtype is torch.float32
+    assert not torch.is_autocast_enabled()
+    scaler = torch.amp.GradScaler("cuda", init_scale=8.0)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    before = w.tolist()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    assert scaler.is_enabled() and scaler.get_scale() == 8.0 and w.tolist() != before
+    w.grad.fill_(float("inf"))
+    now = w.tolist()
+    scaler.step(optimizer)
+    scaler.update()
+    assert scaler.get_scale() == 4.0 and w.tolist() == now

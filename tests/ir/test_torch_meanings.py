@@ -34,6 +34,8 @@ ELSEWHERE = {
     },
     "linalg.eig": "of any order: compared in tests/frontend/test_linear_algebra.py",
     "random.normal": "torch's generator is compared in tests/frontend/test_statistics_and_random.py",
+    "random.philox": "known answers and torch's loops: tests/ir/test_philox.py",
+    "random.philox_normal": "numbers that torch printed on GPUs: tests/gpu/test_random.py",
     "random.uniform": "torch's generator is compared in tests/frontend/test_statistics_and_random.py",
     "tensor.transfer": "needs another device: tests/gpu",
 }

@@ -11,9 +11,11 @@ from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext
 from lazytorch.codegen.schedules.attention import attention_launches
 from lazytorch.codegen.schedules.contract import contract_launches
+from lazytorch.codegen.schedules.gpu_attention import gpu_attention_launches
 from lazytorch.codegen.schedules.gpu_contract import gpu_contract_launches
 from lazytorch.codegen.schedules.gpu_reduce import gpu_reduce_launches
 from lazytorch.codegen.schedules.gpu_row import gpu_row_launches
+from lazytorch.codegen.schedules.gpu_sort import gpu_sort_launches
 from lazytorch.codegen.schedules.host import host_launches
 from lazytorch.codegen.schedules.indirect import gather_launches, scatter_launches
 from lazytorch.codegen.schedules.map import map_launch
@@ -22,7 +24,8 @@ from lazytorch.codegen.schedules.placement import concat_launches, copy_launch, 
 from lazytorch.codegen.schedules.reduce import reduce_launches
 from lazytorch.codegen.schedules.row import row_launches
 from lazytorch.codegen.schedules.scan import scan_launches
-from lazytorch.codegen.schedules.sort import search_launches, sort_launches
+from lazytorch.codegen.schedules.search import search_launches
+from lazytorch.codegen.schedules.sort import sort_launches
 from lazytorch.codegen.structure import remember
 from lazytorch.codegen.views import contiguous
 from lazytorch.errors import CompileError
@@ -150,5 +153,7 @@ _GPU_SCHEDULES: dict[str, Callable[[Operation, ScheduleContext], list[Launch]]] 
     "reduce": lambda kernel, context: gpu_reduce_launches(_root(kernel), context),
     "row": gpu_row_launches,
     "contract": gpu_contract_launches,
+    "attention": gpu_attention_launches,
+    "sort": lambda kernel, context: gpu_sort_launches(_root(kernel), context),
 }
 """The others give one thread each iteration of their parallel loop."""

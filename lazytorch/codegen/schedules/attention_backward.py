@@ -19,7 +19,6 @@ from lazytorch.codegen.schedules.attention_tiles import (
     weight,
 )
 from lazytorch.codegen.schedules.nest import split_rows
-from lazytorch.ir.accumulation import LANES
 from lazytorch.ir.core import Operation, Value
 from lazytorch.ir.dialects import arith
 
@@ -73,6 +72,7 @@ class _Kernel:
         mine = k.offset(self.scratch, k.mul(k.chunk_id(), self.size))
         self.at = dict(zip(SECTIONS, [k.offset(mine, section) for section in self.sections], strict=True))
         # Without any queries the cotangents of keys are 0, and the other way round: there is one slice at least.
+        self.tiles.fill(1.0, self.at["ones"], max(self.shape.lines, self.shape.key_lines))
         query_slices = k.max(k.ceil_div(self.rows, self.query_range), 1)
         key_slices = k.max(k.ceil_div(self.count, self.key_range), 1)
         slices = k.mul(query_slices, key_slices)
@@ -95,10 +95,10 @@ class _Kernel:
         """A range of queries against a range of keys."""
         k, shape, tiles, at = self.k, self.shape, self.tiles, self.at
         self.first = first
-        tiles.fill(1.0, at["ones"], max(shape.lines, shape.key_lines))
         if "dquery" in self.outputs:
-            blocks = k.ceil_div(k.sub(end, first), QUERIES)
-            tiles.fill(0.0, at["dquery"], k.mul(k.mul(blocks, shape.lines), self.stride))
+            rows = k.sub(end, first)
+            lines = k.add(k.mul(k.div(rows, QUERIES), shape.lines), _up(k, k.rem(rows, QUERIES), shape.rows))
+            tiles.fill(0.0, at["dquery"], k.mul(lines, self.stride))
         seen = end_key
         if shape.causal and not ({"dkey", "dvalue"} & set(self.outputs)):
             seen = k.min(end_key, k.mul(k.ceil_div(end, QUERIES), QUERIES))
@@ -133,7 +133,7 @@ class _Kernel:
         strides = {"dkey": (self.stride, self.depth), "dvalue": (self.value_stride, self.columns)}
         wanted = {name: sizes for name, sizes in strides.items() if name in self.outputs}
         for name, (stride, _) in wanted.items():
-            tiles.fill(0.0, at[name], k.mul(stride, shape.key_lines))
+            tiles.fill(0.0, at[name], k.mul(stride, _up(k, count, shape.key_rows)))
         begin = k.max(first, k.round_down(key, QUERIES)) if shape.causal else first
         with k.loop(begin, end, QUERIES) as row:
             self._block(row, k.min(k.sub(end, row), QUERIES), key, count)
@@ -162,14 +162,7 @@ class _Kernel:
         if self._needs_dscores():
             sizes = (rows, visible, self.columns)
             tiles.multiply(at["cotangents"], at["turned_values"], self.columns, at["dscores"], LINE, ones, sizes, 1)
-        if self.mask is not None:
-            self._weigh(row, rows, key, visible, True)
-        else:
-            k.choose(
-                self._whole(row, key, visible),
-                lambda: self._weigh(row, rows, key, visible, False),
-                lambda: self._weigh(row, rows, key, visible, True),
-            )
+        self._weigh(row, rows, key, visible)
         if "dvalue" in self.outputs:
             sizes = (visible, self.columns, rows)
             panel = at["cotangent_panels"]
@@ -182,40 +175,45 @@ class _Kernel:
             out = k.offset(at["dquery"], k.mul(block, self.stride))
             tiles.multiply(at["dscores"], at["keys"], KEYS, out, self.stride, ones, (rows, self.depth, visible), 0)
 
-    def _whole(self, row: Index, key: Index, visible: Index) -> Value:
-        """Whether no score of the block is masked."""
-        k = self.k
-        full: Value = k.compare("eq", k.rem(visible, LANES), 0)
-        if self.shape.causal:
-            full = arith.bit_and(full, k.compare("ge", k.sub(k.add(row, 1), key), visible))
-        return full
-
-    def _weigh(self, row: Index, rows: Index, key: Index, visible: Index, masked: bool) -> None:
+    def _weigh(self, row: Index, rows: Index, key: Index, visible: Index) -> None:
         """Scores become weights, cotangents of weights those of scores. What follows becomes 0, since tiles of products
         that are turned over may reach into it."""
         k, shape, at = self.k, self.shape, self.at
         lanes, accumulator = shape.lanes, shape.accumulator
         columns = scored(k, visible)
+        partly = arith.bit_not(self.tiles.is_whole(row, key, visible))
         zero = k.splat(0, accumulator, lanes)
         with k.loop(0, rows) as i:
             here = k.add(row, i)
-            limit = k.min(visible, k.sub(k.add(here, 1), key)) if shape.causal else visible
             weights, dscores = (k.offset(at[name], k.mul(i, LINE)) for name in ("weights", "dscores"))
+            with k.when(partly):
+                limit = k.min(visible, k.sub(k.add(here, 1), key)) if shape.causal else visible
+                self._mask_line(weights, dscores, columns, limit, here, key)
             total = k.load(self.logsumexp, k.add(self.row_base, here))
             nothing = arith.compare(total, -float("inf"), predicate="eq")
             shift = k.broadcast(arith.select(nothing, float("inf"), total), lanes)
             delta = k.broadcast(k.load(self.delta, k.add(self.row_base, here)), lanes)
             with k.loop(0, columns, lanes) as column:
-                score = k.load(weights, column, lanes=lanes)
-                if masked:
-                    score = self.tiles.masked(score, column, limit, self.mask, here, key)
-                value = weight(arith.sub(score, shift))
+                value = weight(arith.sub(k.load(weights, column, lanes=lanes), shift))
                 k.store(value, weights, column)
                 if self._needs_dscores():
-                    change = arith.mul(value, arith.sub(k.load(dscores, column, lanes=lanes), delta))
-                    if masked:
-                        change = arith.select(k.mask(k.sub(limit, column), lanes), change, zero)
-                    k.store(change, dscores, column)
+                    change = arith.sub(k.load(dscores, column, lanes=lanes), delta)
+                    k.store(arith.mul(value, change), dscores, column)
             with k.loop(columns, k.add(columns, LINE - KEYS), lanes) as column:
                 k.store(zero, weights, column)
                 k.store(zero, dscores, column)
+
+    def _mask_line(self, weights: Value, dscores: Value, columns: Index, limit: Index, row: Index, key: Index) -> None:
+        """Mask a row of scores. Cotangents of weights past the limit were not computed: they become 0."""
+        k, lanes = self.k, self.shape.lanes
+        zero = k.splat(0, self.shape.accumulator, lanes)
+        with k.loop(0, columns, lanes) as column:
+            score = k.load(weights, column, lanes=lanes)
+            k.store(self.tiles.masked(score, column, limit, self.mask, row, key), weights, column)
+            if self._needs_dscores():
+                inside = k.mask(k.sub(limit, column), lanes)
+                k.store(arith.select(inside, k.load(dscores, column, lanes=lanes), zero), dscores, column)
+
+
+def _up(k: KernelBuilder, size: Index, unit: int) -> Index:
+    return k.mul(k.ceil_div(size, unit), unit)

@@ -6,7 +6,8 @@ block of queries of the work item, whose results so far wait in scratch memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.schedules.attention_tiles import (
@@ -60,6 +61,8 @@ class _Kernel:
         at = dict(zip(SECTIONS, [k.offset(mine, section) for section in self.sections], strict=True))
         self.keys, self.values, self.queries, self.scores = (at[name] for name in SECTIONS[:4])
         self.sums, self.top, self.total, self.factors, self.ones = (at[name] for name in SECTIONS[4:])
+        self.tiles.fill(1.0, self.factors, self.shape.lines)
+        self.tiles.fill(1.0, self.ones, self.shape.lines)
         groups = k.ceil_div(self.rows, self.group)
         with k.parallel(0, k.product([groups, *self.batch_sizes])) as item:
             number = k.div(item, groups)
@@ -78,8 +81,6 @@ class _Kernel:
         self.first = first
         self.tiles.fill(-float("inf"), self.top, k.sub(end, first))
         self.tiles.fill(0.0, self.total, k.sub(end, first))
-        self.tiles.fill(1.0, self.factors, self.shape.lines)
-        self.tiles.fill(1.0, self.ones, self.shape.lines)
         seen: Index = self.count
         if self.shape.causal:
             last = k.mul(k.ceil_div(end, QUERIES), QUERIES)
@@ -101,48 +102,39 @@ class _Kernel:
         tiles.pack_rows(self.query, row, rows, self.depth, lines=self.queries, scale=self.scale)
         sizes = (rows, visible, self.depth)
         tiles.multiply(self.queries, self.keys, self.depth, self.scores, LINE, self.ones, sizes, 1)
-        whole = self._whole(row, key, visible)
-        if self.mask is not None:
-            self._weigh(row, rows, key, visible, True)
-        else:
-            k.choose(
-                whole,
-                lambda: self._weigh(row, rows, key, visible, False),
-                lambda: self._weigh(row, rows, key, visible, True),
-            )
+        self._weigh(row, rows, key, visible)
         begins = k.select_index(k.compare("eq", key, 0), 1, 0)
         block = k.mul(k.div(k.sub(row, self.first), QUERIES), self.shape.lines)
         out = k.offset(self.sums, k.mul(block, self.stride))
         factors = self.factors
         tiles.multiply(self.scores, self.values, KEYS, out, self.stride, factors, (rows, self.columns, visible), begins)
 
-    def _whole(self, row: Index, key: Index, visible: Index) -> Value:
-        """Whether no score of the block is masked: all keys come before all rows, and fill the lanes of a sum."""
-        k = self.k
-        full: Value = k.compare("eq", k.rem(visible, LANES), 0)
-        if self.shape.causal:
-            full = arith.bit_and(full, k.compare("ge", k.sub(k.add(row, 1), key), visible))
-        return full
-
-    def _weigh(self, row: Index, rows: Index, key: Index, visible: Index, masked: bool) -> None:
+    def _weigh(self, row: Index, rows: Index, key: Index, visible: Index) -> None:
         """Scores become weights relative to the largest score so far; its rows' factors, largest scores and sums follow."""
         k, shape = self.k, self.shape
         lanes, accumulator = shape.lanes, shape.accumulator
         columns = scored(k, visible)
+        whole = self.tiles.is_whole(row, key, visible)
+        lowest = k.splat(-float("inf"), accumulator, lanes)
         with k.loop(0, rows) as i:
             line = k.offset(self.scores, k.mul(i, LINE))
             here = k.add(row, i)
             limit = k.min(visible, k.sub(k.add(here, 1), key)) if shape.causal else visible
             place = k.sub(here, self.first)
 
-            def score(at: Index, line: Value = line, limit: Index = limit, here: Index = here) -> Value:
-                value = k.load(line, at, lanes=lanes)
-                if masked:
-                    value = self.tiles.masked(value, at, limit, self.mask, here, key)
-                    k.store(value, line, at)
-                return value
+            def scores(at: Index, line: Value = line) -> Value:
+                return k.load(line, at, lanes=lanes)
 
-            largest = _lanes(k, columns, lanes, larger, k.splat(-float("inf"), accumulator, lanes), score)
+            def masked(at: Index, line: Value = line, limit: Index = limit, here: Index = here) -> Value:
+                score = self.tiles.masked(scores(at, line), at, limit, self.mask, here, key)
+                k.store(score, line, at)
+                return score
+
+            (largest,) = k.choose(
+                whole,
+                partial(_over_lanes, k, columns, lanes, larger, lowest, scores),
+                partial(_over_lanes, k, columns, lanes, larger, lowest, masked),
+            )
             before = k.load(self.top, place)
             top = larger(before, largest)
             nothing = arith.compare(top, -float("inf"), predicate="eq")
@@ -154,7 +146,7 @@ class _Kernel:
                 k.store(value, line, at)
                 return value
 
-            total = _lanes(k, columns, lanes, arith.add, k.splat(0, accumulator, lanes), weigh)
+            (total,) = _over_lanes(k, columns, lanes, arith.add, k.splat(0, accumulator, lanes), weigh)
             factor = weight(arith.sub(before, shift))
             k.store(factor, self.factors, i)
             k.store(top, self.top, place)
@@ -184,17 +176,17 @@ class _Kernel:
         self.tiles.write_rows(values, self.outputs["out"], out, self.columns, shape.dtype)
 
 
-def _lanes(
+def _over_lanes(
     k: KernelBuilder,
     columns: Index,
     lanes: int,
     combine: Callable[..., Value],
     start: Value,
     at: Callable[[Index], Value],
-) -> Value:
-    """Reduce a row over the 64 lanes of a sum, which are folded at the end."""
+) -> list[Value]:
+    """Reduce a row over the 64 lanes of a sum, which are folded at the end: to one number."""
     vectors = LANES // lanes
     with k.carry(0, columns, LANES, [start] * vectors) as state:
-        found: Sequence[Value] = [at(k.add(state.index, u * lanes)) for u in range(vectors)]
+        found = [at(k.add(state.index, u * lanes)) for u in range(vectors)]
         state.next(*[combine(total, value) for total, value in zip(state.carried, found, strict=True)])
-    return fold(combine, list(state.results), lanes)
+    return [fold(combine, list(state.results), lanes)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from lazytorch import dtypes
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
@@ -23,7 +24,7 @@ from lazytorch.ir.accumulation import LANES
 from lazytorch.ir.core import Value
 from lazytorch.ir.dialects import arith, loop
 from lazytorch.ir.dialects.nn_attention import wide
-from lazytorch.ir.types import INDEX, BufferType
+from lazytorch.ir.types import INDEX, BufferType, ScalarType
 
 QUERIES = 64
 """Rows of queries in a block."""
@@ -58,6 +59,11 @@ class AttentionShape:
     def accumulator(self) -> DType:
         """What is computed in."""
         return wide(self.dtype)
+
+    @property
+    def has_mask_registers(self) -> bool:
+        """Whether loads under a mask cost what others do (see Target)."""
+        return self.lanes * self.accumulator.itemsize == 64
 
     @property
     def width(self) -> int:
@@ -107,18 +113,19 @@ class Tiles:
 
     def define(self, turned: bool) -> None:
         """Define the functions; turned: also products of lines turned over."""
-        self._define_product("product", self.shape.rows, (LINE, 1))
+        self._define_multiply("multiply", self.shape.rows, (LINE, 1))
         if turned:
-            self._define_product("turned_product", self.shape.key_rows, (1, LINE))
+            self._define_multiply("multiply_turned", self.shape.key_rows, (1, LINE))
+        self._define_pack()
         self._define_transpose()
 
     # -- products ------------------------------------------------------------
 
-    def _define_product(self, name: str, rows: int, strides: tuple[int, int]) -> None:
+    def _define_tile(self, name: str, rows: int, vectors: int, strides: tuple[int, int]) -> None:
         """NAME(left, right, out, stride, factors, count, first): a tile of out times its rows' factors, plus left @ right of
         depth `count`; if `first`, the product alone."""
         k, shape = self.k, self.shape
-        accumulator, lanes, vectors = shape.accumulator, shape.lanes, shape.vectors
+        accumulator, lanes = shape.accumulator, shape.lanes
         flat = BufferType(accumulator, (1,))
         names = ("left", "right", "out", "stride", "factors", "count", "first")
         with k.function(name, [flat, flat, flat, INDEX, flat, INDEX, INDEX], names) as arguments:
@@ -146,6 +153,34 @@ class Tiles:
 
             k.choose(k.compare("ne", first, 0), lambda: keep(False), lambda: keep(True))
 
+    def _define_multiply(self, name: str, tile_rows: int, strides: tuple[int, int]) -> None:
+        """NAME(left, right, panel_rows, out, stride, factors, rows, columns, depth, first): see `multiply`. Columns that one
+        vector holds are computed by a tile of one vector."""
+        k, shape = self.k, self.shape
+        self._define_tile(f"{name}_tile", tile_rows, shape.vectors, strides)
+        self._define_tile(f"{name}_strip", tile_rows, 1, strides)
+        flat = BufferType(shape.accumulator, (1,))
+        types = [flat, flat, INDEX, flat, INDEX, flat, INDEX, INDEX, INDEX, INDEX]
+        names = ("left", "right", "panel_rows", "out", "stride", "factors", "rows", "columns", "depth", "first")
+        with k.function(name, types, names) as arguments:
+            left, right, panel_rows, out, stride, factors, rows, columns, depth, first = arguments
+            with k.loop(0, columns, shape.width) as column, k.loop(0, k.max(depth, 1), KEYS) as at:
+                panel = k.mul(k.add(k.mul(k.div(column, shape.width), panel_rows), at), shape.width)
+                block = 0 if strides[0] == 1 else k.mul(k.div(at, KEYS), shape.lines * LINE)
+                alone = k.mul(first, k.select_index(k.compare("eq", at, 0), 1, 0))
+                narrow = k.compare("le", k.sub(columns, column), shape.lanes)
+                with k.loop(0, rows, tile_rows) as row:
+                    operands = (
+                        k.offset(left, k.add(block, k.mul(row, strides[0]))),
+                        k.offset(right, panel),
+                        k.offset(out, k.add(k.mul(row, stride), column)),
+                        stride,
+                        k.offset(factors, row),
+                        k.min(k.sub(depth, at), KEYS),
+                        alone,
+                    )
+                    k.choose(narrow, partial(k.call, f"{name}_strip", *operands), partial(k.call, f"{name}_tile", *operands))
+
     def multiply(
         self,
         left: Value,
@@ -160,26 +195,50 @@ class Tiles:
     ) -> None:
         """out = out * factors + lines @ panels, or, if `first`, the product alone. sizes: rows, columns and depth, which is
         cut into chains of KEYS. panel_rows: how many rows a panel has room for. Factors are per row of `out`."""
-        k, shape = self.k, self.shape
-        rows, columns, depth = sizes
-        tile = shape.key_rows if turned else shape.rows
-        with k.loop(0, columns, shape.width) as column, k.loop(0, k.max(depth, 1), KEYS) as at:
-            panel = k.mul(k.add(k.mul(k.div(column, shape.width), panel_rows), at), shape.width)
-            block = 0 if turned else k.mul(k.div(at, KEYS), shape.lines * LINE)
-            alone = k.mul(first, k.select_index(k.compare("eq", at, 0), 1, 0))
-            with k.loop(0, rows, tile) as row:
-                k.call(
-                    "turned_product" if turned else "product",
-                    k.offset(left, row if turned else k.add(block, k.mul(row, LINE))),
-                    k.offset(right, panel),
-                    k.offset(out, k.add(k.mul(row, stride), column)),
-                    stride,
-                    k.offset(factors, row),
-                    k.min(k.sub(depth, at), KEYS),
-                    alone,
-                )
+        name = "multiply_turned" if turned else "multiply"
+        self.k.call(name, left, right, panel_rows, out, stride, factors, *sizes, first)
 
     # -- packing ------------------------------------------------------------
+
+    def _define_pack(self) -> None:
+        """pack(source, rows, depth, scale, lines, has_lines, panels, room): see `pack_rows`; `room` is 0 without panels."""
+        k, shape = self.k, self.shape
+        lanes, accumulator = shape.lanes, shape.accumulator
+        flat = BufferType(accumulator, (1,))
+        types = [BufferType(shape.dtype, (1, None, 1)), INDEX, INDEX, ScalarType(accumulator), flat, INDEX, flat, INDEX]
+        names = ("source", "rows", "depth", "scale", "lines", "has_lines", "panels", "room")
+        with k.function("pack", types, names) as arguments:
+            source, rows, depth, scale, lines, has_lines, panels, room = arguments
+            main = k.round_down(depth, lanes)
+            factor = k.broadcast(scale, lanes)
+            to_lines, to_panels = k.compare("ne", has_lines, 0), k.compare("ne", room, 0)
+
+            def put(loaded: Value, row: Index, column: Index) -> None:
+                value = arith.mul(k.cast(loaded, accumulator), factor)
+                with k.when(to_lines):
+                    k.store(value, lines, self._line_place(row, column))
+                with k.when(to_panels):
+                    panel = k.mul(k.add(k.mul(k.div(column, shape.width), room), row), shape.width)
+                    k.store(value, panels, k.add(panel, k.rem(column, shape.width)))
+
+            with k.loop(0, rows) as row:
+                elements = loop.flatten(k.offset(source, 0, row, 0))
+                with k.loop(0, main, lanes) as column:
+                    put(k.load(elements, column, lanes=lanes), row, column)
+                with k.loop(main, self.padded(depth), lanes) as column:
+                    mask = k.mask(k.sub(depth, column), lanes)
+                    zero = k.splat(0, shape.dtype, lanes)
+                    put(k.masked_load(elements, column, mask=mask, other=zero), row, column)
+            with k.when(to_lines):
+                whole = k.mul(k.ceil_div(rows, shape.rows), shape.rows)
+                with k.loop(rows, whole) as row, k.loop(0, depth, lanes) as column:
+                    k.store(k.splat(0, accumulator, lanes), lines, self._line_place(row, column))
+
+    def _line_place(self, row: Index, column: Index) -> Index:
+        """Where an element of a line is: every KEYS columns there is a block of lines."""
+        k = self.k
+        block = k.mul(k.div(column, KEYS), self.shape.lines * LINE)
+        return k.add(k.add(block, k.mul(row, LINE)), k.rem(column, KEYS))
 
     def pack_rows(
         self,
@@ -193,37 +252,20 @@ class Tiles:
     ) -> None:
         """Rows of an operand as lines, as panels (with the number of rows that a panel has room for), or as both, times a
         factor. Columns up to whole panels, and lines up to whole register tiles, are 0."""
-        k, shape = self.k, self.shape
-        lanes = shape.lanes
-        main = k.round_down(depth, lanes)
-
-        def put(value: Value, row: Index, column: Index) -> None:
-            if lines is not None:
-                block = k.mul(k.div(column, KEYS), shape.lines * LINE)
-                k.store(value, lines, k.add(k.add(block, k.mul(row, LINE)), k.rem(column, KEYS)))
-            if panels is not None:
-                target, room = panels
-                panel = k.mul(k.add(k.mul(k.div(column, shape.width), room), row), shape.width)
-                k.store(value, target, k.add(panel, k.rem(column, shape.width)))
-
-        def scaled(value: Value) -> Value:
-            value = k.cast(value, shape.accumulator)
-            return value if scale is None else arith.mul(value, k.broadcast(scale, lanes))
-
-        with k.loop(0, rows) as row:
-            elements = source.row(k.add(first, row))
-            with k.loop(0, main, lanes) as column:
-                put(scaled(k.load(elements, column, lanes=lanes)), row, column)
-            with k.loop(main, self.padded(depth), lanes) as column:
-                mask = k.mask(k.sub(depth, column), lanes)
-                zero = k.splat(0, source.dtype, lanes)
-                put(scaled(k.masked_load(elements, column, mask=mask, other=zero)), row, column)
-        if lines is not None:
-            whole = k.mul(k.ceil_div(rows, shape.rows), shape.rows)
-            with k.loop(rows, whole) as row, k.loop(0, depth, lanes) as column:
-                block = k.mul(k.div(column, KEYS), shape.lines * LINE)
-                place = k.add(k.add(block, k.mul(row, LINE)), k.rem(column, KEYS))
-                k.store(k.splat(0, shape.accumulator, lanes), lines, place)
+        k = self.k
+        target, room = panels if panels is not None else (lines, 0)
+        assert target is not None
+        k.call(
+            "pack",
+            k.offset(source.start, 0, first, 0),
+            rows,
+            depth,
+            k.splat(1.0, self.shape.accumulator) if scale is None else scale,
+            target if lines is None else lines,
+            int(lines is not None),
+            target,
+            room,
+        )
 
     def padded(self, columns: Index) -> Index:
         """Columns of whole panels."""
@@ -243,12 +285,19 @@ class Tiles:
                 for i, vector in enumerate(transposed(vectors, 16 // accumulator.itemsize)):
                     k.store(vector, target, k.mul(k.add(column, i), shape.width))
 
+            def masked(column: Index) -> None:
+                mask, zero = k.mask(k.sub(depth, column), lanes), k.splat(0, shape.dtype, lanes)
+                square(column, lambda row: k.masked_load(row, column, mask=mask, other=zero))
+
+            if shape.has_mask_registers:
+                with k.loop(0, depth, lanes) as column:
+                    masked(column)
+                return
             main = k.round_down(depth, lanes)
             with k.loop(0, main, lanes) as column:
                 square(column, lambda row, column=column: k.load(row, column, lanes=lanes))  # type: ignore[misc]
             with k.when(k.compare("lt", main, depth)):
-                mask, zero = k.mask(k.sub(depth, main), lanes), k.splat(0, shape.dtype, lanes)
-                square(main, lambda row: k.masked_load(row, main, mask=mask, other=zero))
+                masked(main)
 
     def pack_turned(self, source: Source, first: Index, rows: Index, depth: Index, target: Value) -> None:
         """Rows of an operand as columns of panels, whose rows are its depth. Some memory past the last panel is written."""
@@ -264,6 +313,16 @@ class Tiles:
             )
 
     # -- scores ------------------------------------------------------------
+
+    def is_whole(self, row: Index, key: Index, visible: Index) -> Value:
+        """Whether no score of a block is masked: all keys come before all rows, and fill the lanes of a sum."""
+        k, shape = self.k, self.shape
+        if shape.mask is not None:
+            return k.splat(False, dtypes.bool_)
+        full = k.compare("eq", k.rem(visible, LANES), 0)
+        if shape.causal:
+            full = arith.bit_and(full, k.compare("ge", k.sub(k.add(row, 1), key), visible))
+        return full
 
     def masked(self, score: Value, column: Index, limit: Index, mask: Source | None, row: Index, first: Index) -> Value:
         """A vector of scores from a column of a block on: -inf from `limit` on and where the mask says so. `row` and

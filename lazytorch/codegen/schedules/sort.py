@@ -1,220 +1,262 @@
-"""Sorting and searching rows: a bottom-up merge sort of keys with their positions, and a binary search.
+"""Sorting rows: a radix sort of keys with their positions; short rows by counting; the first few by insertion.
 
-Rows are sorted in parallel, each by one thread. Merging takes the left run's element unless the right run's is strictly
-before it, so equal elements keep their order.
+Every element becomes an integer of the same order (nan the largest, -0.0 what 0.0 is), to be compared in vectors. The radix
+sort goes from the lowest byte to the highest and keeps the order of equal ones. A row is sorted by one thread, in memory it
+has for all of its rows.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from lazytorch import dtypes
 from lazytorch.codegen.expression import tensor_type
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext, Scratch, Slot, symbol_of
 from lazytorch.codegen.schedules.map import chunks_for
+from lazytorch.codegen.schedules.nest import vector_loop, write
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation, Value
-from lazytorch.ir.dialects import arith
+from lazytorch.ir.dialects import arith, loop
 
-
-def _nan(x: Value) -> Value:
-    value: Value = arith.compare(x, x, predicate="ne")
-    return value
-
-
-def _before(a: Value, b: Value, descending: bool) -> Value:
-    """Whether a comes strictly before b; nan counts as the largest."""
-    ordered: Value = arith.compare(a, b, predicate="gt" if descending else "lt")
-    if a.type.dtype.kind == "f":
-        large, small = (a, b) if descending else (b, a)
-        ordered = arith.bit_or(ordered, arith.bit_and(_nan(large), arith.bit_not(_nan(small))))
-    return ordered
-
-
-FEW = 128
+SHORT = 64
+"""Elements of a row up to which the place of each is found by counting those before it."""
+FEW = 64
 """So many first positions are kept by insertion into a short sorted list, more by sorting everything."""
+BUCKETS = 256
 
 
 def sort_launches(operation: Operation, context: ScheduleContext) -> list[Launch]:
-    """One launch; scratch memory holds two copies of keys and positions per row."""
-    source = operation.operands[0]
-    type = tensor_type(source)
-    kept = tensor_type(operation.result).shape[-1]
-    if type.numel == 0 or kept == 0:
-        return []
-    if kept <= FEW and kept * 8 <= type.shape[-1]:
-        return [_select_launch(operation, context)]
-    count = type.shape[-1]
-    rows = type.numel // count
-    passes = (count - 1).bit_length()
-    descending = operation.attributes.descending
-    key = f"sort|{descending}|{type.dtype.name}"
-    symbol = symbol_of("sort", key)
-    return [
-        Launch(
-            key=key,
-            symbol=symbol,
-            build=lambda: _build_sort(symbol, type.dtype, descending),
-            slots=[
-                Address(source),
-                Address(operation.result),
-                Scratch(0, 2 * type.nbytes),
-                Scratch(1, 16 * type.numel),
-                rows,
-                count,
-                passes,
-                kept,
-            ],
-            chunks=chunks_for(rows, 8 * type.numel * max(passes, 1), context),
-            flops=type.numel * passes,
-            bytes=type.nbytes + 8 * type.numel,
-            operations=[operation],
-        )
-    ]
-
-
-def _build_sort(symbol: str, dtype: DType, descending: bool) -> Operation:
-    k = KernelBuilder(symbol)
-    x, out = k.buffer(dtype, (1,), "x"), k.buffer(dtypes.int64, (1,), "out")
-    keys, positions = k.buffer(dtype, (1,), "keys"), k.buffer(dtypes.int64, (1,), "positions")
-    rows, count, passes, kept = (k.index_argument(name) for name in ("rows", "count", "passes", "kept"))
-    with k.parallel(0, rows) as row:
-        base = k.mul(row, count)
-        copies = k.mul(base, 2)
-        with k.loop(0, count) as i:
-            k.store(k.load(x, k.add(base, i)), keys, k.add(copies, i))
-            k.store(arith.cast(i, dtype=dtypes.int64), positions, k.add(copies, i))
-        with k.carry(0, passes, 1, [k.value(1)]) as outer:
-            (width,) = outer.carried
-            shift = k.mul(k.rem(outer.index, 2), count)
-            source, target = k.add(copies, shift), k.add(copies, k.sub(count, shift))
-            double = k.mul(width, 2)
-            with k.loop(0, count, double) as low:
-                middle, high = k.min(k.add(low, width), count), k.min(k.add(low, double), count)
-                _merge(k, keys, positions, (source, target), (low, middle, high), descending)
-            outer.next(k.value(double))
-        last = k.add(copies, k.mul(k.rem(passes, 2), count))
-        with k.loop(0, kept) as i:
-            k.store(k.load(positions, k.add(last, i)), out, k.add(k.mul(row, kept), i))
-    return k.finish()
-
-
-def _merge(
-    k: KernelBuilder,
-    keys: Value,
-    positions: Value,
-    offsets: tuple[Index, Index],
-    runs: tuple[Index, Index, Index],
-    descending: bool,
-) -> None:
-    """Two sorted neighbouring runs [low, middle) and [middle, high) to one, from the one copy to the other."""
-    source, target = offsets
-    low, middle, high = runs
-    last = k.sub(high, 1)
-    with k.carry(low, high, 1, [k.value(low), k.value(middle)]) as state:
-        left, right = state.carried
-        # A run that is used up is not read beyond: its index is held inside, and what is read there is not taken.
-        left_at, right_at = k.add(source, k.min(left, last)), k.add(source, k.min(right, last))
-        a, b = k.load(keys, left_at), k.load(keys, right_at)
-        left_done = k.compare("ge", left, middle)
-        right_left = k.compare("lt", right, high)
-        take: Value = arith.bit_and(right_left, arith.bit_or(left_done, _before(b, a, descending)))
-        at = k.add(target, state.index)
-        k.store(arith.select(take, b, a), keys, at)
-        k.store(k.load(positions, k.select_index(take, right_at, left_at)), positions, at)
-        step = k.select_index(take, 1, 0)
-        state.next(k.value(k.add(left, k.sub(1, step))), k.value(k.add(right, step)))
-
-
-def _select_launch(operation: Operation, context: ScheduleContext) -> Launch:
-    """The first few: one pass over the row, in which few elements come before the last one kept."""
+    """One launch."""
     source, result = operation.operands[0], operation.result
     type, kept = tensor_type(source), tensor_type(result).shape[-1]
-    rows = type.numel // type.shape[-1]
-    descending = operation.attributes.descending
-    key = f"select|{descending}|{type.dtype.name}"
-    symbol = symbol_of("select", key)
-    scratch = Scratch(0, rows * kept * type.dtype.itemsize)
-    return Launch(
-        key=key,
-        symbol=symbol,
-        build=lambda: _build_select(symbol, type.dtype, descending),
-        slots=[Address(source), Address(result), scratch, rows, type.shape[-1], kept],
-        chunks=chunks_for(rows, 4 * type.numel, context),
-        flops=type.numel,
-        bytes=type.nbytes,
-        operations=[operation],
-    )
-
-
-def _build_select(symbol: str, dtype: DType, descending: bool) -> Operation:
-    k = KernelBuilder(symbol)
-    x, out = k.buffer(dtype, (1,), "x"), k.buffer(dtypes.int64, (1,), "out")
-    keys = k.buffer(dtype, (1,), "keys")
-    rows, count, kept = (k.index_argument(name) for name in ("rows", "count", "kept"))
-    with k.parallel(0, rows) as row:
-        base, first = k.mul(row, count), k.mul(row, kept)
-        worst = k.add(first, k.sub(kept, 1))
-        with k.loop(0, count) as i:
-            new = k.load(x, k.add(base, i))
-            filling = k.compare("lt", i, kept)
-
-            def better(new: Value = new) -> list[Value]:
-                return [_before(new, k.load(keys, worst), descending)]
-
-            # While the list fills, its last place holds nothing yet.
-            (enters,) = k.choose(filling, lambda: [k.splat(True, dtypes.bool_)], better)
-            with k.when(enters):
-                filled = k.min(i, k.sub(kept, 1))
-                with k.carry(0, filled, 1, [k.value(filled)]) as state:
-                    at = k.add(first, k.sub(k.sub(filled, state.index), 1))
-                    old = k.load(keys, at)
-                    after = _before(new, old, descending)
-                    with k.when(after):
-                        k.store(old, keys, k.add(at, 1))
-                        k.store(k.load(out, at), out, k.add(at, 1))
-                    state.next(k.value(k.sub(state.carried[0], k.select_index(after, 1, 0))))
-                place = k.add(first, state.results[0])
-                k.store(new, keys, place)
-                k.store(arith.cast(i, dtype=dtypes.int64), out, place)
-    return k.finish()
-
-
-def search_launches(operation: Operation, context: ScheduleContext) -> list[Launch]:
-    """One launch: a binary search per value, in as many steps for each."""
-    table, values = operation.operands
-    count = tensor_type(values).numel
-    if count == 0:
+    if type.numel == 0 or kept == 0:
         return []
-    size = tensor_type(table).shape[-1]
-    per_row = count if tensor_type(table).rank == 1 else tensor_type(values).shape[-1]
-    dtype, right = table.type.dtype, operation.attributes.right
-    key = f"search|{right}|{dtype.name}"
-    symbol = symbol_of("search", key)
-    steps = size.bit_length()
-    slots: list[Slot] = [Address(table), Address(values), Address(operation.result), count, per_row, size, steps]
-    chunks = chunks_for(count, 8 * count * (steps + 1), context)
-    return [
-        Launch(key, symbol, lambda: _build_search(symbol, dtype, right), slots, chunks, count * steps, 0, [operation]),
-    ]
+    count = type.shape[-1]
+    rows = type.numel // count
+    if kept <= FEW and kept * 8 <= count:
+        kind, work = "select", 2 * type.numel
+    elif count <= SHORT:
+        kind, work = "rank", 4 * type.numel * count // context.target.lanes(4)
+    else:
+        kind, work = "radix", 8 * type.numel * type.dtype.itemsize
+    keys = _Keys(type.dtype, operation.attributes.descending)
+    lanes = context.target.lanes(keys.integer.itemsize)
+    key = f"sort|{kind}|{type.dtype.name}|{keys.descending}|{lanes}"
+    symbol = symbol_of(f"sort_{kind}", key)
+    chunks = chunks_for(rows, work, context)
+    slots: list[Slot] = [Address(source), Address(result), rows, count, kept]
+    if kind == "radix":
+        slots += [Scratch(n, chunks * 2 * count * dtype.itemsize) for n, dtype in enumerate((keys.integer, POSITION))]
+
+    def build() -> Operation:
+        return _Kernel(KernelBuilder(symbol), keys, lanes).build(kind)
+
+    moved = type.nbytes + tensor_type(result).nbytes
+    return [Launch(key, symbol, build, slots, chunks, work, moved, [operation])]
 
 
-def _build_search(symbol: str, dtype: DType, right: bool) -> Operation:
-    k = KernelBuilder(symbol)
-    table, values = k.buffer(dtype, (1,), "table"), k.buffer(dtype, (1,), "values")
-    out = k.buffer(dtypes.int64, (1,), "out")
-    count, per_row, size, steps = (k.index_argument(name) for name in ("count", "per_row", "size", "steps"))
-    with k.parallel(0, count) as i:
-        base = k.mul(k.div(i, per_row), size)
-        wanted = k.load(values, i)
-        with k.carry(0, steps, 1, [k.value(0), k.value(size)]) as state:
-            low, high = state.carried
-            middle = k.div(k.add(low, high), 2)
-            inside = k.compare("lt", low, high)
-            element = k.load(table, k.add(base, k.min(middle, k.sub(size, 1))))
-            # As in torch: where a nan takes part, neither holds, and the search goes on to the right.
-            smaller = arith.bit_not(arith.compare(element, wanted, predicate="gt" if right else "ge"))
-            further: Value = arith.bit_and(inside, smaller)
-            nearer: Value = arith.bit_and(inside, arith.bit_not(smaller))
-            state.next(k.select_index(further, k.add(middle, 1), low), k.select_index(nearer, middle, high))
-        k.store(arith.cast(state.results[0], dtype=dtypes.int64), out, i)
-    return k.finish()
+POSITION = dtypes.int64
+"""Of the type of the result: it is copied as it is."""
+
+
+class _Keys:
+    """Elements as integers of the same order."""
+
+    def __init__(self, dtype: DType, descending: bool) -> None:
+        self.dtype, self.descending = dtype, descending
+        self.integer = dtypes.int64 if dtype.itemsize == 8 else dtypes.int32
+
+    def largest(self) -> int:
+        """The greatest integer."""
+        return (1 << (8 * self.integer.itemsize - 1)) - 1
+
+    def of(self, k: KernelBuilder, x: Value, lanes: int) -> Value:
+        """The integers of a vector."""
+        if self.dtype.kind != "f":
+            key = k.cast(x, self.integer)
+        else:
+            zero = k.splat(0.0, self.dtype, lanes)
+            bits: Value = arith.bitcast(arith.add(x, zero), dtype=self.integer)
+            sign = arith.shift_right(bits, k.splat(8 * self.integer.itemsize - 1, self.integer, lanes))
+            turned = arith.bit_and(sign, k.splat(self.largest(), self.integer, lanes))
+            is_nan = arith.compare(x, x, predicate="ne")
+            key = arith.select(is_nan, k.splat(self.largest(), self.integer, lanes), arith.bit_xor(bits, turned))
+        result: Value = arith.bit_not(key) if self.descending else key
+        return result
+
+    def digit(self, k: KernelBuilder, key: Value, number: int) -> Value:
+        """A byte of a key, 0 the lowest, as an index that has the order of the keys."""
+        shifted = arith.shift_right(key, k.splat(8 * number, self.integer)) if number else key
+        if number == self.dtype.itemsize - 1 and self.dtype.kind in "if":
+            shifted = arith.bit_xor(shifted, k.splat(BUCKETS // 2, self.integer))
+        value: Value = arith.cast(arith.bit_and(shifted, k.splat(BUCKETS - 1, self.integer)), dtype=dtypes.index)
+        return value
+
+
+class _Kernel:
+    """A kernel that sorts rows, under construction."""
+
+    def __init__(self, k: KernelBuilder, keys: _Keys, lanes: int) -> None:
+        self.k, self.keys, self.lanes = k, keys, lanes
+        self.source, self.out = k.buffer(keys.dtype, (1,), "x"), k.buffer(POSITION, (1,), "out")
+        self.rows, self.count, self.kept = (k.index_argument(name) for name in ("rows", "count", "kept"))
+
+    def build(self, kind: str) -> Operation:
+        """The parallel loop over rows."""
+        row: Callable[[], None] = {"radix": self._radix, "rank": self._rank, "select": self._select}[kind]()
+        k = self.k
+        with k.parallel(0, self.rows) as number:
+            self.x = k.offset(self.source, k.mul(number, self.count))
+            self.result = k.offset(self.out, k.mul(number, self.kept))
+            row()
+        return k.finish()
+
+    def _read(self, at: Index, mask: Value | None) -> Value:
+        """The keys of a vector of elements."""
+        k, lanes = self.k, self.lanes
+        if mask is None:
+            return self.keys.of(k, k.load(self.x, at, lanes=lanes), lanes)
+        return self.keys.of(k, k.masked_load(self.x, at, mask=mask, other=k.splat(0, self.keys.dtype, lanes)), lanes)
+
+    # -- by bytes, from the lowest to the highest --------------------------------------
+
+    def _radix(self) -> Callable[[], None]:
+        k, keys, digits = self.k, self.keys, self.keys.dtype.itemsize
+        scratch = [k.buffer(dtype, (1,), name) for dtype, name in ((keys.integer, "keys"), (POSITION, "positions"))]
+        buckets = k.local(dtypes.int64, BUCKETS * digits)
+        copies = k.mul(k.chunk_id(), k.mul(self.count, 2))
+        self.key_copies, self.position_copies = (k.offset(buffer, copies) for buffer in scratch)
+
+        def row() -> None:
+            self._count_bytes(buckets, digits)
+            half: Value = k.value(0)
+            for digit in range(digits):
+                own = k.offset(buckets, digit * BUCKETS)
+                first = k.load(own, keys.digit(k, k.load(self.key_copies, half), digit))
+                # A byte that all elements have in common sorts nothing.
+                is_common = arith.compare(first, arith.cast(self.count, dtype=dtypes.int64), predicate="eq")
+                same = half
+
+                def sorted_half(digit: int = digit, own: Value = own, half: Value = same) -> list[Value]:
+                    return [self._scatter(own, digit, half)]
+
+                (half,) = k.choose(is_common, lambda half=same: [half], sorted_half)  # type: ignore[misc]
+            with k.loop(0, self.kept) as i:
+                k.store(k.load(self.position_copies, k.add(half, i)), self.result, i)
+
+        return row
+
+    def _count_bytes(self, buckets: Value, digits: int) -> None:
+        """Keys and positions to the first copy; how many keys have which byte at every place."""
+        k, lanes = self.k, self.lanes
+        width = max(1, lanes * self.keys.integer.itemsize // dtypes.int64.itemsize)
+        with k.loop(0, BUCKETS * digits, width) as at:
+            k.store(k.splat(0, dtypes.int64, width), buckets, at)
+
+        def fill(at: Index, mask: Value | None) -> None:
+            write(k, self._read(at, mask), self.key_copies, (at,), mask)
+
+        vector_loop(k, 0, self.count, lanes, fill)
+        one = k.splat(1, dtypes.int64)
+        with k.loop(0, self.count) as i:
+            k.store(arith.cast(i, dtype=POSITION), self.position_copies, i)
+            key = k.load(self.key_copies, i)
+            for digit in range(digits):
+                place = k.add(self.keys.digit(k, key, digit), digit * BUCKETS)
+                k.store(arith.add(k.load(buckets, place), one), buckets, place)
+
+    def _scatter(self, buckets: Value, digit: int, half: Value) -> Value:
+        """From one copy to the other, in the order of a byte; where the other begins."""
+        k = self.k
+        other = k.sub(self.count, half)
+        with k.carry(0, BUCKETS, 1, [k.splat(0, dtypes.int64)]) as state:
+            size = k.load(buckets, state.index)
+            k.store(state.carried[0], buckets, state.index)
+            state.next(arith.add(state.carried[0], size))
+        one = k.splat(1, dtypes.int64)
+        with k.loop(0, self.count) as i:
+            at = k.add(half, i)
+            key, position = k.load(self.key_copies, at), k.load(self.position_copies, at)
+            bucket = self.keys.digit(k, key, digit)
+            place = k.load(buckets, bucket)
+            k.store(arith.add(place, one), buckets, bucket)
+            target = k.add(other, arith.cast(place, dtype=dtypes.index))
+            k.store(key, self.key_copies, target)
+            k.store(position, self.position_copies, target)
+        return k.value(other)
+
+    # -- by counting what comes before -------------------------------------------------
+
+    def _rank(self) -> Callable[[], None]:
+        k, lanes, integer = self.k, self.lanes, self.keys.integer
+        keys = k.local(integer, SHORT + lanes)
+
+        def row() -> None:
+            vector_loop(k, 0, self.count, lanes, lambda at, mask: k.store(self._read(at, mask), keys, at))
+            with k.loop(0, self.count) as i:
+                own = k.broadcast(k.load(keys, i), lanes)
+                with k.carry(0, self.count, lanes, [k.splat(0, integer, lanes)]) as state:
+                    others = k.load(keys, state.index, lanes=lanes)
+                    is_left, inside = (k.mask(k.sub(end, state.index), lanes) for end in (i, self.count))
+                    equal = arith.bit_and(arith.compare(others, own, predicate="eq"), is_left)
+                    less = arith.bit_and(arith.compare(others, own, predicate="lt"), inside)
+                    one, zero = (k.splat(number, integer, lanes) for number in (1, 0))
+                    before = arith.select(arith.bit_or(equal, less), one, zero)
+                    state.next(arith.add(state.carried[0], before))
+                rank = arith.cast(_total(state.results[0], lanes), dtype=dtypes.index)
+                with k.when(k.compare("lt", rank, self.kept)):
+                    k.store(arith.cast(i, dtype=POSITION), self.result, rank)
+
+        return row
+
+    # -- the first few ------------------------------------------------------------------
+
+    def _select(self) -> Callable[[], None]:
+        k, lanes, integer = self.k, self.lanes, self.keys.integer
+        best, block = k.local(integer, FEW), k.local(integer, lanes)
+
+        def row() -> None:
+            with k.loop(0, self.kept) as i:
+                self._insert(best, self.keys.of(k, k.load(self.x, i), 1), i, i)
+            last = k.sub(self.kept, 1)
+
+            def look(at: Index, mask: Value | None) -> None:
+                found = self._read(at, mask)
+                better: Value = arith.compare(found, k.broadcast(k.load(best, last), lanes), predicate="lt")
+                if mask is not None:
+                    better = arith.bit_and(better, mask)
+                with k.when(loop.any_(better)):
+                    k.store(found, block, 0)
+                    with k.loop(0, k.min(lanes, k.sub(self.count, at))) as lane:
+                        key = k.load(block, lane)
+                        with k.when(arith.compare(key, k.load(best, last), predicate="lt")):
+                            self._insert(best, key, k.add(at, lane), last)
+
+            vector_loop(k, self.kept, self.count, lanes, look)
+
+        return row
+
+    def _insert(self, best: Value, key: Value, position: Index, filled: Index) -> None:
+        """Into a sorted list of so many, of which the last one may be pushed out: after all that are not greater."""
+        k = self.k
+        with k.carry(0, filled, 1, [k.value(filled)]) as state:
+            at = k.sub(k.sub(filled, state.index), 1)
+            old = k.load(best, at)
+            is_after = arith.compare(key, old, predicate="lt")
+            with k.when(is_after):
+                k.store(old, best, k.add(at, 1))
+                k.store(k.load(self.result, at), self.result, k.add(at, 1))
+            state.next(k.value(k.sub(state.carried[0], k.select_index(is_after, 1, 0))))
+        k.store(key, best, state.results[0])
+        k.store(arith.cast(k.value(position), dtype=POSITION), self.result, state.results[0])
+
+
+def _total(vector: Value, lanes: int) -> Value:
+    """The sum of the lanes of integers."""
+    while lanes > 1:
+        lanes //= 2
+        halves = [loop.shuffle(vector, vector, lanes=tuple(range(start, start + lanes))) for start in (0, lanes)]
+        vector = arith.add(*halves)
+    value: Value = loop.extract(vector, lane=0)
+    return value

@@ -14,7 +14,7 @@ from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects import nn_activation as pieces
 from lazytorch.ops.activations import softmax
 from lazytorch.ops.recording import FUNCTIONS, apply, dimension, rounding_once, takes_out, write_into, written
-from lazytorch.ops.sampling import default_generator
+from lazytorch.ops.sampling import source_for
 from lazytorch.tensor import Tensor, from_array, value
 
 _takes_out = partial(takes_out, same=True)
@@ -161,7 +161,7 @@ def rrelu(
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     low = np.asarray(input.detach().cpu().numpy()) <= 0
-    drawn = default_generator.uniform(int(low.sum()), dtypes.float64, lower, upper)
+    drawn = source_for(input._node.type.device, None).uniform(int(low.sum()), dtypes.float64, lower, upper)
     slopes = np.ones(low.shape, input.dtype.numpy)
     slopes[low] = drawn
     out = input * from_array(slopes, input.dtype, input)

@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from lazytorch import dtypes
-from lazytorch.ir import random_reference
 from lazytorch.ir.dialects import nn as ops
 from lazytorch.ir.dialects import tensor
 from lazytorch.ir.trace import STATE
 from lazytorch.layout import memory_order
 from lazytorch.ops.recording import apply, emit, on_device, write_into
-from lazytorch.ops.sampling import default_generator, dropout_mask, fresh
+from lazytorch.ops.sampling import dropout_mask, random_tensor, source_for
 from lazytorch.tensor import Tensor, value, wrap
 
 
@@ -24,10 +22,10 @@ def _mask(input: Tensor, p: float) -> Tensor:
     shape = tuple(input.shape)
     order = memory_order(shape, [value(input)])
     if order is None:
-        return fresh(lambda count: dropout_mask(count, p), shape, dtypes.bool_)
-    drawn = fresh(lambda count: dropout_mask(count, p), tuple([shape[d] for d in order]), dtypes.bool_)
+        return dropout_mask(input, shape, p)
+    mask = dropout_mask(input, tuple([shape[d] for d in order]), p)
     back = tuple(np.argsort(order).tolist())
-    return wrap(STATE.trace, emit(tensor.permute, value(drawn), order=back))
+    return wrap(STATE.trace, emit(tensor.permute, value(mask), order=back))
 
 
 def _dropout(input: Tensor, p: float, training: bool, inplace: bool, dropped: Callable[[], Tensor]) -> Tensor:
@@ -53,13 +51,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 
 def _noise(shape: tuple[int, ...], p: float, like: Tensor, scale: bool) -> Tensor:
     """Ones with probability 1 - p in the element type of a tensor; with `scale` divided by 1 - p."""
-    real = like.dtype.numpy
-
-    def draw(count: int) -> np.ndarray:
-        drawn = np.asarray(default_generator.draw(random_reference.bernoulli, count, 1.0 - p)).astype(real)
-        return drawn / real.type(1.0 - p) if scale else drawn
-
-    return fresh(draw, shape, like.dtype)
+    kept = random_tensor(source_for(like._node.type.device, None), "bernoulli", shape, like.dtype, 1.0 - p)
+    return kept / (1.0 - p) if scale else kept
 
 
 def _feature_shape(input: Tensor) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lazytorch import dtypes
+from lazytorch.changes import CHANGES
 from lazytorch.dtypes import DType
 from lazytorch.ir.trace import STATE
 from lazytorch.nn.modules.hooks import (
@@ -40,6 +41,23 @@ __all__ = [
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 
 
+class _Uncompiled:
+    """A compiled module's call as it is without that."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.__qualname__ = type(module).__name__
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        attributes = self.module.__dict__
+        compiled = attributes["_compiled"]
+        attributes["_compiled"] = None
+        try:
+            return self.module(*arguments, **keywords)
+        finally:
+            attributes["_compiled"] = compiled
+
+
 class Module(ModuleTree, HookedModule):
     """A part of a network: parameters, buffers, submodules and a forward function."""
 
@@ -47,6 +65,8 @@ class Module(ModuleTree, HookedModule):
     dump_patches: bool = False
     _version: int = 1
     call_super_init: bool = False
+    _compiled: Any = None
+    """What is called in place of this module (`Module.compile`)."""
     _is_own = True
     """Whether `forward` is the library's: then what it records belongs to the line that called the module."""
 
@@ -86,6 +106,8 @@ class Module(ModuleTree, HookedModule):
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        if self._compiled is not None:
+            return self._compiled(*arguments, **keywords)
         if (
             self._forward_hooks
             or self._forward_pre_hooks
@@ -148,6 +170,8 @@ class Module(ModuleTree, HookedModule):
 
     def __setattr__(self, name: str, entry: Any) -> None:
         attributes = self.__dict__
+        if attributes.get(name, self) is not entry:
+            CHANGES.modules += 1
         if isinstance(entry, Parameter):
             if "_parameters" not in attributes:
                 raise AttributeError("cannot assign parameters before Module.__init__() call")
@@ -199,6 +223,7 @@ class Module(ModuleTree, HookedModule):
                 del self.__dict__[registry][name]
                 self._non_persistent_buffers_set.discard(name)
                 return
+        CHANGES.modules += 1
         object.__delattr__(self, name)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -271,6 +296,12 @@ class Module(ModuleTree, HookedModule):
     def register_module(self, name: str, module: Module | None) -> None:
         """The other name of `add_module`."""
         self.add_module(name, module)
+
+    def compile(self, **options: Any) -> None:
+        """Have this module's calls captured and replayed: the options are those of `torch.compile`."""
+        from lazytorch.capturing.options import compiled  # loaded when first used: `import lazytorch` need not wait for it
+
+        object.__setattr__(self, "_compiled", compiled(_Uncompiled(self), **options))
 
     # -- changing everything inside
 

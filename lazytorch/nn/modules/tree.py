@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from lazytorch.changes import CHANGES
 from lazytorch.nn.parameter import Parameter
 from lazytorch.tensor import Tensor
 
@@ -21,10 +22,12 @@ class Mirror(OrderedDict[str, Any]):
         self._attributes = attributes
 
     def __setitem__(self, name: str, entry: Any) -> None:
+        CHANGES.modules += 1
         super().__setitem__(name, entry)
         self._attributes[name] = entry
 
     def __delitem__(self, name: str) -> None:
+        CHANGES.modules += 1
         super().__delitem__(name)
         self._attributes.pop(name, None)
 

@@ -6,6 +6,7 @@ import types
 import warnings
 from typing import Any
 
+from lazytorch.ir.trace import STATE
 from lazytorch.optim.optimizer import Optimizer
 from lazytorch.tensor import Tensor
 
@@ -25,6 +26,8 @@ def check_optimizer(optimizer: Any) -> None:
 
 def set_option(group: dict[str, Any], name: str, value: Any) -> None:
     """Set an option of a group; a tensor keeps its identity."""
+    if STATE.trace.observer is not None:
+        STATE.trace.observer.refuse("a scheduler changes an option of an optimizer")
     if isinstance(group[name], Tensor):
         group[name].detach().fill_(float(value))
     else:

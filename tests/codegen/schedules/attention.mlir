@@ -1,5 +1,5 @@
 // Keys are packed by squares, a tile of scores and one of sums stays in registers, and nothing is as large as all scores.
-// CHECK: loop.function @product({{.*}}%factors
+// CHECK: loop.function @multiply_tile({{.*}}%factors
 // CHECK: loop.for {{.*}} carrying ({{.*}}vector<16xf32>
 // CHECK: arith.fma {{.*}} : vector<16xf32>
 // CHECK: loop.function @transpose
@@ -8,16 +8,16 @@
 // CHECK-SAME: %out: buffer<f32, [1]>, %logsumexp: buffer<f32, [1]>
 // CHECK: loop.parallel
 // CHECK: loop.call {{.*}} {callee = "transpose"}
-// CHECK: loop.call {{.*}} {callee = "product"}
+// CHECK: loop.call {{.*}} {callee = "multiply"}
 // CHECK: math.log
 // CHECK: loop.store {{.*}}, %logsumexp
 // CHECK: arith.div {{.*}} : vector<16xf32>
 // CHECK: loop.store {{.*}}, %out
 // One kernel yields the cotangents that are asked for; those of keys and values are sums over turned tiles.
-// CHECK: loop.function @turned_product
+// CHECK: loop.function @multiply_turned
 // CHECK: loop.kernel @attention_backward_{{.*}}(%cotangent: buffer<f32, [1, ?, 1]>
 // CHECK-SAME: %dquery: buffer<f32, [1]>, %dkey: buffer<f32, [1]>, %dvalue: buffer<f32, [1]>
-// CHECK-COUNT-2: loop.call {{.*}} {callee = "turned_product"}
+// CHECK-COUNT-2: loop.call {{.*}} {callee = "multiply_turned"}
 // CHECK: loop.store {{.*}}, %dkey
 // CHECK-NOT: loop.kernel
 func @f(%q: tensor<8x300x64xf32>, %k: tensor<8x300x64xf32>, %v: tensor<8x300x64xf32>, %g: tensor<8x300x64xf32>, %d: tensor<8x300xf32>) -> (tensor<8x300x64xf32>, tensor<8x300x64xf32>, tensor<8x300x64xf32>, tensor<8x300x64xf32>) {

@@ -1,0 +1,1 @@
+"""Calls that are recorded once and replayed: what `torch.compile` does (docs/compile.md)."""
