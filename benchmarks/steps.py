@@ -12,18 +12,12 @@ from typing import Any
 from benchmarks.timing import interleaved
 
 
-def mlp_step(torch: Any) -> Callable[[], float]:
-    """MLP 64-64-10, batch 64, SGD with momentum."""
+def network(torch: Any, name: str) -> tuple[Any, Any]:
+    """A model and a batch of 64: an MLP 64-64-10, or two 3x3 convolutions with pooling on 8x8 images."""
     torch.manual_seed(0)
     nn = torch.nn
-    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-    return _step(torch, model, torch.rand(64, 64))
-
-
-def cnn_step(torch: Any) -> Callable[[], float]:
-    """Two 3x3 convolutions with pooling on 8x8 images, batch 64, SGD with momentum."""
-    torch.manual_seed(0)
-    nn = torch.nn
+    if name == "mlp":
+        return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)), torch.rand(64, 64)
     model = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
         nn.ReLU(),
@@ -34,7 +28,17 @@ def cnn_step(torch: Any) -> Callable[[], float]:
         nn.Flatten(),
         nn.Linear(128, 10),
     )
-    return _step(torch, model, torch.rand(64, 1, 8, 8))
+    return model, torch.rand(64, 1, 8, 8)
+
+
+def mlp_step(torch: Any) -> Callable[[], float]:
+    """MLP, SGD with momentum."""
+    return _step(torch, *network(torch, "mlp"))
+
+
+def cnn_step(torch: Any) -> Callable[[], float]:
+    """CNN, SGD with momentum."""
+    return _step(torch, *network(torch, "cnn"))
 
 
 def _step(torch: Any, model: Any, images: Any) -> Callable[[], float]:
