@@ -54,7 +54,7 @@ def schedule(kernel: Operation, context: ScheduleContext) -> list[Launch]:
     What they are depends on the structure of the kernel alone, so a kernel like one before is not scheduled again.
     """
     block = kernel.region.block
-    key = (kernel.attributes.schedule, context.target.fingerprint, context.threads, context.tf32, *_text(block))
+    key = (kernel.attributes.schedule, context.target, context.threads, context.tf32, *_text(block))
     known = _known.get(key)
     if known is None:
         schedules = _GPU_SCHEDULES if isinstance(context.target, GpuTarget) else _SCHEDULES
