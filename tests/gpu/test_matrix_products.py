@@ -56,7 +56,7 @@ CASES = [
 ]
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("cuda")
 @pytest.mark.parametrize("m, k, n, dtype, order, batch", CASES)
 def test_products_are_as_near_as_those_of_torch(
     m: int, k: int, n: int, dtype: str, order: str, batch: tuple[int, ...]
@@ -68,7 +68,7 @@ def test_products_are_as_near_as_those_of_torch(
     assert error(got, exact) <= max(1.2 * error(a @ b, exact), ROUNDING[dtype] * (2 if dtype == "float32" else 1))
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("cuda")
 def test_an_epilogue_is_fused_and_the_same_alone() -> None:
     a, b = (ours(x).cuda().realize() for x in operands(33, 64, 40, "bfloat16"))
     bias, residual = torch.rand(40).bfloat16().cuda().realize(), torch.rand(33, 40).cuda().realize()
@@ -78,7 +78,7 @@ def test_an_epilogue_is_fused_and_the_same_alone() -> None:
     assert torch.equal(together, torch.relu(product + bias).float() * residual)
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("cuda")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_dividing_k_changes_no_number(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = (ours(x).cuda().realize() for x in operands(20, 1100 if dtype == "bfloat16" else 520, 24, dtype))
@@ -92,7 +92,7 @@ def test_dividing_k_changes_no_number(dtype: str, monkeypatch: pytest.MonkeyPatc
     assert torch.equal(divided, whole)
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("cuda")
 def test_a_convolution_multiplies_matrices() -> None:
     generator = torch.Generator().manual_seed(0)
     x, w = torch.randn(2, 3, 9, 9, generator=generator).bfloat16(), torch.randn(8, 3, 3, 3, generator=generator).bfloat16()
