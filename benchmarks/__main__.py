@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("record", "steps", "kernels", "operations", "contractions")
+NAMES = ("record", "steps", "kernels", "operations", "contractions", "gpu")
 
 
 def main() -> int:

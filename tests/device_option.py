@@ -38,11 +38,12 @@ NOT_ON_A_DEVICE = {
 def add_options(parser: pytest.Parser) -> None:
     """`--cuda` and `--device`."""
     parser.addoption("--cuda", default="emulator", choices=sorted(LEVELS), help="what a CUDA device is in the tests")
+    parser.addoption("--ptx", default="", help="a folder for the PTX of what runs on a device (tests/gpu/collection.py)")
     parser.addoption("--device", default="cpu", choices=["cpu", "cuda"], help="where tests make their tensors")
 
 
 def configure(options: Any) -> None:
-    """Before anything imports lazytorch."""
+    """Settings, for this process and for those that tests start."""
     level, device = options.getoption("--cuda"), options.getoption("--device")
     if level == "driver":
         _install_fake_driver()
@@ -50,7 +51,14 @@ def configure(options: Any) -> None:
         os.environ["LAZYTORCH_CUDA"] = SETTINGS[level]
         os.environ["LAZYTORCH_DEVICE"] = device
         os.environ["LAZYTORCH_HOST_RANDOM"] = "1"
+        from lazytorch.config import config  # may be there already, with other settings
+
+        config.cuda, config.device, config.host_random = SETTINGS[level], device, True
         _convert_arrays()
+    if options.getoption("--ptx"):
+        from tests.gpu import collection
+
+        collection.install(Path(options.getoption("--ptx")).absolute())
 
 
 def select(options: Any, items: list[pytest.Item]) -> None:
