@@ -272,16 +272,18 @@ def correctness(report: Report) -> None:
             report(f"  {line}")
 
 
-def main(arguments: list[str]) -> int:
-    """Write the report."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
     parser.add_argument("--small", action="store_true", help="tiny problems, no tests")
     parser.add_argument("--out", default="", help="file for the report")
-    options = parser.parse_args(arguments)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Write the report."""
     report = Report()
     if not lazytorch.cuda.is_available():
         print("there is no CUDA device: python -m lazytorch info says why")
-        return 1
+        return
     found = lazytorch.cuda.get_device_properties()
     other = other_torch()
     report(
@@ -298,4 +300,3 @@ def main(arguments: list[str]) -> int:
         part(report, sizes)
     if options.out:
         Path(options.out).write_text("\n".join(report.lines) + "\n")
-    return 0

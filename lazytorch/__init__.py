@@ -90,6 +90,8 @@ _ELSEWHERE = {
     "save": "serialization",
     "load": "serialization",
     "vmap": "func",
+    "is_anomaly_enabled": "autograd.anomaly",
+    "is_anomaly_check_nan_enabled": "autograd.anomaly",
     "AcceleratorError": "errors",
     "OutOfMemoryError": "errors",
 }

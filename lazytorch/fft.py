@@ -22,10 +22,16 @@ __all__ = [
     "fftfreq",
     "fftn",
     "fftshift",
+    "hfft",
+    "hfft2",
+    "hfftn",
     "ifft",
     "ifft2",
     "ifftn",
     "ifftshift",
+    "ihfft",
+    "ihfft2",
+    "ihfftn",
     "irfft",
     "irfft2",
     "irfftn",
@@ -114,11 +120,22 @@ def _from_half(x: Tensor, sizes: Sizes, dims: Sizes, norm: str | None) -> Tensor
     return _transformed(torch.cat([half, mirrored], last), None, [last], norm, True).real
 
 
+def _conjugate(x: Tensor) -> Tensor:
+    return _complex(x).conj()
+
+
+def _exchanged(norm: str | None) -> str | None:
+    """The norm whose factors the other direction has."""
+    return {"forward": "backward", "backward": "forward", None: "forward"}.get(norm, norm)
+
+
 _KINDS: dict[str, Callable[..., Tensor]] = {
     "fft": lambda x, s, dims, norm: _transformed(x, s, dims, norm, False),
     "ifft": lambda x, s, dims, norm: _transformed(x, s, dims, norm, True),
     "rfft": _half,
     "irfft": _from_half,
+    "hfft": lambda x, s, dims, norm: _from_half(_conjugate(x), s, dims, _exchanged(norm)),
+    "ihfft": lambda x, s, dims, norm: _half(x, s, dims, _exchanged(norm)).conj(),
 }
 
 
@@ -145,6 +162,8 @@ fft, fft2, fftn = _declare("fft")
 ifft, ifft2, ifftn = _declare("ifft")
 rfft, rfft2, rfftn = _declare("rfft")
 irfft, irfft2, irfftn = _declare("irfft")
+hfft, hfft2, hfftn = _declare("hfft")
+ihfft, ihfft2, ihfftn = _declare("ihfft")
 
 
 def fftfreq(n: int, d: float = 1.0, **options: Any) -> Tensor:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lazytorch.codegen.views import Access, apply_view, contiguous
-from lazytorch.ir.core import Block, Operation, Value
+from lazytorch.codegen.views import Access, chained, contiguous
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.saved import SHARED, Shared
 from lazytorch.ir.trace import Node
 from lazytorch.ir.types import TensorType
 
-_NOWHERE = Block()
 _KEPT = 4096
-_accesses: dict[Any, Access] = {}
 _shared: dict[Any, Shared] = {}
 _orders: dict[Any, tuple[int, ...] | None] = {}
 
@@ -28,19 +25,9 @@ def _keep(cache: dict[Any, Any], key: Any, found: Any) -> Any:
 
 def access(storage: TensorType, view: tuple[Operator, ...]) -> Access:
     """Strides and offset, in elements, of a view of a storage in row-major order."""
-    found = _accesses.get((storage, view))
-    if found is not None:
-        return found
-    type: Any = storage
-    out: Access | None = contiguous(storage.shape)
-    for operator in view:
-        operation = Operation(operator, [Value(type, _NOWHERE, 0)])
-        type = operation.results[0].type
-        assert out is not None
-        out = apply_view(out, operation)
-        operation.operands = ()
-    assert out is not None
-    return _keep(_accesses, (storage, view), out)
+    found = chained(storage, view)
+    assert found is not None
+    return found
 
 
 def shared(storage: TensorType, view: tuple[Operator, ...]) -> Shared:

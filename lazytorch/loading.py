@@ -13,6 +13,7 @@ from typing import Any
 METHODS = {
     "complex_numbers": """
         H adjoint angle conj conj_physical imag isreal mH real resolve_conj resolve_neg view_as_complex view_as_real""",
+    "exponents": "float_power_ frexp",
     "compositions": """
         copysign copysign_ deg2rad deg2rad_ float_power fmax fmin frac frac_ gcd gcd_ heaviside heaviside_ isneginf isposinf
         lcm lcm_ ldexp ldexp_ logaddexp logaddexp2 logit logit_ mvlgamma mvlgamma_ nextafter nextafter_ positive rad2deg
@@ -30,6 +31,7 @@ METHODS = {
         argsort bincount histc histogram kthvalue median mode msort nanmedian nanquantile quantile sort topk unique
         unique_consecutive""",
     "sparse_tensors": "to_dense to_sparse",
+    "spectrograms": "istft stft",
     "special_functions": "i0 i0_",
     "statistics": "aminmax count_nonzero nanmean nansum",
     "windows": "",

@@ -26,7 +26,7 @@ from lazytorch.ir.saved import SHARED
 from lazytorch.ir.trace import FREED, STATE, Node, Trace, enter, gradient_name, leaf, record, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ir.write_through import write_through
-from lazytorch.parts import moving_part, rows_of_leaf
+from lazytorch.parts import moving_part, moving_read, moving_write, rows_of_leaf
 from lazytorch.printing import format_size, format_tensor
 from lazytorch.runtime.buffer import READERS, Buffer
 from lazytorch.runtime.device import Device, device_called
@@ -240,8 +240,8 @@ class Tensor:
         return _python(self._array("tolist()"), self.dtype).tolist()
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
-        """An array on the tensor's memory. Raises RuntimeError for a tensor that requires grad."""
-        if self.requires_grad and not force:
+        """An array on the tensor's memory. Raises RuntimeError for a tensor that requires grad, unless gradients are off."""
+        if self.requires_grad and STATE.trace.grad_enabled and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if self.dtype is dtypes.bfloat16:
             raise TypeError("Got unsupported ScalarType BFloat16")
@@ -456,7 +456,11 @@ def make_view(self: Tensor, operator: Operator, place: tuple[CodeType, int]) -> 
     if part is not None:
         out = of_leaf(part)
     else:
-        node = moving_part(trace, root._node, source, operators, place) or record_node(trace, operator, (source,))
+        node = (
+            moving_part(trace, root._node, source, operators, place)
+            or moving_read(trace, root, source, operators, place)
+            or record_node(trace, operator, (source,))
+        )
         node.storage = layout.shared(root._node.type, operators)
         out = wrap(trace, node)
     out._base, out._view = root, operators
@@ -569,12 +573,7 @@ def assign(self: Tensor, node: Node) -> Tensor:
     if self._base is None:
         _replace(trace, self, node)
         return self
-    steps = [root._node]
-    for operator in self._view[:-1]:
-        steps.append(record_node(trace, operator, (steps[-1],)))
-    contents = node
-    for operator, before in zip(reversed(self._view), reversed(steps), strict=True):
-        contents = write_through(trace, operator, before, contents)
+    contents = moving_write(trace, root, self, node) or write_through(trace, self._view, root._node, node)
     noted = DATA not in self._view
     if noted:
         self._node.storage = (root._version_count, trace.place)

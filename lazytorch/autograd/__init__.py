@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from lazytorch.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from lazytorch.autograd.engine import backward, grad
 from lazytorch.autograd.function import Function
 from lazytorch.autograd.gradcheck import gradcheck, gradgradcheck  # the name of its module as well
@@ -32,6 +33,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "Function",
     "backward",
+    "detect_anomaly",
     "enable_grad",
     "grad",
     "gradcheck",
@@ -39,5 +41,6 @@ __all__ = [
     "inference_mode",
     "is_grad_enabled",
     "no_grad",
+    "set_detect_anomaly",
     "set_grad_enabled",
 ]

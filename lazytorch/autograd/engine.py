@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from lazytorch.autograd.anomaly import ANOMALY, check_numbers
 from lazytorch.history import HOOKED, Accumulator
 from lazytorch.ir.backward import backward as walk
 from lazytorch.ir.declaration import Signature
@@ -132,6 +133,7 @@ def backward(
         create_graph=create_graph,
         retain_graph=bool(create_graph if retain_graph is None else retain_graph),
         hook=_Hooks() if HOOKED else None,
+        check=check_numbers if ANOMALY.enabled and ANOMALY.check_nan else None,
     )
     wanted = None if inputs is None else {id(x) for x in ([inputs] if isinstance(inputs, Tensor) else inputs)}
     owners, found = [], []
@@ -212,6 +214,7 @@ def grad(
         retain_graph=bool(create_graph if retain_graph is None else retain_graph),
         stops=nodes,
         hook=_Hooks() if HOOKED else None,
+        check=check_numbers if ANOMALY.enabled and ANOMALY.check_nan else None,
     )
     there = [_arrived_at(node, arrived, create_graph) for node in nodes]
     if not (materialize_grads or allow_unused) and None in there:

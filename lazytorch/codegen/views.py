@@ -6,11 +6,14 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from lazytorch.ir.core import Operation
+from lazytorch.ir.core import Block, Operation, Value
+from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import tensor, tensor_strided
+from lazytorch.ir.types import TensorType
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,25 @@ def offsets(dims: Sequence[tuple[int, int]]) -> np.ndarray:
     for size, stride in dims:
         table = table[..., None] + np.arange(size, dtype=np.int64) * stride
     return table.reshape(-1)
+
+
+@lru_cache(maxsize=4096)
+def chained(storage: TensorType, view: tuple[Operator, ...]) -> Access | None:
+    """The access of view operations, one after the other, to a value in row-major order; None as in `apply_view`."""
+    type: Any = storage
+    out: Access | None = contiguous(storage.shape)
+    for operator in view:
+        operation = Operation(operator, [Value(type, _NOWHERE, 0)])
+        type = operation.results[0].type
+        assert out is not None
+        out = apply_view(out, operation)
+        operation.operands = ()
+        if out is None:
+            break
+    return out
+
+
+_NOWHERE = Block()
 
 
 def apply_view(access: Access, view: Operation) -> Access | None:

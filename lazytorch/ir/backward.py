@@ -51,17 +51,19 @@ def backward(
     retain_graph: bool = False,
     stops: Sequence[Node] = (),
     hook: Callable[[Node, Node], Node] | None = None,
+    check: Callable[[Node, int, Node], None] | None = None,
 ) -> dict[Node, Node]:
     """Emit the backward operations of `roots`; the cotangent that arrived at each autograd leaf and each node of `stops`.
 
-    A node's cotangent passes through `hook` before it is used. Raises RuntimeError for a graph that was freed, and
+    A node's cotangent passes through `hook` before it is used. `check(node, i, contribution)` is called with what a node
+    passes on to its i-th operand. Raises RuntimeError for a graph that was freed, and
     NotImplementedError for an operation on the way that has no derivative.
     """
     for root in roots:
         if root.history is FREED:
             raise RuntimeError(AGAIN)
-    if create_graph or stops or hook is not None or trace.levels:
-        return _walk(trace, roots, cotangents, create_graph, retain_graph, stops, hook)[0]
+    if create_graph or stops or hook is not None or check is not None or trace.levels:
+        return _walk(trace, roots, cotangents, create_graph, retain_graph, stops, hook, check)[0]
     key = walk_key(trace, roots, cotangents, retain_graph)
     if key is None:
         return _walk(trace, roots, cotangents, create_graph, retain_graph, stops, hook)[0]
@@ -82,6 +84,7 @@ def _walk(
     retain_graph: bool,
     stops: Sequence[Node],
     hook: Callable[[Node, Node], Node] | None,
+    check: Callable[[Node, int, Node], None] | None = None,
 ) -> tuple[dict[Node, Node], list[Node]]:
     """What `backward` does where no earlier walk can be repeated; also the nodes whose rules were asked."""
     order = _reverse_order(trace, roots)
@@ -111,9 +114,12 @@ def _walk(
             if type(rules) is tuple and rules is not result.vjp:
                 for operand, rule in zip(operands, rules, strict=True):
                     if operand.history is not None and rule is not None:
-                        _add(operand, rule(node, cotangent), touched)
+                        contribution = rule(node, cotangent)
+                        if check is not None:
+                            check(node, operands.index(operand), contribution)
+                        _add(operand, contribution, touched)
             else:
-                _propagate_jointly(node, cotangent, touched)
+                _propagate_jointly(node, cotangent, touched, check)
         for node in touched:
             if node.history is not True and node.cotangent is not None:
                 arrived[node] = hook(node, node.cotangent) if hook is not None else node.cotangent
@@ -148,7 +154,9 @@ def _reverse_order(trace: Trace, roots: Sequence[Node]) -> Iterable[Node]:
     return reversed(postorder(recorded))
 
 
-def _propagate_jointly(node: Node, cotangent: Any, touched: list[Node]) -> None:
+def _propagate_jointly(
+    node: Node, cotangent: Any, touched: list[Node], check: Callable[[Node, int, Node], None] | None
+) -> None:
     """Apply a rule that gives all operands' contributions at once."""
     assert node.signature is not None
     rules = node.signature.vjp
@@ -158,8 +166,10 @@ def _propagate_jointly(node: Node, cotangent: Any, touched: list[Node]) -> None:
     if not callable(rules):
         name = node.signature.operator.declaration.name
         raise NotImplementedError(f"derivative for {name} is not implemented")
-    for operand, contribution in zip(node.operands, rules(node, cotangent), strict=True):
+    for position, (operand, contribution) in enumerate(zip(node.operands, rules(node, cotangent), strict=True)):
         if contribution is not None and operand.history is not None:
+            if check is not None:
+                check(node, position, contribution)
             _add(operand, contribution, touched)
 
 

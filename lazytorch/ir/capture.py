@@ -25,7 +25,7 @@ def capture(
     block = func.region.block
     values: list[Value | Operation | None] = [None] * len(nodes)
     locations: dict[tuple[Place | None, bool], Location] = {}
-    for number in _needed(operand_rows, outputs):
+    for number in needed(operand_rows, outputs):
         node = nodes[number]
         assert node.signature is not None
         operands = [_read(values, block.arguments, operand) for operand in operand_rows[number]]
@@ -52,7 +52,7 @@ def capture(
     return func
 
 
-def _needed(operand_rows: Sequence[Sequence[int]], outputs: Sequence[int]) -> list[int]:
+def needed(operand_rows: Sequence[Sequence[int]], outputs: Sequence[int]) -> list[int]:
     """The numbers of the nodes that the outputs depend on, in recorded order."""
     marked = bytearray(len(operand_rows))
     for number in outputs:

@@ -222,10 +222,13 @@ _PYTHON_NUMBERS = frozenset((int, float, bool, complex))
 _REGISTRY: dict[str, Declaration] = {}
 
 
+_INTEGERS = frozenset((int,))
+
+
 def attribute_key(value: Any) -> Any:
     """A dictionary key that keeps 1, 1.0 and True, 0.0 and -0.0, and nan apart."""
     if isinstance(value, tuple):
-        return tuple([attribute_key(item) for item in value])
+        return value if _INTEGERS.issuperset(map(type, value)) else tuple([attribute_key(item) for item in value])
     if isinstance(value, float | complex):
         return (type(value), repr(value))
     if isinstance(value, bool):

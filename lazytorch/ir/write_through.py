@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import tensor, tensor_strided
 from lazytorch.ir.trace import Node, Trace, record_node
 
 
-def write_through(trace: Trace, operator: Operator, base: Node, new: Node) -> Node:
-    """What `base` becomes when its view through `operator` becomes `new`. Raises torch's RuntimeError when the view shows
-    an element of the base more than once."""
+def write_through(trace: Trace, view: Sequence[Operator], base: Node, new: Node) -> Node:
+    """What `base` becomes when its view through the operators, one after the other, becomes `new`. Raises torch's
+    RuntimeError when the view shows an element of the base more than once."""
+    steps = [base]
+    for operator in view[:-1]:
+        steps.append(record_node(trace, operator, (steps[-1],)))
+    for operator, before in zip(reversed(view), reversed(steps), strict=True):
+        new = _through_one(trace, operator, before, new)
+    return new
+
+
+def _through_one(trace: Trace, operator: Operator, base: Node, new: Node) -> Node:
     declaration, a = operator.declaration, operator.attributes
     shape = base.type.shape
     if declaration is tensor.detach and base.history is True:

@@ -109,7 +109,7 @@ def _basic(self: Tensor, items: Sequence[Any]) -> tuple[Tensor, list[tuple[int, 
 
 
 def _selected(out: Tensor, d: int, index: int) -> Tensor:
-    size = out.shape[d]
+    size = out._node.type.shape[d]
     if not -size <= index < size:
         raise IndexError(f"index {index} is out of bounds for dimension {d} with size {size}")
     return select(out, d, index)
@@ -170,6 +170,8 @@ def _place_of(advanced: Sequence[tuple[int, Tensor]], items: Sequence[Any]) -> i
 
 
 def _get(self: Tensor, key: Any) -> Tensor:
+    if type(key) is int and self._node.type.shape:
+        return _selected(self, 0, key)
     items = [_as_index(x) for x in _items(_tuple(key), len(self.shape))]
     out, advanced = _basic(self, items)
     if not advanced:

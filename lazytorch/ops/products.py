@@ -19,6 +19,7 @@ from lazytorch.ops.recording import (
     place,
     require_floating,
     result,
+    rounding_once,
     torch_function,
     without_slope,
 )
@@ -156,6 +157,11 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
 def _added(input: Tensor, a: Tensor, b: Tensor, beta: Any, alpha: Any, label: str) -> Tensor:
     require_one_type(input, b)
     place()
+    added = _sum if alpha == 1 and beta == 1 else rounding_once(_sum)
+    return added(input, a, b, beta, alpha, label)
+
+
+def _sum(input: Tensor, a: Tensor, b: Tensor, beta: Any, alpha: Any, label: str) -> Tensor:
     return combined(input, result(product(value(a), value(b))), beta, alpha, label)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from lazytorch import dtypes
 from lazytorch.codegen.views import reshaped
+from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.trace import Node
@@ -294,13 +296,17 @@ def sliced(input: Tensor, d: int, start: int, size: int, step: int, label: str) 
         start += shape[d]
     if start < 0 or size < 0 or (start + size > shape[d] and step == 1):
         raise RuntimeError(f"start ({start}) + length ({size}) exceeds dimension size ({shape[d]}).")
-    operator = tensor.slice_.operator(
+    return view(input, _slice(shape, d, start, size, step, label))
+
+
+@lru_cache(4096)
+def _slice(shape: tuple[int, ...], d: int, start: int, size: int, step: int, label: str) -> Operator:
+    return tensor.slice_.operator(
         label,
         starts=tuple([start if i == d else 0 for i in range(len(shape))]),
         sizes=tuple([size if i == d else n for i, n in enumerate(shape)]),
         steps=tuple([step if i == d else 1 for i in range(len(shape))]),
     )
-    return view(input, operator)
 
 
 @torch_function("split", out=False)

@@ -353,6 +353,39 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | N
     return Histogram(hist, edges)
 
 
+@torch_function("histogramdd", method=False, out=False)
+def histogramdd(input: Tensor, bins: Any, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
+    """(hist, bin_edges): the rows of [n, d] (or their weights) per cell of a grid; the last bins hold their upper edges."""
+    points = input.detach().reshape(-1, input.shape[-1])
+    dims = points.shape[1]
+    chosen = [bins] * dims if isinstance(bins, int) else list(bins)
+    if len(chosen) != dims:
+        raise RuntimeError(
+            f"histogramdd: The size of bins must be equal to the innermost dimension of the input; got {len(chosen)}"
+        )
+    edges, cell, inside = [], None, None
+    for d, each in enumerate(chosen):
+        x = points[:, d]
+        if not isinstance(each, Tensor):
+            low, high = _bounds(x, *(range[2 * d : 2 * d + 2] if range else (0, 0)))
+            each = FUNCTIONS["linspace"](low, high, each + 1, dtype=input.dtype)
+        count = each.shape[0] - 1
+        found = (_search(each, x, True, False) - 1).clamp(0, count - 1)
+        within = (x >= each[0]) & (x <= each[-1])
+        cell = found if cell is None else cell * count + found
+        inside = within if inside is None else inside & within
+        edges.append(each)
+    assert cell is not None and inside is not None
+    shape = [each.shape[0] - 1 for each in edges]
+    amount = inside.to(input.dtype) if weight is None else inside * weight.detach().reshape(-1)
+    hist = FUNCTIONS["zeros"](python_math.prod(shape), dtype=input.dtype).index_add(0, cell, amount).reshape(shape)
+    if density:
+        hist = hist / hist.sum()
+        for d, each in enumerate(edges):
+            hist = hist / FUNCTIONS["diff"](each).reshape([-1 if i == d else 1 for i, _ in enumerate(edges)])
+    return structure("histogramdd", "hist", "bin_edges")(hist, edges)
+
+
 def _distinct(array: np.ndarray, dim: int | None, consecutive: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distinct slices along a dimension (of the flat array for None), each slice's number, and the counts."""
     rows = array.reshape(-1, 1) if dim is None else np.moveaxis(array, dim, 0).reshape(array.shape[dim], -1)

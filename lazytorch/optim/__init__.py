@@ -5,21 +5,25 @@ from lazytorch.optim.adam import Adam, AdamW
 from lazytorch.optim.adaptive import ASGD, Adadelta, Adagrad, Adamax, NAdam, RAdam, RMSprop, Rprop
 from lazytorch.optim.lbfgs import LBFGS
 from lazytorch.optim.optimizer import SGD, Optimizer
+from lazytorch.optim.per_parameter import Adafactor, Muon, SparseAdam
 
 __all__ = [
     "ASGD",
     "LBFGS",
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RAdam",
     "RMSprop",
     "Rprop",
+    "SparseAdam",
     "lr_scheduler",
     "swa_utils",
 ]

@@ -9,13 +9,12 @@ from typing import Any
 
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import optim
+from lazytorch.optim.optimizer import options_of
 from lazytorch.optim.stateful import StateOptimizer
 
 
 class Adam(StateOptimizer):
     """Adam with bias correction (torch.optim.Adam)."""
-
-    decoupled = False
 
     def __init__(
         self,
@@ -31,15 +30,14 @@ class Adam(StateOptimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
     ) -> None:
+        options = options_of(locals())
         if not lr >= 0.0:
             raise ValueError(f"Invalid learning rate: {lr}")
         for position, beta in enumerate(betas):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"Invalid beta parameter at index {position}: {beta}")
-        options: dict[str, Any] = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        options |= {"amsgrad": amsgrad, "maximize": maximize, "foreach": foreach, "capturable": capturable}
-        options |= {"differentiable": differentiable, "fused": fused, "decoupled_weight_decay": self.decoupled}
         super().__init__(params, options)
 
     def _state_names(self, group: dict[str, Any]) -> list[str]:
@@ -53,8 +51,9 @@ class Adam(StateOptimizer):
         beta1, beta2 = group["betas"]
         size = lr / (1 - beta1**step)
         root = math.sqrt(1 - beta2**step)
-        shrink = 1 - lr * decay if self.decoupled else decay
-        kind = ("decoupled" if self.decoupled else "gradient") if decay else ""
+        decoupled = group["decoupled_weight_decay"]
+        shrink = 1 - lr * decay if decoupled else decay
+        kind = ("decoupled" if decoupled else "gradient") if decay else ""
         operator = _adam(count, kind, bool(group["amsgrad"]), bool(group["maximize"]))
         return operator, [1 - beta1, beta2, 1 - beta2, -size, root, float(group["eps"]), shrink]
 
@@ -67,7 +66,14 @@ def _adam(count: int, decay: str, amsgrad: bool, maximize: bool) -> Operator:
 class AdamW(Adam):
     """Adam with decoupled weight decay (torch.optim.AdamW)."""
 
-    decoupled = True
-
-    def __init__(self, params: Iterable[Any], lr: float = 1e-3, **options: Any) -> None:
-        super().__init__(params, lr, **{"weight_decay": 1e-2, **options})
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **options, decoupled_weight_decay=True)

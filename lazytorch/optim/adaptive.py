@@ -10,6 +10,7 @@ import numpy as np
 from lazytorch.ir.declaration import Operator
 from lazytorch.ir.dialects import optim_adaptive as steps
 from lazytorch.ops.recording import FUNCTIONS
+from lazytorch.optim.optimizer import options_of
 from lazytorch.optim.stateful import StateOptimizer, step_attributes, zeros
 from lazytorch.tensor import Tensor
 
@@ -42,6 +43,7 @@ class RMSprop(StateOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
     ) -> None:
+        options = options_of(locals())
         for name, given in (
             ("learning rate", lr),
             ("epsilon value", eps),
@@ -50,9 +52,7 @@ class RMSprop(StateOptimizer):
             ("alpha value", alpha),
         ):
             _check(name, given)
-        defaults: dict[str, Any] = {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered}
-        defaults |= {"weight_decay": weight_decay, "capturable": capturable, "foreach": foreach}
-        super().__init__(params, {**defaults, "maximize": maximize, "differentiable": differentiable})
+        super().__init__(params, options)
 
     def _state_names(self, group: dict[str, Any]) -> list[str]:
         momentum = ["momentum_buffer"] if group["momentum"] > 0 else []
@@ -83,6 +83,7 @@ class Adagrad(StateOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
+        options = options_of(locals())
         for name, given in (
             ("learning rate", lr),
             ("lr_decay value", lr_decay),
@@ -91,9 +92,7 @@ class Adagrad(StateOptimizer):
             ("epsilon value", eps),
         ):
             _check(name, given)
-        defaults: dict[str, Any] = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay}
-        defaults |= {"initial_accumulator_value": initial_accumulator_value, "foreach": foreach}
-        super().__init__(params, {**defaults, "maximize": maximize, "differentiable": differentiable, "fused": fused})
+        super().__init__(params, options)
         for group in self.param_groups:
             for parameter in group["params"]:
                 self.state[parameter] = self._start(group, parameter)
@@ -135,9 +134,7 @@ class Adadelta(StateOptimizer):
             raise ValueError(f"Invalid rho value: {rho}")
         _check("epsilon value", eps)
         _check("weight_decay value", weight_decay)
-        defaults: dict[str, Any] = {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        defaults |= {"capturable": capturable, "foreach": foreach, "differentiable": differentiable}
-        super().__init__(params, defaults)
+        super().__init__(params, options_of(locals()))
 
     def _state_names(self, group: dict[str, Any]) -> list[str]:
         return ["square_avg", "acc_delta"]
@@ -151,14 +148,12 @@ class Adadelta(StateOptimizer):
 class _MomentOptimizer(StateOptimizer):
     """What the relatives of Adam share."""
 
-    def __init__(
-        self, params: Iterable[Any], lr: float, betas: Any, eps: float, weight_decay: float, more: dict[str, Any]
-    ) -> None:
-        _check("learning rate", lr)
-        _check("epsilon value", eps)
-        _check_betas(betas)
-        _check("weight_decay value", weight_decay)
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, **more})
+    def __init__(self, params: Iterable[Any], options: dict[str, Any]) -> None:
+        _check("learning rate", options["lr"])
+        _check("epsilon value", options["eps"])
+        _check_betas(options["betas"])
+        _check("weight_decay value", options["weight_decay"])
+        super().__init__(params, options)
 
     def _state_names(self, group: dict[str, Any]) -> list[str]:
         return ["exp_avg", "exp_avg_sq"]
@@ -184,13 +179,7 @@ class Adamax(_MomentOptimizer):
         differentiable: bool = False,
         capturable: bool = False,
     ) -> None:
-        more: dict[str, Any] = {
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "capturable": capturable,
-        }
-        super().__init__(params, lr, betas, eps, weight_decay, more)
+        super().__init__(params, options_of(locals()))
 
     def _state_names(self, group: dict[str, Any]) -> list[str]:
         return ["exp_avg", "exp_inf"]
@@ -221,9 +210,7 @@ class NAdam(_MomentOptimizer):
         differentiable: bool = False,
     ) -> None:
         _check("momentum_decay value", momentum_decay)
-        more: dict[str, Any] = {"momentum_decay": momentum_decay, "decoupled_weight_decay": decoupled_weight_decay}
-        more |= {"maximize": maximize, "foreach": foreach, "capturable": capturable, "differentiable": differentiable}
-        super().__init__(params, lr, betas, eps, weight_decay, more)
+        super().__init__(params, options_of(locals()))
 
     def _start(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
         return {"step": 0, "mu_product": 1.0, "exp_avg": zeros(parameter), "exp_avg_sq": zeros(parameter)}
@@ -267,9 +254,7 @@ class RAdam(_MomentOptimizer):
         capturable: bool = False,
         differentiable: bool = False,
     ) -> None:
-        more: dict[str, Any] = {"maximize": maximize, "foreach": foreach, "capturable": capturable}
-        more |= {"decoupled_weight_decay": decoupled_weight_decay, "differentiable": differentiable}
-        super().__init__(params, lr, betas, eps, weight_decay, more)
+        super().__init__(params, options_of(locals()))
 
     def _plan(self, group: dict[str, Any], count: int, state: dict[str, Any]) -> tuple[Operator, list[float]]:
         (beta1, beta2), step = group["betas"], state["step"]
@@ -304,14 +289,7 @@ class Rprop(StateOptimizer):
         _check("learning rate", lr)
         if not 0.0 < etas[0] < 1.0 < etas[1]:
             raise ValueError(f"Invalid eta values: {etas[0]}, {etas[1]}")
-        defaults: dict[str, Any] = {
-            "lr": lr,
-            "etas": etas,
-            "step_sizes": step_sizes,
-            "foreach": foreach,
-            "maximize": maximize,
-        }
-        super().__init__(params, {**defaults, "differentiable": differentiable, "capturable": capturable})
+        super().__init__(params, options_of(locals()))
 
     def _state_names(self, group: dict[str, Any]) -> list[str]:
         return ["prev", "step_size"]
@@ -343,9 +321,7 @@ class ASGD(StateOptimizer):
     ) -> None:
         _check("learning rate", lr)
         _check("weight_decay value", weight_decay)
-        defaults: dict[str, Any] = {"lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay}
-        defaults |= {"foreach": foreach, "maximize": maximize, "differentiable": differentiable}
-        super().__init__(params, {**defaults, "capturable": capturable})
+        super().__init__(params, options_of(locals()))
 
     def _state_names(self, group: dict[str, Any]) -> list[str]:
         return ["ax"]

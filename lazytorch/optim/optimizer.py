@@ -220,6 +220,11 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
+def options_of(names: dict[str, Any]) -> dict[str, Any]:
+    """A constructor's arguments but the parameters, from its `locals()`: the defaults of a group."""
+    return {name: given for name, given in names.items() if name not in ("self", "params", "__class__")}
+
+
 COUNTERS = ("step", "mu_product", "eta", "mu")
 """Entries of a state that are Python numbers here and tensors in a state dict."""
 
@@ -318,9 +323,7 @@ class SGD(Optimizer):
             raise ValueError(f"Invalid momentum value: {momentum}")
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
-        options: dict[str, Any] = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        options |= {"nesterov": nesterov, "maximize": maximize, "foreach": foreach, "differentiable": differentiable}
-        super().__init__(params, {**options, "fused": fused})
+        super().__init__(params, options_of(locals()))
 
     def _update(self, group: dict[str, Any], members: list[Tensor], dtype: DType, started: bool) -> None:
         momentum, decay = group["momentum"], group["weight_decay"]

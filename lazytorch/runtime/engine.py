@@ -8,6 +8,7 @@ nothing from them.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import re
@@ -20,6 +21,7 @@ from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
+from llvmlite.binding import ffi
 
 from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.target import Target, host_target
@@ -79,12 +81,15 @@ class Engine:
         llvm.initialize_all_asmprinters()
         llvm.initialize_native_asmparser()
         self._lock = threading.RLock()
-        self._machines: dict[str, Any] = {}
+        self._idle = threading.Condition(self._lock)
+        self._working = 0
+        self._machines: dict[str, list[Any]] = {}
         self._imports: dict[str, int] = {}
         self._serial = itertools.count()
-        self._jit = llvm.create_lljit_compiler(self._machine(host_target()))
+        self._jit_machine = _new_machine(host_target())
+        self._jit = llvm.create_lljit_compiler(self._jit_machine)
         # A child that is forked while another thread is inside LLVM would find LLVM's own locks taken for ever.
-        os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release)
+        os.register_at_fork(before=self._stop, after_in_parent=self._lock.release, after_in_child=self._lock.release)
 
     def compile(self, text: str, target: Target) -> bytes:
         """Object code of an LLVM module given as text, for `target`, at code generation level 2.
@@ -93,8 +98,8 @@ class Engine:
         around the fault, when LLVM cannot parse the text or its verifier rejects it.
         """
         start = time.perf_counter_ns()
-        with self._parsed(text, target) as module:
-            code: bytes = self._machine(target).emit_object(module)
+        with self._parsed(text, target) as (module, machine):
+            code = _emit(machine, module)
         STATISTICS.modules_compiled += 1
         STATISTICS.compile_nanoseconds += time.perf_counter_ns() - start
         return code
@@ -113,8 +118,8 @@ class Engine:
 
     def assembly(self, text: str, target: Target) -> str:
         """The assembly that `compile` makes of `text`, to be read. Raises CompileError as `compile` does."""
-        with self._parsed(text, target) as module:
-            return str(self._machine(target).emit_assembly(module))
+        with self._parsed(text, target) as (module, machine):
+            return str(machine.emit_assembly(module))
 
     def ptx(self, text: str, target: GpuTarget) -> str:
         """The PTX of an LLVM module given as text. Raises CompileError as `compile` does.
@@ -122,8 +127,7 @@ class Engine:
         Here IR passes do run: what is hoisted out of loops, and memory that becomes registers, is left to them.
         """
         start = time.perf_counter_ns()
-        with self._parsed(text, target) as module:
-            machine = self._machine(target)
+        with self._parsed(text, target) as (module, machine):
             builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
             builder.getModulePassManager().run(module, builder)
             code = str(machine.emit_assembly(module))
@@ -164,35 +168,66 @@ class Engine:
             found = _ELF_MACHINE.get(machine, f"ELF machine {machine}")
             raise CompileError(f"object code for {found} cannot be loaded on {host}", stage="link")
 
-    def _machine(self, target: Target | GpuTarget) -> Any:
-        """LLVM's target machine for `target`, made once."""
-        with self._lock:
-            machine = self._machines.get(target.fingerprint)
-            if machine is None:
-                kind = llvm.Target.from_triple(target.triple)
-                if isinstance(target, GpuTarget):
-                    machine = kind.create_target_machine(cpu=target.name, features=f"+ptx{target.ptx}", opt=3)
-                else:
-                    machine = kind.create_target_machine(
-                        cpu=target.cpu, features=target.features, opt=2, codemodel="jitdefault", jit=True
-                    )
-                self._machines[target.fingerprint] = machine
-            return machine
+    def _stop(self) -> None:
+        """Take the lock when no thread is inside LLVM."""
+        self._lock.acquire()
+        while self._working:
+            self._idle.wait()
 
     @contextmanager
-    def _parsed(self, text: str, target: Target | GpuTarget) -> Iterator[Any]:
-        """The verified module, in an LLVM context of its own: in a shared one, its types and names would pile up."""
+    def _parsed(self, text: str, target: Target | GpuTarget) -> Iterator[tuple[Any, Any]]:
+        """The verified module and a machine that nobody else uses meanwhile. The module is in an LLVM context of its own: in
+        a shared one, its types and names would pile up, and threads would have to wait for each other."""
         with self._lock:
+            idle = self._machines.setdefault(target.fingerprint, [])
+            machine = idle.pop() if idle else None
+            self._working += 1
+        try:
+            machine = machine or _new_machine(target)
             context = llvm.create_context()
             try:
                 module = llvm.parse_assembly(text, context)
                 module.triple = target.triple
-                module.data_layout = str(self._machine(target).target_data)
+                module.data_layout = str(machine.target_data)
                 module.verify()
             except RuntimeError as error:
                 raise _compile_error(text, str(error)) from None
             with module:
-                yield module
+                yield module, machine
+        finally:
+            with self._lock:
+                if machine is not None:
+                    idle.append(machine)
+                self._working -= 1
+                self._idle.notify_all()
+
+
+def _new_machine(target: Target | GpuTarget) -> Any:
+    """LLVM's target machine for `target`."""
+    kind = llvm.Target.from_triple(target.triple)
+    if isinstance(target, GpuTarget):
+        return kind.create_target_machine(cpu=target.name, features=f"+ptx{target.ptx}", opt=3)
+    return kind.create_target_machine(cpu=target.cpu, features=target.features, opt=2, codemodel="jitdefault", jit=True)
+
+
+def _emit(machine: Any, module: Any) -> bytes:
+    """The module's object code.
+
+    llvmlite lets one thread at a time into LLVM. Modules in contexts of their own have nothing in common, so its function is
+    called here beside its lock, where this version of it can be: kernels are compiled on several threads.
+    """
+    emit = getattr(ffi.lib.LLVMPY_TargetMachineEmitToMemory, "_cfn", None)
+    if emit is None:
+        code: bytes = machine.emit_object(module)
+        return code
+    with ffi.OutputString() as message:
+        memory = emit(machine, module, 1, message)
+        if not memory:
+            raise CompileError(str(message), stage="llvm")
+    try:
+        return ctypes.string_at(ffi.lib.LLVMPY_GetBufferStart(memory), ffi.lib.LLVMPY_GetBufferSize(memory))
+    finally:
+        ffi.lib.LLVMPY_DisposeMemoryBuffer(memory)
 
 
 @cache

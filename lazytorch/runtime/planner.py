@@ -29,7 +29,7 @@ from lazytorch.ir.validation import Validation
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.checking import CheckedKernel, KernelCheck, Place
 from lazytorch.runtime.interpreted import Leaf, evaluate, leaf_array
-from lazytorch.runtime.kernels import kernel_address, kernel_text
+from lazytorch.runtime.kernels import compile_together, kernel_address, kernel_text
 from lazytorch.runtime.memory_plan import Lifetime, plan_arena
 from lazytorch.runtime.program import Donation, Program, Stages
 from lazytorch.runtime.runner import STATUS, BindingAddress, HostFunction, NativeProgram, Patch, Step
@@ -38,8 +38,8 @@ from lazytorch.runtime.thread_count import get_num_threads
 
 PIPELINE = "canonicalize,cse,dce,decompose,split-complex,canonicalize,cse,dce"
 """What runs on a captured function before fusion; to be read aloud."""
-GPU_PIPELINE = PIPELINE.replace("decompose", "decompose{tiled=true}")
-"""The same for a GPU, which has no schedules that go tile by tile."""
+GPU_PIPELINE = PIPELINE.replace("decompose", "decompose{longest=512}")
+"""The same for a GPU, whose schedule of attention holds whole rows of queries, keys and values in shared memory."""
 
 _FORMATS = {"f2": "e", "f4": "f", "f8": "d"}
 
@@ -219,6 +219,7 @@ class Layout:
         if self.arena_bytes:
             formats += "Q"
         steps = []
+        compile_together(launches, target)
         for step, launch in enumerate(launches):
             address, code = _entry(launch, target)
             keep.append(code)

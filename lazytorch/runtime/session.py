@@ -13,6 +13,7 @@ from lazytorch.ir.replay import hidden_uses, materialise
 from lazytorch.ir.saved import Shared
 from lazytorch.ir.trace import Node, Trace, enter
 from lazytorch.runtime.interpreted import interpret
+from lazytorch.runtime.pieces import SIGHTS, Pieces, divide
 from lazytorch.runtime.statistics import OBSERVERS, STATISTICS
 
 
@@ -128,6 +129,12 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> Any:
         materialise(trace)
         interpret(trace, outputs)
         return None
+    return _execute(trace, outputs, numbers, kept, cause)
+
+
+def _execute(trace: Trace, outputs: list[Node], numbers: Sequence[int], kept: bool, cause: str) -> Any:
+    """Find or make the program of the outputs, and run it. numbers: the outputs', each doubled and, for one whose history
+    is kept, 1 more. The program, None if there were several, one per piece."""
     key = (
         *trace.key,
         None,
@@ -140,14 +147,25 @@ def _run(trace: Trace, outputs: list[Node], cause: str) -> Any:
     program = _programs.get(key)
     if config.log:
         _report(trace, cause, program is None)
-    if program is None:
+    if program is None or (isinstance(program, Pieces) and (program.sights == SIGHTS or trace.observer is not None)):
         if len(_programs) >= _PROGRAMS_KEPT:
             del _programs[next(iter(_programs))]
         materialise(trace)
-        program = _programs[key] = _plan(trace, numbers)
+        pieces = divide(trace, [x >> 1 for x in numbers], lambda: _saved(trace, numbers)) if program is None else None
+        program = _programs[key] = pieces or _plan(trace, numbers)
     else:
         STATISTICS.program_cache_hits += 1
     nodes = trace.nodes
+    if isinstance(program, Pieces):
+        materialise(trace)
+        updates = trace.updates
+
+        def run(part: Trace, values: list[Node]) -> None:
+            part.updates = updates
+            _execute(part, values, [2 * value.number for value in values], kept, cause)
+
+        program.run(trace, run)
+        return None
     if program.saved:
         outputs = outputs + [nodes[number] for number in program.saved]
     # A history that is kept needs the old values later, and so does a function transformation.
@@ -163,25 +181,28 @@ def _report(trace: Trace, cause: str, planned: bool) -> None:
         print(f"lazytorch: sync: {cause}: {len(trace.nodes)} operations, program {outcome}", file=sys.stderr)
 
 
+def _saved(trace: Trace, numbers: Sequence[int]) -> list[int]:
+    """What else must be kept for the histories of outputs."""
+    from lazytorch.runtime.saved_values import saved_values  # with the compiler
+
+    known = {number >> 1 for number in numbers}
+    roots = [number >> 1 for number in numbers if number & 1]
+    return [number for number in (saved_values(trace, roots) if roots else ()) if number not in known]
+
+
 def _plan(trace: Trace, outputs: Sequence[int]) -> Any:
     """The program of the outputs' numbers, each doubled and, for one whose history is kept, 1 more."""
     # The compiler (and llvmlite with it) is loaded when the first program is planned.
-    from lazytorch.runtime.saved_values import saved_values
-
     if any(node.type.device is not None for node in (*trace.nodes, *trace.leaves)):
         from lazytorch.runtime.cuda.staging import plan
     else:
         from lazytorch.runtime.planner import plan  # type: ignore[assignment]
 
-    numbers = [number >> 1 for number in outputs]
-    roots = [number >> 1 for number in outputs if number & 1]
     collecting = gc.isenabled()
     gc.disable()  # planning makes many objects and little garbage: a collection in it is for nothing
     try:
-        saved = saved_values(trace, roots) if roots else []
-        computed = set(numbers)
-        saved = [number for number in saved if number not in computed]
-        return plan(trace, numbers + saved, saved)
+        saved = _saved(trace, outputs)
+        return plan(trace, [number >> 1 for number in outputs] + saved, saved)
     finally:
         if collecting:
             gc.enable()

@@ -93,7 +93,7 @@ def to_stablehlo(body: Operation) -> str:
     """A function of tensor operations in StableHLO; it is decomposed for it. Raises ArgumentError for a kernel."""
     if body.declaration is not func:
         raise ArgumentError("StableHLO has no kernels: expected a function of tensors")
-    PassManager("decompose{tiled=true},cse,dce").run_on_func(body)
+    PassManager("decompose{longest=0},cse,dce").run_on_func(body)
     return stablehlo.translate(body)
 
 

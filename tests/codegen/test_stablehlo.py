@@ -95,7 +95,7 @@ def values(func: Operation) -> list[np.ndarray]:
 
 def lacking(func: Operation) -> list[str]:
     """The primitives of a function that have no rule."""
-    PassManager("decompose{tiled=true},dce").run_on_func(func)
+    PassManager("decompose{longest=0},dce").run_on_func(func)
     return sorted({op.name for op in func.region.block if op.declaration not in _RULES and not op.has(Trait.TERMINATOR)})
 
 

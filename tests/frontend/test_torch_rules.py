@@ -95,3 +95,13 @@ def test_a_failed_program_leaves_gradients_enabled() -> None:
         lazytorch.nn.BatchNorm1d(1)(lost.expand(4, 1).contiguous()).tolist()
     assert lazytorch.is_grad_enabled()
     assert oracle.is_grad_enabled()
+
+
+@pytest.mark.parametrize("t", [lazytorch, oracle])
+def test_numpy_is_allowed_of_what_requires_grad_where_gradients_are_off(t):
+    x = t.ones(2, requires_grad=True)
+    with t.no_grad():
+        assert (x * 2).numpy().tolist() == [2.0, 2.0]
+        assert x.numpy().tolist() == [1.0, 1.0]
+    with pytest.raises(RuntimeError, match="Can't call numpy"):
+        x.numpy()

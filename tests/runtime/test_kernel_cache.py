@@ -13,7 +13,7 @@ import pytest
 from lazytorch.codegen.target import host_target
 from lazytorch.config import config
 from lazytorch.runtime.engine import engine
-from lazytorch.runtime.kernel_cache import KernelCache, cache_key, generator_digest, kernel_cache
+from lazytorch.runtime.kernel_cache import KernelCache, cache_key, generator_digest, kernel_cache, source_digest
 from lazytorch.runtime.statistics import STATISTICS
 
 KEY = cache_key("kernel", "target")
@@ -173,6 +173,23 @@ def test_a_key_is_hexadecimal_digits(cache: KernelCache, key: str) -> None:
 def test_the_parts_of_a_key_do_not_run_into_each_other() -> None:
     assert cache_key("ab", "c") != cache_key("a", "bc") != cache_key("abc")
     assert len(generator_digest()) == 64
+
+
+def test_another_code_generator_finds_nothing_of_the_old_one(tmp_path: Path) -> None:
+    for folder in ("ir", "codegen/schedules", "runtime"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "one.py").write_text("x = 1\n")
+    digests = [source_digest(tmp_path)]
+    for change in (
+        lambda: (tmp_path / "codegen/schedules/one.py").write_text("x = 2\n"),
+        lambda: (tmp_path / "ir/one.py").rename(tmp_path / "ir/two.py"),
+        lambda: (tmp_path / "codegen/three.py").write_text(""),
+    ):
+        change()
+        digests.append(source_digest(tmp_path))
+    assert len(set(digests)) == 4
+    (tmp_path / "runtime/one.py").write_text("x = 2\n")
+    assert source_digest(tmp_path) == digests[-1]
 
 
 def test_the_settings_choose_folder_and_use(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.launch import Address, Launch, ScheduleContext
 from lazytorch.codegen.schedules.attention import attention_launches
 from lazytorch.codegen.schedules.contract import contract_launches
+from lazytorch.codegen.schedules.gpu_attention import gpu_attention_launches
 from lazytorch.codegen.schedules.gpu_contract import gpu_contract_launches
 from lazytorch.codegen.schedules.gpu_reduce import gpu_reduce_launches
 from lazytorch.codegen.schedules.gpu_row import gpu_row_launches
@@ -53,7 +54,7 @@ def schedule(kernel: Operation, context: ScheduleContext) -> list[Launch]:
     What they are depends on the structure of the kernel alone, so a kernel like one before is not scheduled again.
     """
     block = kernel.region.block
-    key = (kernel.attributes.schedule, context.target.fingerprint, context.threads, context.tf32, *_text(block))
+    key = (kernel.attributes.schedule, context.target, context.threads, context.tf32, *_text(block))
     known = _known.get(key)
     if known is None:
         schedules = _GPU_SCHEDULES if isinstance(context.target, GpuTarget) else _SCHEDULES
@@ -152,6 +153,7 @@ _GPU_SCHEDULES: dict[str, Callable[[Operation, ScheduleContext], list[Launch]]] 
     "reduce": lambda kernel, context: gpu_reduce_launches(_root(kernel), context),
     "row": gpu_row_launches,
     "contract": gpu_contract_launches,
+    "attention": gpu_attention_launches,
     "sort": lambda kernel, context: gpu_sort_launches(_root(kernel), context),
 }
 """The others give one thread each iteration of their parallel loop."""

@@ -24,13 +24,14 @@ class MatrixLayout:
 
     together = True
 
-    def __init__(self, rows: int, depth: int, dtype: DType, by_depth: bool) -> None:
+    def __init__(self, rows: int, depth: int, dtype: DType, by_depth: bool, by_vector: bool = False) -> None:
+        """by_vector: rows of 4-byte elements are read in vectors, not as fragments, also where they are the tile's depth."""
         self.rows, self.depth, self.dtype, self.by_depth = rows, depth, dtype, by_depth
         self.size = rows * depth
         self.lanes = CHUNK // dtype.itemsize
         self.width = depth if by_depth else rows
         self.chunks = self.width // self.lanes
-        self.by_element = not by_depth and dtype.itemsize == 4
+        self.by_element = not by_depth and dtype.itemsize == 4 and not by_vector
         """Whether fragments are read element by element: matrices of 4-byte elements cannot be transposed."""
 
     def place(self, k: KernelBuilder, row: Index, depth: Index) -> Index:

@@ -12,7 +12,6 @@ from typing import Protocol
 
 from lazytorch.codegen.gpu_target import GpuTarget
 from lazytorch.codegen.kernel_builder import Index, KernelBuilder
-from lazytorch.codegen.schedules.gpu_operand import Side
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Value
 from lazytorch.ir.dialects import arith, gpu, loop
@@ -21,10 +20,22 @@ COPIED = (4, 8, 16)
 """Bytes that one copy in the background may have."""
 
 
-def copied_in_background(side: Side, target: GpuTarget, dtype: DType, together: bool) -> bool:
+def copied_in_background(side: Source, target: GpuTarget, dtype: DType, together: bool) -> bool:
     """Whether an operand can be copied so to tiles of elements of a type. together: what one access moves lies together
     there, too."""
     return target.copies_async and side.dtype is dtype and together and side.lanes * dtype.itemsize in COPIED
+
+
+class Source(Protocol):
+    """An operand in memory: elements `lanes` of which one access moves, from `start` on."""
+
+    dtype: DType
+    lanes: int
+    along: int
+    start: Value
+
+    def place(self, row: Index, depth: Index) -> Index:
+        """Where an element lies, from the start on."""
 
 
 class Layout(Protocol):
@@ -50,7 +61,7 @@ class Fill:
     def __init__(
         self,
         k: KernelBuilder,
-        side: Side,
+        side: Source,
         layout: Layout,
         memory: tuple[Value, Index],
         threads: tuple[Value, int],

@@ -41,6 +41,13 @@ def wide(dtype: DType) -> DType:
     return dtypes.float32 if dtype.itemsize == 2 else dtype
 
 
+def row_bytes(operation: Any) -> list[int]:
+    """How long the rows of queries, keys, values and cotangents are in the type that attention is computed in."""
+    types = [operand.type for operand in operation.operands]
+    count = {"nn.attention": 3, "nn.attention_logsumexp": 2, "nn.attention_backward": 4}[operation.operator.declaration.name]
+    return [type.shape[-1] * wide(type.dtype).itemsize for type in types[:count]]
+
+
 def _check(q: TensorType, k: TensorType, v: TensorType, masks: Sequence[TensorType]) -> None:
     """Raise torch's RuntimeError for operands that do not fit together."""
     if min(q.rank, k.rank, v.rank) < 2:
@@ -291,4 +298,4 @@ attention_backward: Declaration = Declaration(
     "mask: the cotangent of operand `operand` of nn.attention",
 )
 
-__all__ = ["MASK", "attention", "attention_backward", "logsumexp", "wide"]
+__all__ = ["MASK", "attention", "attention_backward", "logsumexp", "row_bytes", "wide"]

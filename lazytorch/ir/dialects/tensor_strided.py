@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,7 @@ def overlaps(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     return False
 
 
+@lru_cache(4096)
 def leading_rows(source: TensorType, a: Attributes) -> tuple[int, int] | None:
     """Of a slice that is whole rows of a value, one after the other: the byte in the value's memory where they begin, and
     their number of bytes. None for any other slice."""

@@ -10,6 +10,7 @@ from lazytorch.ir.accumulation import innermost_group
 from lazytorch.ir.core import Block, IRBuilder, Operation, Value, inserting
 from lazytorch.ir.declaration import Operator, Trait
 from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.dialects.nn_attention import row_bytes
 from lazytorch.ir.passes.registry import Pass, count, register
 from lazytorch.ir.types import TensorType, Type
 
@@ -76,11 +77,11 @@ def _is_narrow(operation: Operation) -> bool:
 class Decompose(Pass):
     """Expand composite operations into what they are defined by, until only primitives are left.
 
-    Before: a function of tensor operations. After: no operation has the trait COMPOSITE (nor, with `tiled`, the trait
-    TILED, for a target without a schedule for such operations), sums and products of 16-bit floats are casts around those
-    of float32, which they accumulate in, and every reduction's dimensions are neighbours: several groups are reduced one
-    after the other, innermost first, which is the order that defines the result's bits. Dimensions of size 1 separate
-    nothing; where they would, they are taken away.
+    Before: a function of tensor operations. After: no operation has the trait COMPOSITE (nor, if `longest` is not
+    negative, the trait TILED with empty rows or rows of more bytes than that, which a target has no schedule for), sums and
+    products of 16-bit floats are casts around those of float32, which they accumulate in, and every reduction's dimensions
+    are neighbours: several groups are reduced one after the other, innermost first, which is the order that defines the
+    result's bits. Dimensions of size 1 separate nothing; where they would, they are taken away.
 
         func @f(%x: tensor<2x3x4xf32>) -> tensor<3xf32> {
           %0 = tensor.reduce_sum %x {dims = [0, 2]} : tensor<3xf32>
@@ -95,7 +96,7 @@ class Decompose(Pass):
     """
 
     name: ClassVar[str] = "decompose"
-    tiled: bool = False
+    longest: int = -1
 
     def run(self, func: Operation) -> None:
         """Expand in order; an expansion is itself looked at before what follows it."""
@@ -104,13 +105,16 @@ class Decompose(Pass):
         while operation is not None:
             traits = operation.operator.declaration.traits
             following = operation.next
-            if Trait.COMPOSITE in traits or (self.tiled and Trait.TILED in traits):
+            if Trait.COMPOSITE in traits or (Trait.TILED in traits and self._is_too_long(operation)):
                 following = self._expand(operation)
             elif operation.operator.declaration in ACCUMULATING and _is_narrow(operation):
                 following = self._accumulate_wide(operation)
             elif Trait.REDUCTION in traits and "dims" in operation.operator.declaration.attribute_names:
                 following = self._split_reduction(operation)
             operation = following
+
+    def _is_too_long(self, operation: Operation) -> bool:
+        return self.longest >= 0 and not all(0 < length <= self.longest for length in row_bytes(operation))
 
     def _expand(self, operation: Operation) -> Operation | None:
         """Replace the operation by its decomposition; the first operation still to be looked at."""

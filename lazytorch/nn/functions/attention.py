@@ -218,18 +218,20 @@ def multi_head_attention_forward(
     if bias_k is not None and bias_v is not None:
         k, v = (FUNCTIONS["cat"]([x, b.repeat(1, batch, 1)]) for x, b in ((k, bias_k), (v, bias_v)))
         mask, padding = (None if x is None else pad(x, (0, 1)) for x in (mask, padding))
-    q = q.reshape((targets, batch * num_heads, head)).transpose(0, 1)
-    k, v = (
-        given if given is not None else x.reshape((x.shape[0], batch * num_heads, head)).transpose(0, 1)
-        for x, given in ((k, static_k), (v, static_v))
+    # Heads are a dimension of their own, beside the batch: joining the two would need copies.
+    q, k, v = (
+        given.reshape((batch, num_heads, -1, head))
+        if given is not None
+        else x.reshape((x.shape[0], batch, num_heads, head)).permute(1, 2, 0, 3)
+        for x, given in ((q, None), (k, static_k), (v, static_v))
     )
     if add_zero_attn:
-        zeros = k.new_zeros((batch * num_heads, 1, head))
-        k, v = FUNCTIONS["cat"]([k, zeros], 1), FUNCTIONS["cat"]([v, zeros], 1)
+        zeros = k.new_zeros((batch, num_heads, 1, head))
+        k, v = FUNCTIONS["cat"]([k, zeros], 2), FUNCTIONS["cat"]([v, zeros], 2)
         mask, padding = (None if x is None else pad(x, (0, 1)) for x in (mask, padding))
-    mask = _merged(mask, padding, batch, num_heads, int(k.shape[1]))
+    mask = _merged(mask, padding, batch, num_heads, int(k.shape[2]))
     p = dropout_p if training else 0.0
-    out, weights = _attended(q, k, v, mask, p, (batch, num_heads), need_weights, is_causal)
+    out, weights = _attended(q, k, v, mask, p, need_weights, is_causal)
     out = out.matmul(out_proj_weight.t())
     out = (out if out_proj_bias is None else out + out_proj_bias).reshape((targets, batch, out.shape[-1]))
     if weights is not None and average_attn_weights:
@@ -252,12 +254,14 @@ def _separately(inputs: Any, weights: Any, bias: Tensor | None) -> list[Tensor]:
 
 
 def _merged(mask: Tensor | None, padding: Tensor | None, batch: int, heads: int, sources: int) -> Tensor | None:
-    """One mask [N * heads or 1, L or 1, S] of the attention mask and the padding mask."""
+    """One mask [N or 1, heads or 1, L or 1, S] of the attention mask and the padding mask."""
+    if mask is not None:
+        mask = mask.unsqueeze(0) if mask.shape[0] == 1 else mask.reshape((batch, heads, -1, sources))
     if padding is None:
         return mask
     if tuple(padding.shape) != (batch, sources):
         raise AssertionError(f"expecting key_padding_mask shape of {(batch, sources)}, but got {padding.shape}")
-    wide = padding.reshape((batch, 1, 1, sources)).expand(-1, heads, -1, -1).reshape((batch * heads, 1, sources))
+    wide: Tensor = padding.reshape((batch, 1, 1, sources))
     return wide if mask is None else mask + wide
 
 
@@ -267,21 +271,18 @@ def _attended(
     v: Tensor,
     mask: Tensor | None,
     p: float,
-    sizes: tuple[int, int],
     need_weights: bool,
     is_causal: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """The heads' outputs side by side [L * N, E], and their weights [N, heads, L, S]."""
-    batch, heads = sizes
-    targets, sources, head = int(q.shape[1]), int(k.shape[1]), int(q.shape[2])
+    """Of q, k, v [N, heads, L or S, head]: the heads' outputs side by side [L * N, E], and weights [N, heads, L, S]."""
+    batch, heads, targets, head = q.shape
+    weights = None
     if need_weights:
         scores = (q * math.sqrt(1.0 / head)).matmul(k.transpose(-2, -1))
         weights = softmax(scores if mask is None else scores + mask, -1)
         weights = dropout(weights, p) if p > 0.0 else weights
-        out = weights.matmul(v).transpose(0, 1).reshape((targets * batch, heads * head))
-        return out, weights.reshape((batch, heads, targets, sources))
-    if mask is not None:
-        mask = mask.reshape((batch, heads, -1, sources)) if mask.shape[0] != 1 else mask.unsqueeze(0)
-    q, k, v = (x.reshape((batch, heads, x.shape[1], head)) for x in (q, k, v))
-    out = scaled_dot_product_attention(q, k, v, mask, p, is_causal)
-    return out.permute(2, 0, 1, 3).reshape((targets * batch, heads * head)), None
+    if weights is not None and (mask is not None or p > 0.0):
+        out = weights.matmul(v)
+    else:  # weights that nobody looks at are not computed
+        out = scaled_dot_product_attention(q, k, v, mask, p, is_causal)
+    return out.permute(2, 0, 1, 3).reshape((targets * batch, heads * head)), weights

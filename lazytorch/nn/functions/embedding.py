@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from lazytorch import dtypes
@@ -32,8 +34,8 @@ def embedding(
 ) -> Tensor:
     """Rows of the weight. No gradient reaches row `padding_idx`; rows above `max_norm` are shrunk first, in place.
 
-    scale_grad_by_freq: the gradient of a row is divided by how often the input has it. Raises NotImplementedError for
-    `sparse`.
+    scale_grad_by_freq: the gradient of a row is divided by how often the input has it. With `sparse` torch's gradient is a
+    sparse tensor; here it is dense, which a warning says. `optim.SparseAdam` leaves rows of zeros alone.
     """
     if len(weight.shape) != 2:
         raise RuntimeError("'weight' must be 2-D")
@@ -41,7 +43,7 @@ def embedding(
     if padding_idx is not None and not -rows <= padding_idx < rows:
         raise AssertionError("Padding_idx must be within num_embeddings")
     if sparse:
-        raise NotImplementedError("embedding with sparse=True is not supported: gradients are dense; leave it out")
+        warnings.warn("embedding(sparse=True): the gradient has torch's numbers, but in a dense tensor", stacklevel=2)
     if max_norm is not None:
         _renormalise(weight, input, max_norm, norm_type)
     padding = -1 if padding_idx is None else padding_idx % rows
