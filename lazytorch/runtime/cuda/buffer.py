@@ -55,12 +55,6 @@ class DeviceBuffer(Buffer):
         buffer.home, buffer.others, buffer.ready, buffer.shared = device.stream, set(), None, True
         return buffer
 
-    def part(self, offset: int, nbytes: int) -> DeviceBuffer:
-        """`nbytes` bytes of this memory from `offset` on, which keep it alive; shared as it is."""
-        part = DeviceBuffer.on(self.device, self.ptr + offset, nbytes, self)
-        part.home, part.others, part.ready, part.shared = self.home, self.others, self.ready, self.shared
-        return part
-
     def use(self, stream: Stream) -> int:
         """The address, for work in a stream, which waits until the memory is written."""
         if stream is not self.home:
