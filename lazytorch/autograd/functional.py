@@ -139,7 +139,7 @@ def _rows(y: Tensor, inputs: Sequence[Tensor], create_graph: bool) -> list[Tenso
         )
     shapes = [(*y.shape, *x.shape) for x in inputs]
     return [
-        FUNCTIONS["zeros"](shape, dtype=x.dtype) if g is None else g.reshape(shape)
+        FUNCTIONS["zeros"](shape, dtype=x.dtype, device=x.device) if g is None else g.reshape(shape)
         for shape, x, g in zip(shapes, inputs, found, strict=True)
     ]
 
