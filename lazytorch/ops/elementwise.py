@@ -7,6 +7,7 @@ from sys import _getframe
 from typing import Any
 
 from lazytorch import dtypes
+from lazytorch.default_dtype import default_dtype
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, math, tensor
@@ -33,7 +34,7 @@ from lazytorch.ops.recording import (
     write_into,
 )
 from lazytorch.runtime.session import synchronize
-from lazytorch.tensor import Tensor, arranged, default_dtype, reread, value
+from lazytorch.tensor import Tensor, arranged, reread, value
 
 TENSOR_TYPES: set[type] = {Tensor}
 """Tensor and its subclasses: what the operators take the fast way for."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
+from lazytorch.default_dtype import default_dtype
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import tensor, tensor_strided
 from lazytorch.ir.trace import Node
@@ -23,7 +24,7 @@ from lazytorch.ops.recording import (
     torch_function,
     view,
 )
-from lazytorch.tensor import Tensor, default_dtype, from_array, value
+from lazytorch.tensor import Tensor, from_array, value
 
 
 @torch_function("diagonal", out=False)

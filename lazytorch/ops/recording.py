@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
+from lazytorch.default_dtype import default_dtype
 from lazytorch.dtypes import DType
 from lazytorch.ir.declaration import Declaration, Operator, Trait
 from lazytorch.ir.dialects import arith, tensor, tensor_transfer
@@ -20,7 +21,7 @@ from lazytorch.ir.types import TensorType
 from lazytorch.loading import Functions, announce
 from lazytorch.ops.promotion import python_dtype
 from lazytorch.runtime.device import Device
-from lazytorch.tensor import Tensor, arranged, assign, caller, default_dtype, from_array, make_view, value, wrap
+from lazytorch.tensor import Tensor, arranged, assign, caller, from_array, make_view, value, wrap
 
 announce(Tensor)
 FUNCTIONS = Functions()

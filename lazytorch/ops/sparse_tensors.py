@@ -12,7 +12,8 @@ from lazytorch.dtypes import DType
 from lazytorch.ops.creation import tensor_
 from lazytorch.ops.recording import FUNCTIONS, attach, torch_function
 from lazytorch.runtime.device import Device
-from lazytorch.tensor import Size, Tensor, from_array
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor, from_array
 
 
 class SparseTensor:
