@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.workload import Library
+from lazytorch.runtime.pieces import SIGHTS
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -40,7 +41,7 @@ def main() -> None:
     gc.collect()
     before = _resident("VmRSS")
     step = WORKLOADS[workload].make(Library(name, module))
-    for _ in range(2):
+    for _ in range(SIGHTS + 2 if name == "lazytorch" else 2):  # see run.py
         step()
     _RESET.write_text("5")  # the peak begins anew
     step()

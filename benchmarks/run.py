@@ -16,6 +16,7 @@ from benchmarks import contractions, operations, roofline, steps
 from benchmarks.memory import peak_bytes
 from benchmarks.timing import Timing, interleaved
 from benchmarks.workload import AGAINST, Workload, contestants, missing
+from lazytorch.runtime.pieces import SIGHTS
 
 WORKLOADS: dict[str, Workload] = {**contractions.WORKLOADS, **operations.WORKLOADS, **steps.WORKLOADS}
 OURS = ("lazytorch", "captured")
@@ -83,7 +84,9 @@ def _measured(names: list[str], against: tuple[str, ...], options: argparse.Name
 def _rows(name: str, against: tuple[str, ...], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The workload's row; of a training step also that of the captured step."""
     workload = WORKLOADS[name]
-    times = interleaved(contestants(workload, against), options.rounds, options.threads)
+    # A long graph is run in pieces at first, and planned as a whole when it has come often enough.
+    warm = dict.fromkeys(OURS, SIGHTS + 2) if workload.is_training else {}
+    times = interleaved(contestants(workload, against), options.rounds, options.threads, warm=warm)
     memory: dict[str, int] = {}
     if workload.is_training and "torch" in against:
         memory = {library: peak_bytes(library, name, options.threads) for library in ("lazytorch", "torch")}

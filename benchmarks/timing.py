@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -54,15 +54,19 @@ def interleaved(
     threads: int,
     seconds: float = 0.03,
     pause: float = 0.02,
+    warm: Mapping[str, int] | None = None,
 ) -> dict[str, Timing]:
-    """Time each contestant for `seconds` per round, in turn; `pause` lets the others' worker threads go to sleep."""
+    """Time each contestant for `seconds` per round, in turn; `pause` lets the others' worker threads go to sleep.
+
+    warm: calls before, of a contestant that needs more than a few.
+    """
     clock = clock_for(threads, contestants)
     first, counts = {}, {}
     for name, function in contestants.items():
         start = time.perf_counter()  # compilers have threads of their own
         function()
         first[name] = time.perf_counter() - start
-        for _ in range(3):
+        for _ in range((warm or {}).get(name, 3)):
             function()
         start = clock()
         function()
