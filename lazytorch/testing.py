@@ -7,6 +7,7 @@ from typing import Any
 
 import lazytorch as torch
 from lazytorch.dtypes import DType
+from lazytorch.ops.recording import FUNCTIONS
 from lazytorch.tensor import Tensor
 
 _TOLERANCES = {
@@ -63,7 +64,7 @@ def _difference(actual: Any, expected: Any, options: dict[str, Any], where: str)
 
 
 def _of_number(x: Any) -> Tensor:
-    return torch.tensor(x, dtype=torch.float64) if isinstance(x, float) else torch.as_tensor(x)
+    return FUNCTIONS["tensor"](x, dtype=torch.float64) if isinstance(x, float) else torch.as_tensor(x)
 
 
 def _tensor_difference(actual: Any, expected: Any, options: dict[str, Any], where: str) -> str:
@@ -85,12 +86,12 @@ def _tensor_difference(actual: Any, expected: Any, options: dict[str, Any], wher
     wrong = int((~close).sum())
     if not wrong:
         return ""
-    kind, count = "Scalars" if numbers else "Tensor-likes", a.numel()
+    what, count = "Scalars" if numbers else "Tensor-likes", a.numel()
     if a.dtype.kind == "b":
-        return f"{kind} are not equal!\n\nMismatched elements: {wrong} / {count} ({wrong / count:.1%}){where}"
+        return f"{what} are not equal!\n\nMismatched elements: {wrong} / {count} ({wrong / count:.1%}){where}"
     size = (a - b).abs()
     return (
-        f"{kind} are not {'equal' if rtol == atol == 0 else 'close'}!\n\n"
+        f"{what} are not {'equal' if rtol == atol == 0 else 'close'}!\n\n"
         f"Mismatched elements: {wrong} / {count} ({wrong / count:.1%})\n"
         f"Greatest absolute difference: {size.max().item()} (up to {atol} allowed)\n"
         f"Greatest relative difference: {(size / b.abs()).max().item()} (up to {rtol} allowed){where}"
