@@ -11,6 +11,7 @@ COMMANDS = {
     "history": "how the ratios of stored runs went",
     "kernels": "where the native time of training steps goes",
     "record": "what recording costs",
+    "gpu": "one report of a machine with an NVIDIA GPU",
     "start": "a process from its start to its first trained step",
 }
 

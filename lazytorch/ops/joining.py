@@ -293,7 +293,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
         raise RuntimeError("Expect a 1D vector, but got shape " + str(list(input.shape)))
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     if r == 0:
-        return FUNCTIONS["empty"]((0,), dtype=input.dtype)
+        return FUNCTIONS["empty"]((0,), dtype=input.dtype, device=input.device)
     found = np.array(list(choose(range(input.shape[0]), r)), np.int64).reshape(-1, r)
     return input[from_array(found, dtypes.int64, input)]
 

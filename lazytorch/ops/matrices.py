@@ -103,7 +103,8 @@ def block_diag(*tensors: Tensor) -> Tensor:
     rows, at = [], 0
     for block in blocks:
         left, right = (
-            FUNCTIONS["zeros"]((block.shape[0], n), dtype=block.dtype) for n in (at, columns - at - block.shape[1])
+            FUNCTIONS["zeros"]((block.shape[0], n), dtype=block.dtype, device=block.device)
+            for n in (at, columns - at - block.shape[1])
         )
         rows.append(FUNCTIONS["cat"]([left, block, right], 1))
         at += block.shape[1]
@@ -296,6 +297,6 @@ def corrcoef(input: Tensor) -> Tensor:
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of a vector as columns."""
     count = x.shape[0] if N is None else N
-    powers = FUNCTIONS["arange"](count)
+    powers = FUNCTIONS["arange"](count, device=x.device)
     powers = powers if increasing else FUNCTIONS["flip"](powers, (0,))
     return x.unsqueeze(-1) ** powers.to(x.dtype if x.dtype.kind == "f" else dtypes.int64)

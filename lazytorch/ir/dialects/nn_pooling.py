@@ -169,7 +169,7 @@ class _integer_like:
 
     def __init__(self, like: Any) -> None:
         self.builder = like.builder
-        self.type = TensorType(dtypes.int32, ())
+        self.type = TensorType(dtypes.int32, (), like.type.device)
 
 
 def _max_pool(op: Any) -> Any:
