@@ -67,7 +67,7 @@ def _grouped(operations: Sequence[Operation], buffers: Buffers, kept: set[Value]
                     graph.connect(read_group, group)
     if enabled:
         _attach_epilogues(operations, buffers, group_of, graph, kept)
-        RowFusion(graph, group_of, readers, buffers.chosen, kept).run(operations)
+        RowFusion(graph, group_of, readers, buffers, kept).run(operations)
     return graph.in_order(groups)
 
 
@@ -267,7 +267,8 @@ def _kernel(
             stack.pop()
             continue
         made = value.defining_op()
-        if made is None or (value in buffers.chosen and value not in own):
+        mine = value in own or buffers.reshaped.get(value) in own  # the kernel's own value in another shape
+        if made is None or (value in buffers.chosen and not mine):
             operands.append(replaced.get(value, value))
             copies[value] = body.add_argument(value.type, value.name)
             stack.pop()

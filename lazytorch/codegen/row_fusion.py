@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from lazytorch.codegen.buffers import Buffers
 from lazytorch.codegen.expression import NotStrided, tensor_type
 from lazytorch.codegen.group import Group
 from lazytorch.codegen.kernel_graph import KernelGraph
@@ -29,8 +30,7 @@ _fits: dict[Any, bool] = {}
 class RowFusion:
     """Grows a row cluster around every reduction along rows, as far as neighbours in the graph of kernels fit.
 
-    readers: for every buffer the values whose kernels read it. chosen: the values that have buffers; what becomes internal
-    to a cluster is taken out.
+    readers: for every buffer the values whose kernels read it. buffers: what becomes internal to a cluster is taken out.
     """
 
     def __init__(
@@ -38,11 +38,15 @@ class RowFusion:
         graph: KernelGraph,
         group_of: dict[Value, Group],
         readers: dict[Value, list[Value]],
-        chosen: set[Value],
+        buffers: Buffers,
         kept: set[Value],
     ) -> None:
         self.graph, self.group_of, self.readers = graph, group_of, readers
-        self.chosen, self.kept = chosen, kept
+        self.chosen, self.kept = buffers.chosen, kept
+        self.shapes: dict[Value, list[Value]] = {}
+        """By value, its other shapes: a kernel that makes the value computes them, too."""
+        for value, below in buffers.reshaped.items():
+            self.shapes.setdefault(below, []).append(value)
 
     def run(self, operations: Sequence[Operation]) -> None:
         """Merge. `operations`: those of the function, in its order."""
@@ -101,7 +105,8 @@ class RowFusion:
             [op for op in reductions if op is not None and op.has(Trait.REDUCTION)], key=self.order.__getitem__
         )
         results = {operation.result for operation in in_order}
-        boundary = self.chosen.difference(values) | results
+        shapes = [other for value in values for other in self.shapes.get(value, ())]
+        boundary = self.chosen.difference(values, shapes) | results
         key, read = structure([*[operation.operands[0] for operation in in_order], *written], boundary)
         supplied = [number for number, value in enumerate(read) if value in results]
         cluster = (*[operation.operator for operation in in_order], None, *supplied, None, *key)

@@ -109,6 +109,15 @@ FOUND = {
     "a recurrence with infinite factors": one(
         "tensor.scan_linear", Input("f32", (3, 40), "special"), Input("f32", (3, 40), "special"), dim=1
     ),
+    "a reduction, in another shape too, and what reads that": TensorProgram(
+        (Input("f32", (65,)),),
+        (
+            Step("tensor.reduce_max", (0,), {"dims": (0,)}),
+            Step("tensor.reshape", (1,), {"shape": (1,)}),
+            Step("arith.sub", (0, 2)),
+        ),
+        (2, 3),
+    ),
     "integers divided by zero": one("arith.div", Input("i64", (40,)), Input("i64", (40,))),
 }
 """Programs that once gave wrong results, as small as they get."""

@@ -17,7 +17,7 @@ BY_DEFINITION = {
 }  # fmt: skip
 """Operations whose derivative is another than that of their value; of two writes to one place a scatter has, as in torch,
 that of both."""
-WITHOUT = ("optim.", "special.igamma", "special.dirichlet_grad", "special.standard_gamma_grad")
+WITHOUT = ("optim.", "special.igamma", "special.zeta", "special.dirichlet_grad", "special.standard_gamma_grad")
 """Operations whose derivative refuses, or that have none."""
 
 
