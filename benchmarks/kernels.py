@@ -1,15 +1,14 @@
-"""Where a training step's native time goes: every kernel of the benchmark's programs, slowest first.
-
-python -m benchmarks kernels [--threads N] [--only mlp|cnn]
-"""
+"""Where a training step's native time goes: every kernel of the benchmark's programs, slowest first."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from typing import Any
 
 import lazytorch
-from benchmarks.steps import chosen
+from benchmarks.steps import WORKLOADS
+from benchmarks.workload import Library
 from lazytorch.codegen.launch import Launch
 from lazytorch.runtime.program import Program
 from lazytorch.runtime.runner import NativeProgram
@@ -47,10 +46,18 @@ def profiled(step: Callable[[], object]) -> dict[tuple[int, int], tuple[Launch, 
     return best
 
 
-def main(arguments: list[str]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the table."""
+    parser.add_argument("--threads", type=int, default=0, help="number of threads (default: all cores)")
+    parser.add_argument("--only", default="", help="training steps whose name contains this")
+
+
+def main(options: argparse.Namespace) -> None:
     """Print a table per workload."""
-    for name, make in chosen("kernels", __doc__, arguments, lazytorch).items():
-        step = make(lazytorch)
+    if options.threads:
+        lazytorch.set_num_threads(options.threads)
+    for name in [name for name in WORKLOADS if options.only in name]:
+        step = WORKLOADS[name].make(Library("lazytorch", lazytorch))
         for _ in range(3):
             step()
         rows = profiled(step)

@@ -1,51 +1,52 @@
-"""Single operations, forward or with their derivative, against torch eager in the same run.
-
-python -m benchmarks operations [--threads N] [--only TEXT]
-"""
+"""Single operations, forward or with their derivative."""
 
 from __future__ import annotations
 
-import argparse
+import math
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.timing import interleaved
+from benchmarks.workload import Library, Step, Workload
 
 Function = Callable[..., Any]
 Shape = tuple[int, ...]
 
 
-def forward(function: Function, *shapes: Shape) -> Callable[[Any], Callable[[], object]]:
-    """The operation's result, computed."""
+def forward(function: Function, *shapes: Shape, moved: float = 0.0, jax: Function | None = None) -> Workload:
+    """The operation's result, computed. moved: how often as many bytes as the first operand has are read or written."""
 
-    def make(torch: Any) -> Callable[[], object]:
+    def make(library: Library) -> Step:
+        torch = library.module
         operands = _operands(torch, shapes)
+        called = library.function(lambda *x: function(torch, *x))
 
         def step() -> None:
             with torch.no_grad():
-                _compute(function(torch, *operands))
+                _compute(called(*operands))
 
         return step
 
-    return make
+    return Workload(make, bytes=4.0 * moved * math.prod(shapes[0]), jax=jax, shapes=shapes)
 
 
-def both(function: Function, *shapes: Shape) -> Callable[[Any], Callable[[], object]]:
+def both(function: Function, *shapes: Shape) -> Workload:
     """The gradients of the sum of the operation's result, computed."""
 
-    def make(torch: Any) -> Callable[[], object]:
+    def make(library: Library) -> Step:
+        torch = library.module
         operands = [x.requires_grad_() for x in _operands(torch, shapes)]
+        called = library.function(lambda *x: function(torch, *x).sum())
 
         def step() -> None:
             for x in operands:
                 x.grad = None
-            function(torch, *operands).sum().backward()
+            called(*operands).backward()
             for x in operands:
                 _compute(x.grad)
 
         return step
 
-    return make
+    return Workload(make)
 
 
 def _operands(torch: Any, shapes: tuple[Shape, ...]) -> list[Any]:
@@ -88,17 +89,22 @@ def _masked_attention(torch: Any, q: Any, k: Any, v: Any) -> Any:
 
 
 MATRIX, HEADS, IMAGES = (2048, 1024), (1, 4, 1024, 64), (32, 32, 32, 32)
-WORKLOADS = {
-    "chain of 5, 4M elements": forward(_chain, (1 << 22,), (1 << 22,)),
+WORKLOADS: dict[str, Workload] = {
+    "chain of 5, 4M elements": forward(_chain, (1 << 22,), (1 << 22,), moved=3, jax=_chain),
     "1,000 tiny operations": forward(_tiny, (16,)),
-    "sum": forward(lambda t, x: x.sum(), (1 << 22,)),
-    "sum of columns": forward(lambda t, x: x.sum(0), (2048, 2048)),
-    "mean of rows": forward(lambda t, x: x.mean(1), (2048, 2048)),
-    "variance of rows": forward(lambda t, x: x.var(1), (2048, 2048)),
+    "sum": forward(lambda t, x: x.sum(), (1 << 22,), moved=1, jax=lambda j, x: x.sum()),
+    "sum, both ways": both(lambda t, x: x.square(), (1 << 22,)),
+    "sum of columns": forward(lambda t, x: x.sum(0), (2048, 2048), moved=1, jax=lambda j, x: x.sum(0)),
+    "mean of rows": forward(lambda t, x: x.mean(1), (2048, 2048), moved=1),
+    "mean of rows, both ways": both(lambda t, x: x.mean(1).square(), (2048, 2048)),
+    "variance of rows": forward(lambda t, x: x.var(1), (2048, 2048), moved=1),
+    "variance of rows, both ways": both(lambda t, x: x.var(1), (2048, 2048)),
     "argmax of rows": forward(lambda t, x: x.argmax(1), MATRIX),
     "logsumexp": forward(lambda t, x: t.logsumexp(x, 1), MATRIX),
+    "softmax": forward(lambda t, x: t.softmax(x, -1), MATRIX, moved=2, jax=lambda j, x: j.nn.softmax(x, -1)),
     "softmax, both ways": both(lambda t, x: t.softmax(x, -1).square(), MATRIX),
     "cross_entropy, both ways": both(lambda t, x: t.nn.functional.cross_entropy(x, t.arange(2048) % 1000), MATRIX),
+    "layer_norm": forward(lambda t, x: t.nn.functional.layer_norm(x, (1024,)), MATRIX, moved=2),
     "layer_norm, both ways": both(
         lambda t, x, w, b: t.nn.functional.layer_norm(x, (1024,), w, b).square(), MATRIX, (1024,), (1024,)
     ),
@@ -121,10 +127,10 @@ WORKLOADS = {
     "transposed copy": forward(lambda t, x: x.t().contiguous(), (2048, 2048)),
     "heads put side by side": forward(lambda t, x: x.transpose(1, 2).reshape(8, 256, 512) * 2, (8, 8, 256, 64)),
     "rotary embedding": forward(_rotary, (8, 256, 512)),
-    "cat": forward(lambda t, x, y: t.cat([x, y], 1), (1024, 512), (1024, 512)),
+    "cat": forward(lambda t, x, y: t.cat([x, y], 1), (1024, 512), (1024, 512), moved=4),
     "rows by index": forward(lambda t, x: x[t.arange(1023, -1, -1)], (1024, 1024)),
-    "roll": forward(lambda t, x: t.roll(x, 3, 1) + 1, (1024, 1024)),
-    "cumsum": forward(lambda t, x: x.cumsum(1), (1024, 1024)),
+    "roll": forward(lambda t, x: t.roll(x, 3, 1) + 1, (1024, 1024), moved=2),
+    "cumsum": forward(lambda t, x: x.cumsum(1), (1024, 1024), moved=2),
     "sort": forward(lambda t, x: x.sort(1).values, (256, 1024)),
     "topk": forward(lambda t, x: x.topk(10, 1).values, (256, 4096)),
     "bilinear interpolation": forward(
@@ -136,27 +142,3 @@ WORKLOADS = {
     "pow": forward(lambda t, x: x.abs() ** 1.7, (1 << 16,)),
     "randn": forward(lambda t, x: t.randn(1 << 20), (1,)),
 }
-
-
-def main(arguments: list[str]) -> None:
-    """Print microseconds per call of both, and torch's time divided by ours."""
-    import torch
-
-    import lazytorch
-
-    parser = argparse.ArgumentParser(prog="python -m benchmarks operations", description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", default="", help="workloads whose name contains this")
-    options = parser.parse_args(arguments)
-    for library in (torch, lazytorch):
-        library.set_num_threads(options.threads)
-    for name, make in WORKLOADS.items():
-        if options.only not in name:
-            continue
-        times = interleaved({"torch": make(torch), "lazytorch": make(lazytorch)}, seconds=0.05)
-        theirs, ours = times["torch"], times["lazytorch"]
-        print(
-            f"{name:28} torch {theirs.best * 1e6:9.1f} us  lazytorch {ours.best * 1e6:9.1f} us  "
-            f"ratio {theirs.best / ours.best:5.2f} (median {theirs.median / ours.median:5.2f})",
-            flush=True,
-        )

@@ -1,24 +1,23 @@
 """What recording costs: nanoseconds of Python per operation, microseconds per training step, milliseconds of import.
 
 The native part of a sync is measured apart. Import is compared with NumPy's, in processor time of fresh processes.
-
-python -m benchmarks record
 """
 
 from __future__ import annotations
 
+import argparse
 import gc
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import lazytorch as torch
 from benchmarks.steps import mlp_step
+from benchmarks.timing import native_seconds
+from benchmarks.workload import Library
 from lazytorch.ir.trace import STATE
-from lazytorch.runtime.runner import NativeProgram
 
 
 def best(function: Callable[[], object], count: int, rounds: int = 50) -> float:
@@ -47,33 +46,14 @@ def add_nanoseconds() -> float:
     return found * 1e9
 
 
-@contextmanager
-def native_time() -> Iterator[list[float]]:
-    """Within the block, the seconds that native code took are added to the list's only element."""
-    native = [0.0]
-    original = NativeProgram.run
-
-    def timed(self: NativeProgram, *values: float) -> int:
-        start = time.perf_counter()
-        result = original(self, *values)
-        native[0] += time.perf_counter() - start
-        return result
-
-    NativeProgram.run = timed  # type: ignore[method-assign]
-    try:
-        yield native
-    finally:
-        NativeProgram.run = original  # type: ignore[method-assign]
-
-
 def step_microseconds() -> tuple[float, float]:
     """A whole MLP training step, and the part of it that native code takes."""
-    step = mlp_step(torch)
+    step = mlp_step(Library("lazytorch", torch))
     for _ in range(5):
         step()
     whole = best(step, 50)
     shares = []
-    with native_time() as native:
+    with native_seconds(time.perf_counter) as native:
         for _ in range(200):
             native[0] = 0.0
             step()
@@ -85,7 +65,7 @@ def sync_nanoseconds(operations: int = 1000) -> float:
     """Key, program look-up, binding and results of a sync, per recorded operation, without the native part."""
     a, b = torch.ones(4).realize(), torch.ones(4).realize()
     found = float("inf")
-    with native_time() as native:
+    with native_seconds(time.perf_counter) as native:
         for _ in range(50):
             x = a
             for _ in range(operations):
@@ -112,7 +92,11 @@ def import_milliseconds(statement: str) -> float:
     return (taken(statement) - taken("pass")) * 1e3
 
 
-def main(arguments: list[str]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """There are no options."""
+
+
+def main(options: argparse.Namespace) -> None:
     """Print the figures, garbage collection off."""
     gc.disable()
     print(f"a + b: {add_nanoseconds():.0f} ns")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -32,6 +32,7 @@ SMALLEST = 1 << 20
 LARGEST = 1 << 28
 
 
+@cache
 def fma_peak(threads: int) -> float:
     """f32 operations per second (a multiply-add is two) of so many threads."""
     lanes = current_target().lanes(4)
@@ -65,7 +66,7 @@ def _power_of_two(nbytes: int) -> int:
     return min(max(1 << (nbytes - 1).bit_length(), SMALLEST), LARGEST)
 
 
-def _best(kernel: Callable[[tuple[int, ...]], None], arguments: list[tuple[int, ...]]) -> float:
+def _best(kernel: Callable[[tuple[int, ...]], None], arguments: Sequence[tuple[int, ...]]) -> float:
     """Seconds of the fastest of several runs, of which every one takes some milliseconds at least."""
     with ThreadPoolExecutor(len(arguments)) as pool:
 

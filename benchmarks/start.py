@@ -2,8 +2,6 @@
 
 torch eager, torch.compile with an empty cache (where there is a C++ compiler), and lazytorch with an empty and with a filled
 cache of kernels; wall clock and processor time.
-
-python -m benchmarks start [--threads N] [--only mlp|cnn] [--rounds N]
 """
 
 from __future__ import annotations
@@ -61,13 +59,15 @@ def _print(name: str, samples: Sequence[tuple[float, float]], than: float | None
     return processor
 
 
-def main(arguments: list[str]) -> None:
-    """Print medians of interleaved rounds."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks start", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the comparison."""
     parser.add_argument("--threads", type=int, default=0, help="number of threads (default: all cores)")
     parser.add_argument("--only", choices=("cnn", "mlp"))
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args(arguments)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Print medians of interleaved rounds."""
     inductor = shutil.which(os.environ.get("CXX", "g++")) is not None
     for workload in [options.only] if options.only else ["mlp", "cnn"]:
         names = {"torch eager": ("torch", False, True), "lazytorch, empty cache": ("lazytorch", False, False)}

@@ -1,15 +1,13 @@
-"""Whole training steps, forward to `loss.item()`, against torch eager in the same run.
-
-python -m benchmarks steps [--threads N] [--only mlp|cnn]
-"""
+"""Whole training steps, forward to `loss.item()`."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.timing import interleaved
+from benchmarks.workload import Library, Step, Workload
+
+TOKENS, WORDS = (8, 128), 1000
 
 
 def network(torch: Any, name: str) -> tuple[Any, Any]:
@@ -31,56 +29,69 @@ def network(torch: Any, name: str) -> tuple[Any, Any]:
     return model, torch.rand(64, 1, 8, 8)
 
 
-def mlp_step(torch: Any) -> Callable[[], float]:
+def mlp_step(library: Library) -> Step:
     """MLP, SGD with momentum."""
-    return _step(torch, *network(torch, "mlp"))
+    return _classifier(library, *network(library.module, "mlp"))
 
 
-def cnn_step(torch: Any) -> Callable[[], float]:
+def cnn_step(library: Library) -> Step:
     """CNN, SGD with momentum."""
-    return _step(torch, *network(torch, "cnn"))
+    return _classifier(library, *network(library.module, "cnn"))
 
 
-def _step(torch: Any, model: Any, images: Any) -> Callable[[], float]:
+def _classifier(library: Library, model: Any, images: Any) -> Step:
+    torch = library.module
     labels = torch.randint(0, 10, (64,))
     loss_function = torch.nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    return _step(library, model, optimizer, lambda called: loss_function(called(images), labels))
 
-    def step() -> float:
+
+def _step(library: Library, model: Any, optimizer: Any, loss_of: Callable[[Any], Any]) -> Step:
+    called = library.model(model)
+
+    def update() -> Any:
         optimizer.zero_grad()
-        loss = loss_function(model(images), labels)
+        loss = loss_of(called)
         loss.backward()
         optimizer.step()
-        return float(loss.item())
+        return loss.detach()
 
-    return step
-
-
-WORKLOADS: dict[str, Callable[[Any], Callable[[], float]]] = {"mlp": mlp_step, "cnn": cnn_step}
+    updated = library.step(update)
+    return lambda: updated().item()
 
 
-def chosen(benchmark: str, description: str | None, arguments: list[str], *libraries: Any) -> dict[str, Any]:
-    """The workloads that the command line asks for, by name; sets the libraries' number of threads."""
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks {benchmark}", description=description)
-    parser.add_argument("--threads", type=int, default=0, help="number of threads (default: all cores)")
-    parser.add_argument("--only", choices=sorted(WORKLOADS))
-    options = parser.parse_args(arguments)
-    for library in libraries:
-        if options.threads:
-            library.set_num_threads(options.threads)
-    return {name: make for name, make in WORKLOADS.items() if options.only in (None, name)}
+def transformer_step(library: Library) -> Step:
+    """Four encoder layers of width 128 with 4 heads over 8 x 128 tokens of 1,000 words, AdamW."""
+    torch = library.module
+    torch.manual_seed(0)
+    nn = torch.nn
+    layer = nn.TransformerEncoderLayer(128, 4, 512, dropout=0.0, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
+    model = nn.Sequential(nn.Embedding(WORDS, 128), encoder, nn.Linear(128, WORDS))
+    tokens, following = torch.randint(0, WORDS, TOKENS), torch.randint(0, WORDS, TOKENS)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    loss = torch.nn.functional.cross_entropy
+    return _step(library, model, optimizer, lambda called: loss(called(tokens).flatten(0, 1), following.flatten()))
 
 
-def main(arguments: list[str]) -> None:
-    """Print microseconds per step of both, and torch's time divided by ours."""
-    import torch
+def lstm_step(library: Library) -> Step:
+    """An LSTM of width 128 over 32 sequences of 32 steps of 64 numbers, and a linear layer on its last state; Adam."""
+    torch = library.module
+    torch.manual_seed(0)
+    nn = torch.nn
+    recurrent, last = nn.LSTM(64, 128, batch_first=True), nn.Linear(128, 10)
+    model = nn.ModuleList([recurrent, last])
+    sequences, labels = torch.randn(32, 32, 64), torch.randint(0, 10, (32,))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    run, classify = library.model(recurrent), library.model(last)
+    loss = torch.nn.functional.cross_entropy
+    return _step(library, model, optimizer, lambda _: loss(classify(run(sequences)[0][:, -1]), labels))
 
-    import lazytorch
 
-    for name, make in chosen("steps", __doc__, arguments, torch, lazytorch).items():
-        times = interleaved({"torch": make(torch), "lazytorch": make(lazytorch)})
-        theirs, ours = times["torch"], times["lazytorch"]
-        print(
-            f"{name:6} torch {theirs.best * 1e6:8.1f} us  lazytorch {ours.best * 1e6:8.1f} us  "
-            f"ratio {theirs.best / ours.best:5.2f} (median {theirs.median / ours.median:5.2f})"
-        )
+WORKLOADS: dict[str, Workload] = {
+    "training step, digits MLP": Workload(mlp_step, is_training=True),
+    "training step, CNN": Workload(cnn_step, is_training=True),
+    "training step, transformer": Workload(transformer_step, is_training=True),
+    "training step, LSTM": Workload(lstm_step, is_training=True),
+}

@@ -8,6 +8,8 @@ from typing import Any
 
 from lazytorch import autograd, dtypes
 from lazytorch.autograd.modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from lazytorch.default_dtype import default_dtype as get_default_dtype
+from lazytorch.default_dtype import set_default_dtype
 from lazytorch.dtypes import DType as dtype
 from lazytorch.loading import load_rest
 from lazytorch.ops import (
@@ -32,8 +34,8 @@ from lazytorch.printing import set_printoptions
 from lazytorch.runtime.device import Device as device
 from lazytorch.runtime.statistics import STATISTICS
 from lazytorch.runtime.thread_count import get_num_threads, set_num_threads
-from lazytorch.tensor import Size, Tensor, set_default_dtype
-from lazytorch.tensor import default_dtype as get_default_dtype
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 from lazytorch.version import __version__
 
 inf, nan, pi, e = math.inf, math.nan, math.pi, math.e

@@ -31,7 +31,8 @@ from lazytorch.ops.tensor_types import STRIDED
 from lazytorch.optim import Optimizer
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.device import Device
-from lazytorch.tensor import Size, Tensor, of_leaf, root_of
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor, of_leaf, root_of
 
 __all__ = [
     "add_safe_globals",

@@ -18,6 +18,7 @@ from lazytorch import dtypes, layout
 from lazytorch.calling import PACKAGE as PACKAGE
 from lazytorch.calling import caller
 from lazytorch.codegen.views import Access, contiguous
+from lazytorch.default_dtype import default_dtype
 from lazytorch.dtypes import DType
 from lazytorch.history import Accumulator, GradFunction, add_hook
 from lazytorch.ir.declaration import Operator
@@ -27,33 +28,13 @@ from lazytorch.ir.trace import FREED, STATE, Node, Trace, enter, gradient_name, 
 from lazytorch.ir.types import TensorType
 from lazytorch.ir.write_through import write_through
 from lazytorch.parts import moving_read, moving_write, rows_of_leaf
-from lazytorch.printing import format_size, format_tensor
+from lazytorch.printing import format_tensor
 from lazytorch.runtime.buffer import READERS, Buffer
 from lazytorch.runtime.device import Device, device_called
 from lazytorch.runtime.session import synchronize
+from lazytorch.size import Size
 
 _new = object.__new__
-
-
-class Size(tuple[int, ...]):
-    """The shape of a tensor, `torch.Size`."""
-
-    def numel(self) -> int:
-        """The number of elements of a tensor of this shape."""
-        out = 1
-        for size in self:
-            out *= size
-        return out
-
-    def __repr__(self) -> str:
-        return format_size(self)
-
-    def __getitem__(self, key: Any) -> Any:
-        found = tuple.__getitem__(self, key)
-        return Size(found) if isinstance(key, slice) else found
-
-    def __add__(self, other: Any) -> Size:
-        return Size(tuple.__add__(self, tuple(other)))
 
 
 class Tensor:
@@ -376,23 +357,6 @@ def _rebuild(kind: type[Tensor], array: np.ndarray, dtype: str, requires_grad: b
     out = from_array(array, dtypes.named(dtype))
     out.__class__ = kind
     return out.requires_grad_() if requires_grad else out
-
-
-# -- default dtype ------------------------------------------------------------
-
-_default = [dtypes.float32]
-
-
-def default_dtype() -> DType:
-    """The dtype of new floating tensors (torch.get_default_dtype)."""
-    return _default[0]
-
-
-def set_default_dtype(dtype: DType) -> None:
-    """Change the dtype of new floating tensors."""
-    if not dtype.is_floating_point:
-        raise TypeError("only floating-point types are supported as the default type")
-    _default[0] = dtype
 
 
 # -- recording ------------------------------------------------------------

@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Settings, before anything imports lazytorch."""
+    """Settings."""
     device_option.configure(config)
 
 

@@ -133,13 +133,13 @@ def _rows(y: Tensor, inputs: Sequence[Tensor], create_graph: bool) -> list[Tenso
     """The derivatives of every element of one output, per input."""
     found: Sequence[Tensor | None] = [None] * len(inputs)
     if y.requires_grad and y._node.type.numel:
-        units = FUNCTIONS["eye"](y._node.type.numel, dtype=y.dtype).reshape((-1, *y.shape))
+        units = FUNCTIONS["eye"](y._node.type.numel, dtype=y.dtype, device=y.device).reshape((-1, *y.shape))
         found = grad(
             y, inputs, units, retain_graph=True, create_graph=create_graph, allow_unused=True, is_grads_batched=True
         )
     shapes = [(*y.shape, *x.shape) for x in inputs]
     return [
-        FUNCTIONS["zeros"](shape, dtype=x.dtype) if g is None else g.reshape(shape)
+        FUNCTIONS["zeros"](shape, dtype=x.dtype, device=x.device) if g is None else g.reshape(shape)
         for shape, x, g in zip(shapes, inputs, found, strict=True)
     ]
 

@@ -30,7 +30,7 @@ def _numerical(func: Callable[..., Any], inputs: Sequence[Any], position: int, e
             for step in (eps, -eps):
                 moved = base.copy()
                 moved[index] += step
-                changed = [*inputs[:position], from_array(moved, x.dtype), *inputs[position + 1 :]]
+                changed = [*inputs[:position], from_array(moved, x.dtype, x), *inputs[position + 1 :]]
                 outputs = _differentiable(as_tensors(func(*changed)), False)
                 sides.append([y.detach().numpy().astype(np.float64).reshape(-1) for y in outputs])
             columns.append([(high - low) / (2 * eps) for high, low in zip(*sides, strict=True)])
@@ -46,16 +46,16 @@ def _analytical(output: Tensor, x: Tensor) -> np.ndarray:
     rows = []
     for element in output.reshape(-1).unbind(0):
         (found,) = grad(element, x, retain_graph=True, allow_unused=True)
-        rows.append(np.zeros(tuple(x.shape)) if found is None else found.detach().numpy())
+        rows.append(np.zeros(tuple(x.shape)) if found is None else found.detach().cpu().numpy())
     return np.stack([row.reshape(-1) for row in rows], 1) if rows else np.zeros((x._node.type.numel, 0))
 
 
 def _batched(output: Tensor, x: Tensor) -> np.ndarray:
     """The same by one vectorised walk."""
-    units = FUNCTIONS["eye"](output._node.type.numel, dtype=output.dtype).reshape((-1, *output.shape))
+    units = FUNCTIONS["eye"](output._node.type.numel, dtype=output.dtype, device=output.device).reshape((-1, *output.shape))
     (found,) = grad(output, x, units, retain_graph=True, allow_unused=True, is_grads_batched=True)
     count = x._node.type.numel
-    return np.zeros((count, len(units))) if found is None else found.detach().numpy().reshape(-1, count).T
+    return np.zeros((count, len(units))) if found is None else found.detach().cpu().numpy().reshape(-1, count).T
 
 
 def _forward(func: Callable[..., Any], inputs: Sequence[Any], position: int, vectorized: bool) -> list[np.ndarray]:
@@ -74,7 +74,7 @@ def _forward(func: Callable[..., Any], inputs: Sequence[Any], position: int, vec
         return tuple([FUNCTIONS["zeros_like"](y) if t is None else t for y, t in zip(outputs, pushed, strict=True)])
 
     count = x._node.type.numel
-    units = FUNCTIONS["eye"](count, dtype=x.dtype).reshape((-1, *x.shape))
+    units = FUNCTIONS["eye"](count, dtype=x.dtype, device=x.device).reshape((-1, *x.shape))
     if vectorized:
         return [column.numpy().reshape(count, -1) for column in vmap(push)(units)]
     columns = [push(unit) for unit in units.unbind(0)]

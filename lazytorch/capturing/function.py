@@ -14,9 +14,10 @@ from typing import Any
 from lazytorch.capturing.observation import Observation, observe
 from lazytorch.capturing.variant import Variant
 from lazytorch.config import config
+from lazytorch.default_dtype import default_dtype
 from lazytorch.ir.trace import STATE
 from lazytorch.runtime.session import synchronize
-from lazytorch.tensor import Tensor, default_dtype
+from lazytorch.tensor import Tensor
 from lazytorch.trees import Structure, flatten
 
 MOST_VARIANTS = 64

@@ -8,328 +8,33 @@ Without fusion every elementwise operation gets a buffer and a kernel of its own
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from lazytorch.codegen.expression import NotStrided, pull, tensor_type
+from lazytorch.codegen.buffers import WHOLE, Buffers, is_pulled, on_host, reads_of, takes_epilogue
+from lazytorch.codegen.expression import tensor_type
 from lazytorch.codegen.group import Group
 from lazytorch.codegen.kernel_graph import KernelGraph
 from lazytorch.codegen.row_fusion import RowFusion
-from lazytorch.codegen.schedules.attention import read_rows, row_leaf, together
+from lazytorch.codegen.schedules.attention import together
 from lazytorch.codegen.schedules.contract import joined
-from lazytorch.codegen.schedules.reduction import Reduction
 from lazytorch.codegen.schedules.scan import STEP
-from lazytorch.codegen.structure import remember, structure
-from lazytorch.codegen.views import common_refinement
 from lazytorch.errors import CompileError
 from lazytorch.ir.core import Block, IRBuilder, Operation, Region, Value
-from lazytorch.ir.declaration import Declaration, Trait
-from lazytorch.ir.dialects import arith, fused, tensor, tensor_scatter, tensor_sort
-
-LONGEST = 96
-"""Elementwise operations after which a chain gets a buffer."""
-
-CHEAP = 6
-"""Elementwise operations up to which a value is computed again for every repetition by a broadcast."""
-SHARED = 8
-"""Elementwise operations up to which several kernels compute a value each for itself."""
-HOISTED = 16
-"""Elements of a row from which on what is constant along it is computed once, outside of the inner loop."""
-
-WHOLE: dict[Declaration, str] = {
-    tensor.gather: "gather",
-    tensor.scatter_add: "scatter",
-    tensor.scatter: "scatter",
-    tensor_scatter.scatter_mul: "scatter",
-    tensor_scatter.scatter_max: "scatter",
-    tensor_scatter.scatter_min: "scatter",
-    tensor.pad: "pad",
-    tensor.insert_slice: "insert",
-    tensor.concat: "concat",
-    tensor_sort.argsort: "sort",
-    tensor_sort.searchsorted: "search",
-}
-"""Operations whose operands must lie in buffers as they are, and the schedule of each."""
+from lazytorch.ir.declaration import Trait
+from lazytorch.ir.dialects import fused, tensor
 
 
 def fuse(func: Operation, enabled: bool = True) -> None:
     """Rewrite the function in place: afterwards it holds fused.kernel operations, reshapes of buffers and the return."""
     block = func.region.block
     operations = [operation for operation in block if operation is not block.terminator]
-    buffers = _Buffers(block, operations, enabled)
+    buffers = Buffers(block, operations, enabled)
     kept = {*block.terminator.operands, *buffers.reshaped.values()}
     groups = _grouped(operations, buffers, kept, enabled)
     _rewrite(block, operations, groups, buffers)
 
 
-def _pulled(operation: Operation) -> bool:
-    """Whether readers may compute the operation themselves."""
-    declaration = operation.operator.declaration
-    traits = declaration.traits
-    if Trait.ELEMENTWISE in traits or Trait.VIEW in traits or declaration is arith.constant or declaration is tensor.iota:
-        return not on_host(operation)
-    return False
-
-
-def on_host(operation: Operation) -> bool:
-    """Whether the operation is a step of the host: declared so, or of complex numbers, which kernels do not know."""
-    return operation.has(Trait.HOST) or "c" in [x.type.dtype.kind for x in (*operation.operands, *operation.results)]
-
-
-def _repeated(operation: Operation, operand: Value) -> bool:
-    """Whether the operation broadcasts an operand in such a way that a kernel would compute each element several times."""
-    shape, wanted = tensor_type(operand).shape, tensor_type(operation.result).shape
-    if operation.has(Trait.VIEW) and operation.declaration is not tensor.expand:
-        return False
-    if math.prod(shape) == math.prod(wanted):
-        return False
-    return not (wanted[-1] >= HOISTED and (not shape or shape[-1] == 1))
-
-
-_strided: dict[Any, bool] = {}
-"""Clusters, by structure, that can be computed from strided buffers."""
-
-
-class _Buffers:
-    """Which values get a buffer: `chosen`.
-
-    refined: the shapes in which kernels compute values whose dimensions have to be split for that, because they read a
-    buffer through a reshape that joins dimensions: the elements are the same, in the same order.
-    reshaped: buffers that are others in another shape.
-    """
-
-    def __init__(self, block: Block, operations: Sequence[Operation], enabled: bool) -> None:
-        self.arguments = set(block.arguments)
-        self.chosen: set[Value] = set()
-        self.refined: dict[Value, tuple[int, ...]] = {}
-        self.reshaped: dict[Value, Value] = {}
-        self.enabled = enabled
-        self._require(block.terminator.operands)
-        size: dict[Value, int] = {}
-        for operation in operations:
-            if _pulled(operation):
-                if enabled:
-                    self.chosen.update(x for x in operation.operands if size.get(x, 0) > CHEAP and _repeated(operation, x))
-                total = int(operation.has(Trait.ELEMENTWISE))
-                total += max([0, *[size.get(x, 0) for x in operation.operands if x not in self.chosen]])
-                total += sum(size.get(x, 0) > 8 for x in operation.operands)
-                if operation.has(Trait.ELEMENTWISE) and (not enabled or total > LONGEST):
-                    self.chosen.add(operation.result)
-                    total = 0
-                size[operation.result] = total
-                continue
-            self.chosen.update(operation.results)
-            self._require_operands(operation)
-        if enabled:
-            self._choose_shared(operations)
-        for operation in operations:
-            self._make_strided(operation)
-        self._find_reshaped(operations, set(block.terminator.operands))
-
-    def _choose_shared(self, operations: Sequence[Operation]) -> None:
-        """Give a buffer to what many operations compute and several kernels read.
-
-        Without this the cell state of a recurrent network, whose every step reads the one before, would be computed from
-        the first step on in the kernel of every step.
-        """
-        divided = self._read_by_several_kernels(operations)
-        below: dict[Value, int] = {}
-        for number, operation in enumerate(operations):
-            if not _pulled(operation) or operation.result in self.chosen:
-                continue
-            computed = 0
-            for operand in operation.operands:
-                if operand not in self.chosen:
-                    computed |= below.get(operand, 0)
-            if operation.has(Trait.ELEMENTWISE):
-                computed |= 1 << number
-                if operation.result in divided and computed.bit_count() > SHARED:
-                    self.chosen.add(operation.result)
-            below[operation.result] = computed
-
-    def _read_by_several_kernels(self, operations: Sequence[Operation]) -> set[Value]:
-        """Values whose readers belong to different kernels, as far as shape and depth in buffers tell."""
-        depth: dict[Value, int] = {}
-        for operation in operations:
-            level = max((depth.get(x, 0) + (x in self.chosen) for x in operation.operands), default=0)
-            depth.update((result, level) for result in operation.results)
-        divided: set[Value] = set()
-        kernel: dict[Value, tuple[tuple[int, ...], int]] = {}
-        for operation in reversed(operations):
-            if not _pulled(operation):
-                continue
-            value = operation.result
-            if value in self.chosen:
-                kernel[value] = tensor_type(value).shape, depth[value]
-                continue
-            found = {self._kernel_of(user, kernel, depth) for user in value.users if user.results}
-            if len(found) > 1:
-                divided.add(value)
-            if found:
-                kernel[value] = max(found)
-        return divided
-
-    def _kernel_of(
-        self, user: Operation, kernel: dict[Value, tuple[tuple[int, ...], int]], depth: dict[Value, int]
-    ) -> tuple[tuple[int, ...], int]:
-        """What tells the kernel of a user from others: that of the buffer it goes into, or its own."""
-        result = user.results[0]
-        return kernel[result] if result in kernel else (tensor_type(user.operands[0]).shape, depth[result])
-
-    def _require(self, values: Iterable[Value]) -> None:
-        self.chosen.update(value for value in values if value not in self.arguments)
-
-    def _require_operands(self, operation: Operation) -> None:
-        if operation.declaration in WHOLE or on_host(operation):
-            self._require(operation.operands)
-        elif operation.has(Trait.CONTRACTION):
-            for operand in operation.operands:
-                self._require([_below_views(operand)])
-        elif operation.has(Trait.TILED):
-            rows = set(read_rows(operation))
-            self._require([_below_views(x) if x in rows else x for x in operation.operands])
-
-    def _find_reshaped(self, operations: Sequence[Operation], returned: set[Value]) -> None:
-        """Buffers that are other ones in another shape: no kernel makes them. Of what is returned each has its own memory.
-        A contraction makes any shape of its result itself."""
-        owned = returned | self.arguments
-        for operation in operations:
-            if operation.declaration is not tensor.reshape or operation.result not in self.chosen:
-                continue
-            value, below = operation.result, operation.operands[0]
-            while (inner := below.defining_op(tensor.reshape)) is not None:
-                below = inner.operands[0]
-            made = below.defining_op()
-            is_memory = below in self.arguments or (
-                made is not None and not _pulled(made) and not made.has(Trait.CONTRACTION)
-            )
-            if is_memory and (value not in returned or below not in owned):
-                self.reshaped[value] = below
-                self._require([below])
-                if value in returned:
-                    owned.add(below)
-
-    def _make_strided(self, operation: Operation) -> None:
-        """Give a buffer to whatever keeps the operation's operands from being read through strides."""
-        if on_host(operation):
-            return
-        while True:
-            try:
-                for values in self._read_together(operation):
-                    self._probe(operation, values)
-                return
-            except NotStrided as problem:
-                if self._refine(operation, problem):
-                    continue
-                if problem.value in self.chosen:
-                    raise CompileError(f"{operation.name} cannot read its operand through strides", stage="fusion") from None
-                self.chosen.add(problem.value)
-                made = problem.value.defining_op()
-                if made is not None:
-                    self._make_strided(made)
-
-    def _read_together(self, operation: Operation) -> list[list[Value]]:
-        """What has to be read through strides for the operation, each group of values by one kernel."""
-        if operation.has(Trait.REDUCTION):
-            return [list(operation.operands)] if 0 not in tensor_type(operation.operands[0]).shape else []
-        if _takes_epilogue(operation):
-            return [[operand] for operand in operation.operands if operand not in self.chosen]
-        if operation.has(Trait.TILED):
-            return [[operand] for operand in read_rows(operation) if operand not in self.chosen]
-        return [[operation.result]] if _pulled(operation) and operation.result in self.chosen else []
-
-    def _probe(self, operation: Operation, values: Sequence[Value]) -> None:
-        """Raises NotStrided where the operation cannot read the values. What is like something found well is not tried."""
-        is_reduction, is_tiled = operation.has(Trait.REDUCTION), operation.has(Trait.TILED)
-        computed = set() if is_reduction or is_tiled else self.chosen.intersection(values)
-        self.chosen -= computed
-        words, _ = structure(values, self.chosen)
-        self.chosen |= computed
-        key = (operation.operator if is_reduction else is_tiled, self.shape(values[0]), *words)
-        if key in _strided:
-            return
-        if is_reduction:
-            Reduction(operation, self.chosen)
-        elif is_tiled:
-            row_leaf(values[0], tensor_type(values[0]).shape, self.chosen)
-        else:
-            self.expression(values)
-        remember(_strided, key, True)
-
-    def _refine(self, operation: Operation, problem: NotStrided) -> bool:
-        """Have an elementwise result computed in a shape that splits its dimensions, if that spares the buffer that
-        `problem` asks for. A contraction's epilogue keeps the contraction's shape."""
-        if not self.enabled or not _pulled(operation) or problem.value in self.chosen:
-            return False
-        value, before = operation.result, tensor_type(problem.value).shape
-        shape = self.refined.get(value, tensor_type(value).shape)
-        refinement = common_refinement(before, shape) if problem.shape == shape else None
-        if refinement is None or refinement == shape:
-            return False
-        for read in _reads(operation, self):
-            made = read.defining_op()
-            if (
-                made is not None
-                and made.has(Trait.CONTRACTION)
-                and tensor_type(read).shape == tensor_type(value).shape
-                and self._is_read_only_for(read, value)
-            ):
-                return False
-        self.refined[value] = refinement
-        return True
-
-    def _is_read_only_for(self, read: Value, value: Value) -> bool:
-        """Whether everything computed from a buffer goes into `value`."""
-        stack, seen = [read], set()
-        while stack:
-            for user in stack.pop().users:
-                if not _pulled(user) or (user.result in self.chosen and user.result is not value):
-                    return False
-                if user not in seen and user.result is not value:
-                    seen.add(user)
-                    stack.append(user.result)
-        return True
-
-    def shape(self, value: Value) -> tuple[int, ...]:
-        """The shape in which a kernel computes the value."""
-        return self.refined.get(value, tensor_type(value).shape)
-
-    def fit_together(self, values: Sequence[Value]) -> bool:
-        """Whether one kernel can compute these values of one shape."""
-        try:
-            self.expression(values)
-        except NotStrided:
-            return False
-        return True
-
-    def expression(self, values: Sequence[Value]) -> None:
-        """Pull values as a kernel would; raises NotStrided."""
-        computed = self.chosen.intersection(values)
-        self.chosen -= computed
-        shape = self.shape(values[0])
-        views = [
-            Operation(tensor.reshape.operator(shape=shape), [value]) for value in values if tensor_type(value).shape != shape
-        ]
-        wanted = [value for value in values if tensor_type(value).shape == shape] + [view.result for view in views]
-        try:
-            pull(wanted, shape, boundary=self.chosen)
-        finally:
-            self.chosen |= computed
-            for view in views:
-                view.operands = ()
-
-
-def _below_views(value: Value) -> Value:
-    """The value that a chain of views looks at."""
-    operation = value.defining_op()
-    while operation is not None and operation.has(Trait.VIEW):
-        value = operation.operands[0]
-        operation = value.defining_op()
-    return value
-
-
-def _grouped(operations: Sequence[Operation], buffers: _Buffers, kept: set[Value], enabled: bool) -> list[Group]:
+def _grouped(operations: Sequence[Operation], buffers: Buffers, kept: set[Value], enabled: bool) -> list[Group]:
     """Kernels in an order in which they can run. kept: values that are in memory whoever reads them."""
     graph = KernelGraph()
     group_of: dict[Value, Group] = {}
@@ -343,7 +48,7 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, kept: set[Value
                 if (below := buffers.reshaped[value]) in group_of:
                     group_of[value] = group_of[below]
                 continue
-            read_values = _reads(operation, buffers)
+            read_values = reads_of(operation, buffers)
             for read in read_values:
                 readers.setdefault(read, []).append(value)
             reads = [group_of[read] for read in read_values if read in group_of]
@@ -354,7 +59,7 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, kept: set[Value
                 group = Group(_schedule_name(operation), buffers.shape(value))
                 groups.append(group)
                 graph.add(group)
-            group.values += operation.results if not _pulled(operation) else [value]
+            group.values += operation.results if not is_pulled(operation) else [value]
             for result in operation.results:
                 group_of[result] = group
             for read_group in reads:
@@ -366,13 +71,8 @@ def _grouped(operations: Sequence[Operation], buffers: _Buffers, kept: set[Value
     return graph.in_order(groups)
 
 
-def _takes_epilogue(operation: Operation) -> bool:
-    """Whether the operation's kernel computes what is read at the same index, from operands and results, as well."""
-    return operation.has(Trait.CONTRACTION) or operation.declaration in STEP
-
-
 def _schedule_name(operation: Operation) -> str:
-    if _pulled(operation):
+    if is_pulled(operation):
         return "map"
     if on_host(operation):
         return "host"
@@ -390,26 +90,7 @@ def _schedule_name(operation: Operation) -> str:
     return name
 
 
-def _reads(operation: Operation, buffers: _Buffers) -> list[Value]:
-    """The buffers that a kernel for this operation reads."""
-    found: dict[Value, None] = {}
-    stack = list(operation.operands)
-    seen: set[Value] = set()
-    while stack:
-        value = stack.pop()
-        if value in seen:
-            continue
-        seen.add(value)
-        if value in buffers.chosen or value in buffers.arguments:
-            found[value] = None
-            continue
-        made = value.defining_op()
-        if made is not None:
-            stack += made.operands
-    return list(found)
-
-
-def _reads_through_views(operation: Operation, buffers: _Buffers, members: Sequence[Value]) -> bool:
+def _reads_through_views(operation: Operation, buffers: Buffers, members: Sequence[Value]) -> bool:
     """Whether a kernel for this operation reads one of the members through a view."""
     views: list[Value] = []
     seen: set[Operation] = set()
@@ -439,10 +120,10 @@ def _reads_through_views(operation: Operation, buffers: _Buffers, members: Seque
 
 
 def _home(
-    operation: Operation, groups: Sequence[Group], reads: Sequence[Group], graph: KernelGraph, buffers: _Buffers
+    operation: Operation, groups: Sequence[Group], reads: Sequence[Group], graph: KernelGraph, buffers: Buffers
 ) -> Group | None:
     """A map kernel of the same shape that can also write this value: no path may lead from it back to itself."""
-    if not _pulled(operation):
+    if not is_pulled(operation):
         return None
     shape = buffers.shape(operation.result)
     for group in reversed(groups[-32:]):
@@ -469,7 +150,7 @@ def _tiled_home(operation: Operation, groups: Sequence[Group]) -> Group | None:
 
 def _attach_epilogues(
     operations: Sequence[Operation],
-    buffers: _Buffers,
+    buffers: Buffers,
     group_of: dict[Value, Group],
     graph: KernelGraph,
     kept: set[Value],
@@ -477,7 +158,7 @@ def _attach_epilogues(
     """A contraction or scan whose only reader is one map kernel at the same index becomes part of it; a contraction also
     through a reshape that joins dimensions (the groups and channels of a convolution)."""
     for operation in operations:
-        if not _takes_epilogue(operation):
+        if not takes_epilogue(operation):
             continue
         value = operation.result
         own = group_of[value]
@@ -499,7 +180,7 @@ def _attach_epilogues(
         group_of[value] = reader
 
 
-def _only_at_same_index(value: Value, buffers: _Buffers, members: set[Value]) -> bool:
+def _only_at_same_index(value: Value, buffers: Buffers, members: set[Value]) -> bool:
     """Whether every use, up to the buffers of one kernel, is elementwise in the value's own shape."""
     shape = tensor_type(value).shape
     stack = [value]
@@ -522,13 +203,13 @@ def _only_at_same_index(value: Value, buffers: _Buffers, members: set[Value]) ->
     return True
 
 
-def _leads_to(operation: Operation, members: set[Value], buffers: _Buffers) -> bool:
+def _leads_to(operation: Operation, members: set[Value], buffers: Buffers) -> bool:
     """Whether one of the members is computed from the operation's results without a buffer in between."""
     stack = [operation]
     seen: set[Operation] = set()
     while stack:
         current = stack.pop()
-        if not _pulled(current) or current in seen:
+        if not is_pulled(current) or current in seen:
             continue
         seen.add(current)
         if current.result in members:
@@ -538,7 +219,7 @@ def _leads_to(operation: Operation, members: set[Value], buffers: _Buffers) -> b
     return False
 
 
-def _rewrite(block: Block, operations: Sequence[Operation], groups: Sequence[Group], buffers: _Buffers) -> None:
+def _rewrite(block: Block, operations: Sequence[Operation], groups: Sequence[Group], buffers: Buffers) -> None:
     builder = IRBuilder(block, block.terminator)
     replaced: dict[Value, Value] = {}
     reshaped: dict[Value, list[Value]] = {}
@@ -571,7 +252,7 @@ def _rewrite(block: Block, operations: Sequence[Operation], groups: Sequence[Gro
 
 
 def _kernel(
-    number: int, group: Group, written: Sequence[Value], buffers: _Buffers, replaced: dict[Value, Value]
+    number: int, group: Group, written: Sequence[Value], buffers: Buffers, replaced: dict[Value, Value]
 ) -> Operation:
     """The fused.kernel of a group: a region with a copy of every operation between its operands and its results."""
     own = set(group.values)

@@ -12,7 +12,7 @@ import numpy as np
 
 from lazytorch.ir.core import Block, Operation, Value
 from lazytorch.ir.declaration import Operator
-from lazytorch.ir.dialects import tensor, tensor_strided
+from lazytorch.ir.dialects import tensor, tensor_strided, tensor_windows
 from lazytorch.ir.types import TensorType
 
 
@@ -93,7 +93,7 @@ def apply_view(access: Access, view: Operation) -> Access | None:
             offset += max(access.shape[d] - 1, 0) * access.strides[d]
             strides_list[d] = -access.strides[d]
         return Access(access.shape, tuple(strides_list), offset)
-    if declaration is tensor.window:
+    if declaration is tensor_windows.window:
         shape = view.result.type.shape
         spatial = len(a.sizes)
         lead = access.strides[: len(access.strides) - spatial]

@@ -9,7 +9,8 @@ from typing import Any
 import lazytorch as torch
 from lazytorch.distributions import constraints
 from lazytorch.distributions.probability import GivenProbability
-from lazytorch.tensor import Size, Tensor
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 
 __all__ = ["Categorical"]
 

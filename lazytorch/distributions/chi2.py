@@ -6,7 +6,8 @@ from typing import Any
 
 from lazytorch.distributions import constraints
 from lazytorch.distributions.gamma import Gamma
-from lazytorch.tensor import Size, Tensor
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 
 __all__ = ["Chi2"]
 

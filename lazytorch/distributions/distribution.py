@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import lazytorch as torch
 from lazytorch.distributions import constraints
 from lazytorch.distributions.utils import broadcast_all, lazy_property
-from lazytorch.tensor import Size, Tensor
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 
 __all__ = ["Distribution"]
 

@@ -11,7 +11,8 @@ from lazytorch.distributions import constraints
 from lazytorch.distributions.beta import Beta
 from lazytorch.distributions.distribution import Distribution
 from lazytorch.distributions.utils import broadcast_all
-from lazytorch.tensor import Size, Tensor
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 
 __all__ = ["LKJCholesky"]
 

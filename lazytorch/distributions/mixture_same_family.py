@@ -9,7 +9,8 @@ import lazytorch as torch
 from lazytorch.distributions import constraints
 from lazytorch.distributions.categorical import Categorical
 from lazytorch.distributions.distribution import Distribution
-from lazytorch.tensor import Size, Tensor
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 
 __all__ = ["MixtureSameFamily"]
 

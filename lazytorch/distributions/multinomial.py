@@ -12,7 +12,8 @@ from lazytorch.distributions.binomial import Binomial
 from lazytorch.distributions.categorical import Categorical
 from lazytorch.distributions.distribution import Distribution
 from lazytorch.distributions.utils import broadcast_all
-from lazytorch.tensor import Size, Tensor
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 
 __all__ = ["Multinomial"]
 

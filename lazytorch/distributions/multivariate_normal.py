@@ -10,7 +10,8 @@ import lazytorch as torch
 from lazytorch.distributions import constraints
 from lazytorch.distributions.distribution import Distribution
 from lazytorch.distributions.utils import lazy_property, log_determinant, matrix_vector, standard_normal
-from lazytorch.tensor import Size, Tensor
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 
 __all__ = ["MultivariateNormal"]
 

@@ -10,7 +10,8 @@ from lazytorch.distributions import constraints
 from lazytorch.distributions.categorical import Categorical
 from lazytorch.distributions.distribution import Distribution
 from lazytorch.nn.functional import one_hot
-from lazytorch.tensor import Size, Tensor
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 
 __all__ = ["OneHotCategorical", "OneHotCategoricalStraightThrough"]
 

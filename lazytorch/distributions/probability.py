@@ -6,7 +6,8 @@ from typing import Any
 
 from lazytorch.distributions.distribution import Distribution
 from lazytorch.distributions.utils import broadcast_all, lazy_property, logits_to_probs, probs_to_logits
-from lazytorch.tensor import Size, Tensor
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 
 __all__ = []
 

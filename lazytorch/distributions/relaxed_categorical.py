@@ -13,7 +13,8 @@ from lazytorch.distributions.distribution import Distribution
 from lazytorch.distributions.transformed_distribution import TransformedDistribution
 from lazytorch.distributions.transforms import ExpTransform
 from lazytorch.distributions.utils import broadcast_all, clamp_probs
-from lazytorch.tensor import Size, Tensor
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 
 __all__ = ["ExpRelaxedCategorical", "RelaxedOneHotCategorical"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import lazytorch as torch
 from lazytorch.distributions import constraints
 from lazytorch.distributions.utils import lazy_property, sum_rightmost
-from lazytorch.tensor import Size
+from lazytorch.size import Size
 
 
 class Transform:

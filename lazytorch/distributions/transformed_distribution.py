@@ -11,7 +11,8 @@ from lazytorch.distributions.distribution import Distribution
 from lazytorch.distributions.independent import Independent
 from lazytorch.distributions.transforms import ComposeTransform, Transform
 from lazytorch.distributions.utils import sum_rightmost
-from lazytorch.tensor import Size, Tensor
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 
 __all__ = ["TransformedDistribution"]
 

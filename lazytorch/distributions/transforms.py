@@ -27,7 +27,8 @@ from lazytorch.distributions.vector_transforms import (
     clipped_sigmoid,
 )
 from lazytorch.nn.functional import softplus
-from lazytorch.tensor import Size, Tensor
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 
 __all__ = [
     "AbsTransform",

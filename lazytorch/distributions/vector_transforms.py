@@ -11,7 +11,8 @@ from lazytorch.distributions import constraints
 from lazytorch.distributions.transform import Transform
 from lazytorch.distributions.utils import lazy_property, sum_rightmost, tril_matrix_to_vec, vec_to_tril_matrix
 from lazytorch.nn.functional import logsigmoid, pad, softplus
-from lazytorch.tensor import Size, Tensor
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 
 
 def clipped_sigmoid(x: Tensor) -> Tensor:

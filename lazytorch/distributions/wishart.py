@@ -13,7 +13,8 @@ from lazytorch.distributions.chi2 import Chi2
 from lazytorch.distributions.exp_family import ExponentialFamily
 from lazytorch.distributions.multivariate_normal import scale_tril_of
 from lazytorch.distributions.utils import lazy_property, log_determinant, multivariate_digamma
-from lazytorch.tensor import Size, Tensor
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor
 
 __all__ = ["Wishart"]
 

@@ -18,8 +18,10 @@ def _unit_vectors(like: Sequence[Tensor]) -> list[Tensor]:
     sizes = [x._node.type.numel for x in like]
     total, before, out = sum(sizes), 0, []
     for x, size in zip(like, sizes, strict=True):
-        rows = FUNCTIONS["eye"](size, dtype=x.dtype)
-        zeros = [FUNCTIONS["zeros"]((count, size), dtype=x.dtype) for count in (before, total - before - size)]
+        rows = FUNCTIONS["eye"](size, dtype=x.dtype, device=x.device)
+        zeros = [
+            FUNCTIONS["zeros"]((count, size), dtype=x.dtype, device=x.device) for count in (before, total - before - size)
+        ]
         parts = [part for part in (zeros[0], rows, zeros[1]) if part.shape[0]]
         whole = FUNCTIONS["cat"](parts) if len(parts) > 1 else (parts[0] if parts else rows)
         out.append(whole.reshape((total, *x.shape)))

@@ -15,6 +15,7 @@ from lazytorch import dtypes
 from lazytorch.ir.declaration import Attributes, Operator, Trait
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.composite import OperationView
+from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.types import TensorType
 
 
@@ -80,9 +81,10 @@ class BatchedOperation:
             out.append(value)
         return out
 
-    def numbers(self, step: int, rank: int) -> Any:
-        """0, step, 2 step ... for the examples, broadcastable to a batch of `rank` dimensions."""
-        numbers = tensor.iota.build(self.builder, size=self.size, dtype=dtypes.int64)
+    def numbers(self, step: int, like: Any) -> Any:
+        """0, step, 2 step ... for the examples, broadcastable to a batch, and on its device."""
+        rank = len(like.type.shape)
+        numbers = positions(like, self.size, dtypes.int64)
         return arith.mul(tensor.reshape(numbers, shape=(self.size, *(1,) * (rank - 1))), step)
 
     def joined(self, x: Any) -> Any:

@@ -101,7 +101,8 @@ def replay(trace: Trace, walk: Walk) -> dict[Node, Node]:
     trace.key += walk.key
     for index, signature in walk.made:
         nodes[first + index] = _node(trace, first + index, signature, walk.rows[index].place)
-    trace.replays.append((first, walk))
+    if walk.rows:  # one that appends nothing would stand where the next begins
+        trace.replays.append((first, walk))
     for number in walk.freed:
         nodes[number].history = FREED
     return {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from lazytorch.default_dtype import default_dtype
 from lazytorch.history import Accumulator
 from lazytorch.ir.trace import STATE
 from lazytorch.ops.creation import empty
 from lazytorch.printing import format_parameter
-from lazytorch.tensor import Tensor, default_dtype, own_node, realize
+from lazytorch.tensor import Tensor, own_node, realize
 
 
 class Parameter(Tensor):

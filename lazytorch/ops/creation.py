@@ -10,6 +10,7 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.config import config
+from lazytorch.default_dtype import default_dtype
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import arith, tensor
 from lazytorch.ir.dialects.indirect import inside, refuse
@@ -37,7 +38,7 @@ from lazytorch.ops.recording import (
 from lazytorch.ops.shaping import sizes_of
 from lazytorch.runtime.buffer import Buffer
 from lazytorch.runtime.device import Device
-from lazytorch.tensor import Tensor, assign, default_dtype, from_array, of_leaf, value
+from lazytorch.tensor import Tensor, assign, from_array, of_leaf, value
 
 _OPTIONS = {"requires_grad", "layout", "pin_memory", "memory_format", "names"}
 

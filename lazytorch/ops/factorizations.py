@@ -31,14 +31,14 @@ def unpacked(LU: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """P, L and U of the factors in one matrix."""
     m, n = LU.shape[-2:]
     k = min(m, n)
-    lower = LU[..., :, :k].tril(-1) + FUNCTIONS["eye"](m, k, dtype=LU.dtype)
+    lower = LU[..., :, :k].tril(-1) + FUNCTIONS["eye"](m, k, dtype=LU.dtype, device=LU.device)
     return permutation(pivots, m, LU), lower, LU[..., :k, :].triu()
 
 
 @torch_function("lu_unpack", method=False, out=False)
 def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:
     """(P, L, U) of what `torch.linalg.lu_factor` gives; what is not unpacked is empty."""
-    nothing = FUNCTIONS["empty"]((0,), dtype=LU_data.dtype)
+    nothing = FUNCTIONS["empty"]((0,), dtype=LU_data.dtype, device=LU_data.device)
     p, lower, upper = unpacked(LU_data, LU_pivots)
     kind = structure("lu_unpack", "P", "L", "U")
     return kind(p if unpack_pivots else nothing, *((lower, upper) if unpack_data else (nothing, nothing)))
@@ -84,7 +84,9 @@ def inverted(A: Tensor, check: bool) -> tuple[Tensor, Tensor]:
     factors, pivots, info = factored(A)
     if check:
         return inverse(A), info
-    return solved_by_factors(factors, pivots, FUNCTIONS["eye"](A.shape[-1], dtype=A.dtype).expand(A.shape)), info
+    return solved_by_factors(
+        factors, pivots, FUNCTIONS["eye"](A.shape[-1], dtype=A.dtype, device=A.device).expand(A.shape)
+    ), info
 
 
 def solved_or_not(A: Tensor, B: Tensor, left: bool, check: bool) -> tuple[Tensor, Tensor]:
@@ -111,7 +113,7 @@ def geqrf(input: Tensor) -> Any:
 def _reflected(vectors: Tensor, factors: Tensor, other: Tensor, forward: bool) -> Tensor:
     """H1 H2 ... Hk @ other (or Hk ... H1 @ other), Hi = 1 - factor_i v_i v_i^T."""
     m, count = vectors.shape[-2], factors.shape[-1]
-    lower = vectors.tril(-1) + FUNCTIONS["eye"](m, vectors.shape[-1], dtype=vectors.dtype)
+    lower = vectors.tril(-1) + FUNCTIONS["eye"](m, vectors.shape[-1], dtype=vectors.dtype, device=vectors.device)
     for i in reversed(range(count)) if forward else range(count):
         v = lower[..., :, i : i + 1]
         other = other - factors[..., i, None, None] * matmul(v, matmul(v.transpose(-2, -1), other))
@@ -134,7 +136,7 @@ def orgqr(input: Tensor, tau: Tensor) -> Tensor:
         raise RuntimeError(
             f"torch.linalg.householder_product: tau dtype {tau.dtype.title} does not match input dtype {input.dtype.title}"
         )
-    return _reflected(input, tau, FUNCTIONS["eye"](m, n, dtype=input.dtype).expand(input.shape), True)
+    return _reflected(input, tau, FUNCTIONS["eye"](m, n, dtype=input.dtype, device=input.device).expand(input.shape), True)
 
 
 @torch_function("ormqr", out="same")
@@ -152,7 +154,7 @@ def _range(A: Tensor, q: int, niter: int, M: Tensor | None) -> Tensor:
     """An orthonormal basis of about the range of A - M (Halko, Martinsson and Tropp 2009, algorithm 4.4)."""
     rest = A if M is None else A - M
     turned = rest.transpose(-2, -1)
-    basis = FUNCTIONS["qr"](matmul(rest, FUNCTIONS["randn"](A.shape[-1], q, dtype=A.dtype)))[0]
+    basis = FUNCTIONS["qr"](matmul(rest, FUNCTIONS["randn"](A.shape[-1], q, dtype=A.dtype, device=A.device)))[0]
     for _ in range(niter):
         basis = FUNCTIONS["qr"](matmul(rest, FUNCTIONS["qr"](matmul(turned, basis))[0]))[0]
     return basis

@@ -230,7 +230,7 @@ def _is_scalar(new: Any) -> bool:
 
 def _source(new: Any, out: Tensor) -> Node:
     if not isinstance(new, Tensor):
-        new = FUNCTIONS["tensor"](new, dtype=out.dtype)
+        new = FUNCTIONS["tensor"](new, dtype=out.dtype, device=out.device)
     return cast(beside(value(new), out._node), out.dtype)
 
 

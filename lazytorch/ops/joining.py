@@ -10,12 +10,13 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.codegen.views import contiguous
-from lazytorch.ir.dialects import arith, tensor, tensor_strided
+from lazytorch.ir.dialects import arith, tensor, tensor_strided, tensor_windows
 from lazytorch.ops.matrices import diagonal
 from lazytorch.ops.recording import FUNCTIONS, attach, cast, dimension, place, result, torch_function, view
 from lazytorch.ops.shaping import cat, permute, reshape, sizes_of, sliced, split, unsqueeze
 from lazytorch.ops.tensor_types import construct
-from lazytorch.tensor import Size, Tensor, from_array, root_of, value
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor, from_array, root_of, value
 
 
 def _several(arguments: Sequence[Any]) -> list[Tensor]:
@@ -252,7 +253,7 @@ def _unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
         return reshape(self, (1,)).narrow(0, 0, size)
     rest = [i for i in range(rank) if i != d]
     moved = permute(self, [*rest, d])
-    windows = view(moved, tensor.window.operator("Unfold", sizes=(size,), strides=(step,), dilations=(1,)))
+    windows = view(moved, tensor_windows.window.operator("Unfold", sizes=(size,), strides=(step,), dilations=(1,)))
     back = [i if i < d else i - 1 for i in range(rank)]
     back[d] = rank - 1
     return permute(windows, [*back, rank])
@@ -292,7 +293,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
         raise RuntimeError("Expect a 1D vector, but got shape " + str(list(input.shape)))
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     if r == 0:
-        return FUNCTIONS["empty"]((0,), dtype=input.dtype)
+        return FUNCTIONS["empty"]((0,), dtype=input.dtype, device=input.device)
     found = np.array(list(choose(range(input.shape[0]), r)), np.int64).reshape(-1, r)
     return input[from_array(found, dtypes.int64, input)]
 

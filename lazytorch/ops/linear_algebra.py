@@ -136,7 +136,7 @@ def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
 @torch_function("cholesky_inverse", out="same")
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A, given its Cholesky factor."""
-    eye = FUNCTIONS["eye"](L.shape[-1], dtype=L.dtype).expand(L.shape)
+    eye = FUNCTIONS["eye"](L.shape[-1], dtype=L.dtype, device=L.device).expand(L.shape)
     return cholesky_solve(eye, L, upper)
 
 
@@ -148,7 +148,7 @@ def orthogonal_triangular(name: str, A: Tensor, mode: str) -> Any:
         )
     q, r = several(linalg.qr, A, complete=mode == "complete")
     if mode == "r":
-        q = FUNCTIONS["empty"]((0,), dtype=A.dtype)
+        q = FUNCTIONS["empty"]((0,), dtype=A.dtype, device=A.device)
     return structure(name, "Q", "R")(q, r)
 
 
@@ -166,7 +166,11 @@ def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
     if not compute_uv:
         m, n = input.shape[-2:]
         batch = tuple(input.shape[:-2])
-        return kind(FUNCTIONS["zeros"]((*batch, m, m)), s, FUNCTIONS["zeros"]((*batch, n, n)))
+        return kind(
+            FUNCTIONS["zeros"]((*batch, m, m), device=input.device),
+            s,
+            FUNCTIONS["zeros"]((*batch, n, n), device=input.device),
+        )
     return kind(u, s, vh.transpose(-2, -1))
 
 
@@ -204,7 +208,7 @@ def pseudo_inverse(A: Tensor, rtol: Any = None, atol: Any = None, symmetric: boo
     type = value(A).type
     if type.rank < 2 or type.dtype.kind != "f":
         raise RuntimeError(
-            f"linalg.pinv({A.type().removeprefix('torch.').removesuffix('Tensor')}{{{list(A.shape)}}}): expected a tensor "
+            f"linalg.pinv({A.dtype.title}{{{list(A.shape)}}}): expected a tensor "
             "with 2 or more dimensions of float, double, cfloat or cdouble types"
         )
     assert isinstance(type, TensorType)
@@ -239,6 +243,8 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
         if left:
             base = matmul(base, base)
     if out is None:
-        ones = FUNCTIONS["clone"](FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype).expand(input.shape))
+        ones = FUNCTIONS["clone"](
+            FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype, device=input.device).expand(input.shape)
+        )
         return without_slope(ones, input)
     return FUNCTIONS["clone"](out) if out is input else out

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
+from lazytorch.default_dtype import default_dtype
 from lazytorch.dtypes import DType
 from lazytorch.ir.dialects import tensor, tensor_strided
 from lazytorch.ir.trace import Node
@@ -23,7 +24,7 @@ from lazytorch.ops.recording import (
     torch_function,
     view,
 )
-from lazytorch.tensor import Tensor, default_dtype, from_array, value
+from lazytorch.tensor import Tensor, from_array, value
 
 
 @torch_function("diagonal", out=False)
@@ -102,7 +103,8 @@ def block_diag(*tensors: Tensor) -> Tensor:
     rows, at = [], 0
     for block in blocks:
         left, right = (
-            FUNCTIONS["zeros"]((block.shape[0], n), dtype=block.dtype) for n in (at, columns - at - block.shape[1])
+            FUNCTIONS["zeros"]((block.shape[0], n), dtype=block.dtype, device=block.device)
+            for n in (at, columns - at - block.shape[1])
         )
         rows.append(FUNCTIONS["cat"]([left, block, right], 1))
         at += block.shape[1]
@@ -295,6 +297,6 @@ def corrcoef(input: Tensor) -> Tensor:
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of a vector as columns."""
     count = x.shape[0] if N is None else N
-    powers = FUNCTIONS["arange"](count)
+    powers = FUNCTIONS["arange"](count, device=x.device)
     powers = powers if increasing else FUNCTIONS["flip"](powers, (0,))
     return x.unsqueeze(-1) ** powers.to(x.dtype if x.dtype.kind == "f" else dtypes.int64)

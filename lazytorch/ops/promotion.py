@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lazytorch import dtypes
+from lazytorch.default_dtype import default_dtype
 from lazytorch.dtypes import DType
-from lazytorch.tensor import default_dtype
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 _COMPLEX_OF = {2: dtypes.complex64, 4: dtypes.complex64, 8: dtypes.complex128}

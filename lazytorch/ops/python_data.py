@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from lazytorch import dtypes
+from lazytorch.default_dtype import default_dtype
 from lazytorch.dtypes import DType
 from lazytorch.ops.promotion import promote_types, python_dtype
-from lazytorch.tensor import Tensor, default_dtype
+from lazytorch.tensor import Tensor
 
 _NO_SEQUENCES = (Tensor, np.generic, str, bytes, dict)
 _MOST_DIMENSIONS = 128

@@ -80,7 +80,7 @@ _incomplete_gamma(special.gammaincc, "igammac")
 def mvlgamma(input: Tensor, p: int) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension p."""
     x = input if input.dtype.kind == "f" else input / 1
-    below = FUNCTIONS["arange"](p, dtype=x.dtype) / -2
+    below = FUNCTIONS["arange"](p, dtype=x.dtype, device=x.device) / -2
     return (x.unsqueeze(-1) + below).lgamma().sum(-1) + p * (p - 1) / 4 * math.log(math.pi)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.config import config
+from lazytorch.default_dtype import default_dtype
 from lazytorch.dtypes import DType
 from lazytorch.ir import random_reference
 from lazytorch.ir.trace import STATE
@@ -25,7 +26,7 @@ from lazytorch.ops.recording import (
 )
 from lazytorch.ops.shaping import sizes_of
 from lazytorch.runtime.device import Device
-from lazytorch.tensor import Tensor, assign, default_dtype, from_array, value, wrap
+from lazytorch.tensor import Tensor, assign, from_array, value, wrap
 
 default_generator = Generator()
 device_generators: dict[str, Generator] = {}

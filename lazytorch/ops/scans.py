@@ -54,7 +54,7 @@ def _running_extreme(name: str, declaration: Declaration) -> None:
     def function(input: Tensor, dim: int) -> Any:
         d = dimension(dim, len(input.shape))
         if not input.shape:
-            return kind(FUNCTIONS["clone"](input), FUNCTIONS["zeros"]((), dtype=dtypes.int64))
+            return kind(FUNCTIONS["clone"](input), FUNCTIONS["zeros"]((), dtype=dtypes.int64, device=input.device))
         place()
         x = emit(tensor.detach, value(input))
         wide = cast(x, dtypes.float32 if x.type.dtype.itemsize == 2 and x.type.dtype.kind == "f" else None)

@@ -52,7 +52,7 @@ def order(x: Node, d: int, descending: bool = False, count: int = -1) -> Node:
 def _sorted(input: Tensor, dim: int, descending: bool, count: int = -1) -> tuple[Tensor, Tensor]:
     if not input.shape:
         dimension(dim, 0)
-        return FUNCTIONS["clone"](input), FUNCTIONS["zeros"]((), dtype=dtypes.int64)
+        return FUNCTIONS["clone"](input), FUNCTIONS["zeros"]((), dtype=dtypes.int64, device=input.device)
     d = dimension(dim, len(input.shape))
     place()
     indices = result(order(value(input), d, descending, count))
@@ -126,7 +126,7 @@ def _median_function(name: str, kind: Any, skip_nan: bool) -> None:
             d = dimension(dim, len(input.shape))
             return kind(*(_middle(input, d, keepdim, skip_nan) if input.shape else _sorted(input, d, False)))
         if not input._node.type.numel:
-            return FUNCTIONS["full"]((), float("nan"), dtype=input.dtype)
+            return FUNCTIONS["full"]((), float("nan"), dtype=input.dtype, device=input.device)
         return _middle(input.reshape(-1), 0, False, skip_nan)[0]
 
     function.__name__ = name
@@ -173,7 +173,7 @@ def _quantile(input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolati
         raise RuntimeError("quantile() input tensor must be either float or double dtype")
     if isinstance(q, Tensor) and q.dtype is not input.dtype:
         raise RuntimeError("quantile() q tensor must be same dtype as the input tensor")
-    q = q if isinstance(q, Tensor) else FUNCTIONS["tensor"](q, dtype=input.dtype)
+    q = q if isinstance(q, Tensor) else FUNCTIONS["tensor"](q, dtype=input.dtype, device=input.device)
     d = 0 if dim is None else dimension(dim, len(input.shape))
     if not input.shape:
         dim = None
@@ -183,7 +183,7 @@ def _quantile(input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolati
     ordered = FUNCTIONS["movedim"](_sorted(flat, d, False)[0], d, -1)
     missing = FUNCTIONS["isnan"](ordered)
     size = ordered.shape[-1]
-    last = size - 1 - missing.sum(-1, keepdim=True) if skip_nan else FUNCTIONS["full"]((1,), size - 1)
+    last = size - 1 - missing.sum(-1, keepdim=True) if skip_nan else FUNCTIONS["full"]((1,), size - 1, device=input.device)
     last = last.clamp(min=0)
     # Positions [..., q] between the sorted elements; with a nan that counts, the nan at the end.
     at = q.reshape(-1) * last.to(input.dtype)
@@ -282,9 +282,12 @@ def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right:
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element is among the test elements."""
     x = elements if isinstance(elements, Tensor) else FUNCTIONS["tensor"](elements)
-    among = test_elements if isinstance(test_elements, Tensor) else FUNCTIONS["tensor"](test_elements)
+    if isinstance(test_elements, Tensor):
+        among = test_elements
+    else:
+        among = FUNCTIONS["tensor"](test_elements, device=x.device)
     if not among._node.type.numel:
-        return FUNCTIONS["full"](tuple(x.shape), invert, dtype=dtypes.bool_)
+        return FUNCTIONS["full"](tuple(x.shape), invert, dtype=dtypes.bool_, device=x.device)
     table = _sorted(among.reshape(-1), 0, False)[0]
     at = _search(table, x, False, False).clamp(max=table.shape[0] - 1)
     found = table[at] == x
@@ -306,7 +309,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     if weights is None:
         return from_array(np.bincount(array, minlength=size).astype(np.int64), dtypes.int64, input)
     kind = weights.dtype if weights.dtype is dtypes.float32 else dtypes.float64
-    return FUNCTIONS["zeros"](size, dtype=kind).index_add(0, input.long(), weights.detach().to(kind))
+    return FUNCTIONS["zeros"](size, dtype=kind, device=input.device).index_add(0, input.long(), weights.detach().to(kind))
 
 
 def _bounds(x: Tensor, low: Any, high: Any) -> tuple[float, float]:
@@ -327,7 +330,7 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     low, high = _bounds(x, min, max)
     at = ((x - low) * (bins / (high - low))).floor().long().clamp(0, bins - 1)
     inside = ((x >= low) & (x <= high)).to(input.dtype)
-    return FUNCTIONS["zeros"](bins, dtype=input.dtype).index_add(0, at, inside)
+    return FUNCTIONS["zeros"](bins, dtype=input.dtype, device=input.device).index_add(0, at, inside)
 
 
 @torch_function("histogram", out="same")
@@ -338,13 +341,13 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | N
         edges = bins
     else:
         low, high = _bounds(x, *(range or (0, 0)))
-        edges = FUNCTIONS["linspace"](low, high, bins + 1, dtype=input.dtype)
+        edges = FUNCTIONS["linspace"](low, high, bins + 1, dtype=input.dtype, device=input.device)
     count = edges.shape[0] - 1
     place_of = (_search(edges, x, True, False) - 1).clamp(0, count - 1)
     # torch puts an upper edge of the last bin into it, and leaves out what lies outside of all bins.
     inside = ((x >= edges[0]) & (x <= edges[-1])).to(input.dtype)
     amount = inside if weight is None else inside * weight.detach().reshape(-1)
-    hist = FUNCTIONS["zeros"](count, dtype=input.dtype).index_add(0, place_of, amount)
+    hist = FUNCTIONS["zeros"](count, dtype=input.dtype, device=input.device).index_add(0, place_of, amount)
     if density:
         hist = hist / (hist.sum() * FUNCTIONS["diff"](edges))
     return Histogram(hist, edges)

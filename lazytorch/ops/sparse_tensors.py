@@ -12,7 +12,8 @@ from lazytorch.dtypes import DType
 from lazytorch.ops.creation import tensor_
 from lazytorch.ops.recording import FUNCTIONS, attach, torch_function
 from lazytorch.runtime.device import Device
-from lazytorch.tensor import Size, Tensor, from_array
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor, from_array
 
 
 class SparseTensor:
@@ -53,9 +54,9 @@ class SparseTensor:
         flat = np.ravel_multi_index(tuple(index), tuple(self.shape)) if index.size else np.zeros(0, np.int64)
         distinct, place = np.unique(flat, return_inverse=True)
         rows = np.stack(np.unravel_index(distinct, tuple(self.shape))).astype(np.int64)
-        zeros = FUNCTIONS["zeros"]((len(distinct),), dtype=self.dtype)
-        values = zeros.index_add(0, from_array(place.astype(np.int64), dtypes.int64), self._numbers)
-        return SparseTensor(from_array(rows, dtypes.int64), values, self.shape, coalesced=True)
+        zeros = FUNCTIONS["zeros"]((len(distinct),), dtype=self.dtype, device=self.device)
+        values = zeros.index_add(0, from_array(place.astype(np.int64), dtypes.int64, zeros), self._numbers)
+        return SparseTensor(from_array(rows, dtypes.int64, zeros), values, self.shape, coalesced=True)
 
     def indices(self) -> Tensor:
         """[dimensions, n] of a coalesced tensor."""
@@ -82,7 +83,7 @@ class SparseTensor:
 
     def to_dense(self) -> Tensor:
         """The whole tensor."""
-        flat = FUNCTIONS["zeros"](self.shape, dtype=self.dtype).reshape(-1)
+        flat = FUNCTIONS["zeros"](self.shape, dtype=self.dtype, device=self.device).reshape(-1)
         position = self._listed[0]
         for d in range(1, len(self.shape)):
             position = position * self.shape[d] + self._listed[d]
@@ -128,7 +129,7 @@ class SparseTensor:
             )
         rows, columns = self._listed.unbind(0)
         numbers = self._numbers if len(other.shape) == 1 else self._numbers.unsqueeze(1)
-        zeros = FUNCTIONS["zeros"]((self.shape[0], *other.shape[1:]), dtype=self.dtype)
+        zeros = FUNCTIONS["zeros"]((self.shape[0], *other.shape[1:]), dtype=self.dtype, device=self.device)
         return zeros.index_add(0, rows, numbers * other[columns])
 
     matmul = mm

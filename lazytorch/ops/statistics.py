@@ -49,7 +49,9 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
 def _without_nan(input: Tensor) -> Tensor:
     if input.dtype.kind != "f":
         return input
-    return FUNCTIONS["where"](FUNCTIONS["isnan"](input), FUNCTIONS["zeros"]((), dtype=input.dtype), input)
+    return FUNCTIONS["where"](
+        FUNCTIONS["isnan"](input), FUNCTIONS["zeros"]((), dtype=input.dtype, device=input.device), input
+    )
 
 
 @torch_function("nansum")

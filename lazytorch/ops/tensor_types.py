@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lazytorch import dtypes
+from lazytorch.default_dtype import default_dtype, set_default_dtype
 from lazytorch.dtypes import DType
 from lazytorch.ops.creation import empty, tensor_
 from lazytorch.ops.python_data import is_sequence
 from lazytorch.ops.recording import FUNCTIONS, attach, torch_function
 from lazytorch.runtime.device import Device
-from lazytorch.tensor import Size, Tensor, default_dtype, own_node, root_of, set_default_dtype
+from lazytorch.size import Size
+from lazytorch.tensor import Tensor, own_node, root_of
 
 
 class layout:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from lazytorch.default_dtype import default_dtype
 from lazytorch.dtypes import DType
 from lazytorch.ops.creation import finish, of_numpy_values
 from lazytorch.ops.recording import torch_function
-from lazytorch.tensor import Tensor, default_dtype
+from lazytorch.tensor import Tensor
 
 HAMMING, BLACKMAN = (0.54, 0.46), (0.42, 0.5, 0.08)
 NUTTALL = (0.3635819, 0.4891775, 0.1365995, 0.0106411)

@@ -79,7 +79,9 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
         )
     if isinstance(value, Tensor) and value.requires_grad:  # a position named twice counts once in the value's gradient
         d = dimension(dim, len(input.shape))
-        flags = index_fill(FUNCTIONS["zeros"](input.shape[d] if input.shape else 1, dtype=dtypes.bool_), 0, index, True)
+        flags = index_fill(
+            FUNCTIONS["zeros"](input.shape[d] if input.shape else 1, dtype=dtypes.bool_, device=input.device), 0, index, True
+        )
         shape = [size if i == d else 1 for i, size in enumerate(input.shape)]
         return named(FUNCTIONS["where"](flags.reshape(shape), value.to(input.dtype), input), "IndexFill")
     return _rows("index_fill", input, dim, index, value)
@@ -348,8 +350,10 @@ def _fill_diagonal(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     count, step = min(self.shape), sum(strides)
     if rank == 2 and wrap and self.shape[0] > self.shape[1]:
         count = -(-self._node.type.numel // step)
-    flat = FUNCTIONS["arange"](count) * step
-    return assign(self, value(put(self, flat, FUNCTIONS["full"]((count,), fill_value, dtype=self.dtype))))
+    flat = FUNCTIONS["arange"](count, device=self.device) * step
+    return assign(
+        self, value(put(self, flat, FUNCTIONS["full"]((count,), fill_value, dtype=self.dtype, device=self.device)))
+    )
 
 
 attach("fill_diagonal_", _fill_diagonal)

@@ -6,6 +6,9 @@ import torch as reference
 
 import lazytorch as torch
 from lazytorch.config import config
+from lazytorch.ir.dialects import tensor_sort
+from lazytorch.ops.recording import emit, result
+from lazytorch.tensor import value
 
 DTYPES = ["float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
 LENGTHS = {"counted": 17, "whole vectors": 64, "by bytes": 200, "many": 3000}
@@ -53,6 +56,13 @@ def test_the_first_few_are_those_of_the_sorted_row(count, kept, dtype):
         want = reference.sort(x, dim=1, descending=largest, stable=True)
         assert indices.tolist() == want.indices[:, :kept].tolist()
         np.testing.assert_array_equal(values.float().numpy(), want.values[:, :kept].float().numpy())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_halves_are_sorted_as_they_are(dtype):
+    x = data((3, 70), dtype)
+    found = result(emit(tensor_sort.argsort, value(ours(x)), descending=False, count=-1))
+    assert found.tolist() == reference.sort(x, dim=1, stable=True).indices.tolist()
 
 
 def test_large_doubles_and_integers_differ_in_their_last_byte():

@@ -10,13 +10,14 @@ import torch as oracle
 
 import lazytorch as torch
 from lazytorch.codegen.gpu_target import gpu_target
+from lazytorch.codegen.schedules import gpu_attention
 from lazytorch.config import config
 from lazytorch.ir.trace import STATE
 from lazytorch.runtime import session
 from lazytorch.runtime.explanation import explain_node
 from lazytorch.tensor import value
 from tests.gpu.ptxas import ARCHITECTURES, find_ptxas
-from tests.gpu.test_counters import reports
+from tests.gpu.test_counters import forget, reports
 
 Sizes = tuple[int, int, int, int]
 """Queries, keys, elements of a head of keys and of values."""
@@ -53,7 +54,15 @@ CASES = [
 ]
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several tiles of everything, whose kernels are compiled soon."""
+    monkeypatch.setattr(gpu_attention, "COLUMNS", (16,))
+    monkeypatch.setattr(gpu_attention, "FMA_ROWS", (16, 8))
+    forget(monkeypatch)
+
+
+@pytest.mark.usefixtures("emulated", "small_tiles")
 @pytest.mark.parametrize("sizes, dtype, mask, causal", CASES)
 def test_attention_and_its_gradients_are_as_near_as_those_of_torch(
     sizes: Sizes, dtype: str, mask: str, causal: bool
@@ -86,7 +95,7 @@ def test_a_kernel_has_no_matrix_of_scores_and_no_bank_conflicts(monkeypatch: pyt
     assert report.load_used_bytes >= 31 * report.load_sectors
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("emulated", "small_tiles")
 def test_what_is_computed_alone_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     given = operands(torch, (20, 37, 16, 16), "bfloat16", "bool")
     together = attended(torch, given, False, "cuda")
@@ -111,7 +120,7 @@ def test_longer_rows_than_tiles_hold_are_decomposed() -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_ptxas_takes_the_kernels_without_spills(architecture: str) -> None:
     number = ARCHITECTURES.index(architecture)
-    dtype, depth = ("float16", "bfloat16", "float32", "bfloat16")[number], (64, 128, 64, 128)[number]
+    dtype, depth = ("float16", "bfloat16", "float32", "bfloat16")[number], (64, 64, 32, 128)[number]
     leaves = [torch.rand(2, 256, depth).to(getattr(torch, dtype)).realize().requires_grad_() for _ in range(3)]
     cotangent = torch.rand(2, 256, depth).to(getattr(torch, dtype)).realize()
     out = torch.nn.functional.scaled_dot_product_attention(*leaves, is_causal=True)

@@ -29,6 +29,18 @@ def test_tensors_are_made_and_moved() -> None:
 
 
 @pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize("columns", [4, 5])  # rows that begin at multiples of 16 bytes, or do not
+def test_a_slice_of_memory_is_memory_of_the_device(columns: int) -> None:
+    x = torch.arange(30.0)[: 6 * columns].reshape(6, columns).cuda().realize()
+    part = x[1:5]
+    torch.ones(2).cuda().realize()  # the slice is not recorded any more
+    wanted = torch.arange(30.0)[columns : 5 * columns].reshape(4, columns)
+    assert torch.equal(part.cpu(), wanted)
+    torch.ones(2).cuda().realize()
+    assert torch.equal((part + 1).cpu(), wanted + 1)
+
+
+@pytest.mark.usefixtures("cuda")
 def test_modules_are_moved() -> None:
     model = torch.nn.BatchNorm1d(3).cuda()
     assert all(x.is_cuda for x in (*model.parameters(), *model.buffers()))

@@ -55,6 +55,12 @@ WORKLOADS = {
 }
 
 
+def run(step, sizes):
+    """One step, and whatever it left pending."""
+    step(*sizes)
+    torch.zeros(1).realize()
+
+
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_twenty_sizes_share_their_kernels(name, monkeypatch):
     make, usual, others, most = WORKLOADS[name]
@@ -71,12 +77,10 @@ def test_twenty_sizes_share_their_kernels(name, monkeypatch):
     torch.manual_seed(0)
     step = make()
     for _ in range(2):  # the second step finds the states of the optimizer that the first one made
-        step(*usual)
-    torch.zeros(1).realize()
+        run(step, usual)
     first = len(used)
     for sizes in others:
-        step(*sizes)
-    torch.zeros(1).realize()
+        run(step, sizes)
     torch.set_num_threads(threads)
     assert first > 10
     assert len(used) - first <= most

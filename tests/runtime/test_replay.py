@@ -197,3 +197,14 @@ def test_the_number_of_walks_kept_is_bounded(monkeypatch):
         x.sin().sum().backward()
         x.grad.realize()
     assert len(replay._walks) == 4
+
+
+def test_a_walk_that_appends_nothing_is_passed_over():
+    """The gradient of a number by itself is the seed: replayed, it stood where the next walk begins, read for ever."""
+    for number in range(4 + ROUNDS):
+        x, y = (torch.arange(1.0).reshape(()) * 2).requires_grad_(), torch.arange(2.0).requires_grad_()
+        x.sum().backward()
+        if number >= 4:
+            (y * y).sum().backward()
+            assert y.grad.tolist() == [0.0, 2.0]
+        assert x.grad.item() == 1

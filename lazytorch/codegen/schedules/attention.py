@@ -30,6 +30,8 @@ VECTORS = 2
 """Vectors of a panel: with as many rows as registers allow, loads are few, and 256 columns are whole panels."""
 GROUP = 1 << 18
 """Bytes of results so far that wait while blocks of keys pass by: a part of the second-level cache."""
+SCRATCH = 1 << 22
+"""Bytes of scratch memory per thread, if one piece of the work does with that."""
 NAMES = ("dquery", "dkey", "dvalue")
 """The results of the backward kernel, by the number of the operand."""
 ALONE, TWICE = 5, 7
@@ -141,6 +143,11 @@ class _Plan:
             results=results,
         )
 
+    def _chunks(self, items: int, work: int, size: int) -> int:
+        """Into how many pieces the items are divided: each piece has scratch memory of its own, of `size` elements."""
+        per_thread = max(1, min(ITEMS, SCRATCH // (size * self.accumulator.itemsize)))
+        return min(items, chunks_for(items, work, self.context, per_thread))
+
     def scale(self) -> int:
         """The scale's bits, as a slot."""
         single = self.accumulator is dtypes.float32
@@ -190,7 +197,7 @@ class _Forward(_Plan):
         items = batch * -(-blocks // group)
         pairs = batch * self.rows * self.count // (2 if shape.causal else 1)
         flops = 2 * pairs * (self.depth + self.columns)
-        chunks = min(items, chunks_for(items, flops // 2, self.context))
+        chunks = self._chunks(items, flops // 2, size)
         key = f"attention|{shape.text()}"
         symbol = symbol_of("attention", key)
         slots: list[Slot] = [slot for read in reads for slot in read.slots()]
@@ -272,7 +279,7 @@ class _Backward(_Plan):
         pairs = math.prod(self.lead) * self.rows * self.count // (2 if shape.causal else 1)
         per_pair = self.depth * (1 + ("dquery" in results) + ("dkey" in results))
         per_pair += self.columns * (bool({"dquery", "dkey"} & set(results)) + ("dvalue" in results))
-        chunks = min(items, chunks_for(items, pairs * per_pair, self.context))
+        chunks = self._chunks(items, pairs * per_pair, size)
         key = f"attention_backward|{shape.text()}"
         symbol = symbol_of("attention_backward", key)
         slots: list[Slot] = [slot for read in reads for slot in read.slots()]

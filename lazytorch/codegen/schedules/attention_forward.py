@@ -88,7 +88,8 @@ class _Kernel:
         with k.loop(0, seen, KEYS) as key:
             count = k.min(k.sub(self.count, key), KEYS)
             self.tiles.pack_turned(self.key, key, count, self.depth, self.keys)
-            self.tiles.pack_rows(self.value, key, count, self.columns, panels=(self.values, KEYS))
+            if "out" in self.outputs:
+                self.tiles.pack_rows(self.value, key, count, self.columns, panels=(self.values, KEYS))
             begin = k.max(first, k.round_down(key, QUERIES)) if self.shape.causal else first
             with k.loop(begin, end, QUERIES) as row:
                 self._block(row, k.min(k.sub(end, row), QUERIES), key, count)
@@ -103,11 +104,12 @@ class _Kernel:
         sizes = (rows, visible, self.depth)
         tiles.multiply(self.queries, self.keys, self.depth, self.scores, LINE, self.ones, sizes, 1)
         self._weigh(row, rows, key, visible)
-        begins = k.select_index(k.compare("eq", key, 0), 1, 0)
-        block = k.mul(k.div(k.sub(row, self.first), QUERIES), self.shape.lines)
-        out = k.offset(self.sums, k.mul(block, self.stride))
-        factors = self.factors
-        tiles.multiply(self.scores, self.values, KEYS, out, self.stride, factors, (rows, self.columns, visible), begins)
+        if "out" in self.outputs:
+            begins = k.select_index(k.compare("eq", key, 0), 1, 0)
+            block = k.mul(k.div(k.sub(row, self.first), QUERIES), self.shape.lines)
+            out = k.offset(self.sums, k.mul(block, self.stride))
+            factors = self.factors
+            tiles.multiply(self.scores, self.values, KEYS, out, self.stride, factors, (rows, self.columns, visible), begins)
 
     def _weigh(self, row: Index, rows: Index, key: Index, visible: Index) -> None:
         """Scores become weights relative to the largest score so far; its rows' factors, largest scores and sums follow."""

@@ -64,7 +64,8 @@ class _Keys:
     """Elements as integers of the same order."""
 
     def __init__(self, dtype: DType, descending: bool) -> None:
-        self.dtype, self.descending = dtype, descending
+        self.source, self.descending = dtype, descending
+        self.dtype = dtypes.float32 if dtype.kind == "f" and dtype.itemsize == 2 else dtype
         self.integer = dtypes.int64 if dtype.itemsize == 8 else dtypes.int32
 
     def largest(self) -> int:
@@ -73,6 +74,7 @@ class _Keys:
 
     def of(self, k: KernelBuilder, x: Value, lanes: int) -> Value:
         """The integers of a vector."""
+        x = k.cast(x, self.dtype)
         if self.dtype.kind != "f":
             key = k.cast(x, self.integer)
         else:
@@ -99,7 +101,7 @@ class _Kernel:
 
     def __init__(self, k: KernelBuilder, keys: _Keys, lanes: int) -> None:
         self.k, self.keys, self.lanes = k, keys, lanes
-        self.source, self.out = k.buffer(keys.dtype, (1,), "x"), k.buffer(POSITION, (1,), "out")
+        self.source, self.out = k.buffer(keys.source, (1,), "x"), k.buffer(POSITION, (1,), "out")
         self.rows, self.count, self.kept = (k.index_argument(name) for name in ("rows", "count", "kept"))
 
     def build(self, kind: str) -> Operation:
@@ -117,7 +119,7 @@ class _Kernel:
         k, lanes = self.k, self.lanes
         if mask is None:
             return self.keys.of(k, k.load(self.x, at, lanes=lanes), lanes)
-        return self.keys.of(k, k.masked_load(self.x, at, mask=mask, other=k.splat(0, self.keys.dtype, lanes)), lanes)
+        return self.keys.of(k, k.masked_load(self.x, at, mask=mask, other=k.splat(0, self.keys.source, lanes)), lanes)
 
     # -- by bytes, from the lowest to the highest --------------------------------------
 

@@ -14,7 +14,7 @@ from lazytorch.codegen.stablehlo.emitter import Emitter, Term, array, compared, 
 from lazytorch.dtypes import DType
 from lazytorch.ir.core import Operation
 from lazytorch.ir.declaration import Declaration
-from lazytorch.ir.dialects import tensor, tensor_scatter, tensor_strided, tensor_transfer
+from lazytorch.ir.dialects import tensor, tensor_scatter, tensor_strided, tensor_transfer, tensor_windows
 from lazytorch.ir.types import TensorType
 
 
@@ -88,7 +88,7 @@ def _same(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
     return operands[0]
 
 
-@rule(tensor.window)
+@rule(tensor_windows.window)
 def _window(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
     """Every element of the window is a strided slice; they are laid side by side."""
     (x,) = operands

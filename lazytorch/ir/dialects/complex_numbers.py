@@ -18,6 +18,7 @@ import numpy as np
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Attributes, Declaration, Trait, example, leading
 from lazytorch.ir.dialects import arith, math, tensor
+from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.types import TensorType
 
 REAL_OF = {dtypes.complex64: dtypes.float32, dtypes.complex128: dtypes.float64}
@@ -124,7 +125,7 @@ def part(p: Any, index: int) -> Any:
 
 def joined(real: Any, imaginary: Any) -> Any:
     """Pairs of parts that broadcast to them."""
-    number = tensor.iota.build(real.builder, size=2, dtype=dtypes.int64)
+    number = positions(real, 2, dtypes.int64)
     return arith.select(arith.compare(number, 0, predicate="eq"), real, imaginary)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lazytorch.ir.declaration import Attributes, Declaration, example
-from lazytorch.ir.dialects import tensor
+from lazytorch.ir.dialects import tensor, tensor_windows
 from lazytorch.ir.dialects.composite import composite
 from lazytorch.ir.types import TensorType
 
@@ -56,7 +56,7 @@ def _correlate(
 ) -> Any:
     """Windows of x times weights, whose two leading dimensions are `letters`: channels `summed` of x give `kept`."""
     spatial = len(w.type.shape) - 2
-    windows = tensor.window(x, sizes=tuple(w.type.shape[2:]), strides=strides, dilations=dilations)
+    windows = tensor_windows.window(x, sizes=tuple(w.type.shape[2:]), strides=strides, dilations=dilations)
     space, inside = _SPACE[:spatial], _WINDOW[:spatial]
     if groups == 1:
         return tensor.contract(windows, w, lhs=f"n{summed}{space}{inside}", rhs=letters, out=f"n{kept}{space}")

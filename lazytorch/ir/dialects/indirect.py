@@ -105,7 +105,7 @@ def _batch_gather(op: Any) -> Any:
         return op.again(op.operands)
     x, index = op.leading()
     size = x.type.shape[1]
-    index = spread(index, size, op.numbers(size, len(index.type.shape)))
+    index = spread(index, size, op.numbers(size, index))
     return op.again((op.joined(x), index), bounds=op.attributes.bounds or ((0, size),))
 
 
@@ -113,7 +113,7 @@ def batch_scatter(op: Any) -> Any:
     """The bases lie one after the other."""
     base, index, value = op.leading()
     size = base.type.shape[1]
-    index = spread(index, size, op.numbers(size, len(index.type.shape)))
+    index = spread(index, size, op.numbers(size, index))
     return op.parted(op.again((op.joined(base), index, value), bounds=op.attributes.bounds or ((0, size),)))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from lazytorch import dtypes
 from lazytorch.ir.declaration import Attributes, Declaration, example
-from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.dialects import arith, tensor, tensor_windows
 from lazytorch.ir.dialects.composite import composite, filled, number
 from lazytorch.ir.dialects.tensor_transfer import positions
 from lazytorch.ir.types import TensorType
@@ -169,7 +169,7 @@ class _integer_like:
 
     def __init__(self, like: Any) -> None:
         self.builder = like.builder
-        self.type = TensorType(dtypes.int32, ())
+        self.type = TensorType(dtypes.int32, (), like.type.device)
 
 
 def _max_pool(op: Any) -> Any:
@@ -180,7 +180,7 @@ def _max_pool(op: Any) -> Any:
 
 
 def _window_view(windows: _Windows) -> Any:
-    view = tensor.window(windows.padded, sizes=windows.sizes, strides=windows.strides, dilations=windows.dilations)
+    view = tensor_windows.window(windows.padded, sizes=windows.sizes, strides=windows.strides, dilations=windows.dilations)
     wanted = (*view.type.shape[: windows.lead], *windows.counts, *windows.sizes)
     if view.type.shape != wanted:
         rank = len(wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lazytorch.ir.dialects import arith, tensor
+from lazytorch.ir.dialects import arith, tensor, tensor_windows
 from lazytorch.ir.dialects.conv import conv as convolution
 from lazytorch.ir.dialects.conv import spread
 from lazytorch.ir.trace import STATE, Node, record_node
@@ -187,7 +187,7 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
         place()
         sides = (0, 0, *pads)
         node = emit(tensor.pad, value(x), low=sides, high=sides, interior=(0,) * 4, value=0.0)
-        windows = emit(tensor.window, node, sizes=kernel, strides=strides, dilations=dilations)
+        windows = emit(tensor_windows.window, node, sizes=kernel, strides=strides, dilations=dilations)
         count, channels, high, wide = windows.type.shape[:4]
         windows = emit(tensor.permute, windows, order=(0, 1, 4, 5, 2, 3))
         shape = (count, channels * kernel[0] * kernel[1], high * wide)
@@ -227,7 +227,7 @@ def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, p
         node = emit(tensor.reshape, value(x), shape=(count, channels, *kernel, *counts))
         node = emit(tensor.permute, node, order=(0, 1, 4, 5, 2, 3))
         padded = (count, channels, *[n + 2 * p for n, p in zip(out, pads, strict=True)])
-        node = emit(tensor.fold_windows, node, shape=padded, strides=strides, dilations=dilations, label="Col2Im")
+        node = emit(tensor_windows.fold_windows, node, shape=padded, strides=strides, dilations=dilations, label="Col2Im")
         if not any(pads):
             return result(node)
         return result(emit(tensor.slice_, node, starts=(0, 0, *pads), sizes=(count, channels, *out), steps=(1,) * 4))

@@ -50,7 +50,9 @@ def embedding(
     index = input if input.dtype is not dtypes.int32 else input.long()
     found = apply(ops.embedding.operator(padding=padding), value(weight), value(index))
     if scale_grad_by_freq:
-        each = FUNCTIONS["zeros"](rows, dtype=weight.dtype).index_add(0, index.reshape(-1), found.new_ones(index.numel()))
+        each = FUNCTIONS["zeros"](rows, dtype=weight.dtype, device=weight.device).index_add(
+            0, index.reshape(-1), found.new_ones(index.numel())
+        )
         share = (1.0 / each[index]).unsqueeze(-1)
         return apply(ops.scaled_gradient.operator(), value(found), value(share))
     return found

@@ -269,7 +269,7 @@ def _fractional_max_pool(count: int) -> Callable[..., Any]:
             return (empty, empty.long()) if return_indices else empty
         shape = (lead[0] if len(lead) > 1 else 1, lead[-1], count)
         if _random_samples is None:
-            _random_samples = FUNCTIONS["rand"](*shape, dtype=input.dtype)
+            _random_samples = FUNCTIONS["rand"](*shape, dtype=input.dtype, device=input.device)
         samples = _random_samples.detach().cpu().numpy().reshape(-1, count)[: int(np.prod(lead))]
         planes = input.reshape((len(samples), *extents))
         parts = []

@@ -86,6 +86,13 @@ class DeviceBuffer(Buffer):
             self.device.read(self.use(self.device.stream) + offset, array)
         return array
 
+    def part(self, offset: int, nbytes: int) -> DeviceBuffer:
+        """`nbytes` bytes of this memory from `offset` on, which keep it alive; streams that use them use all of it."""
+        part = DeviceBuffer.__new__(DeviceBuffer)
+        part.owner, part.ptr, part.nbytes, part.device = self, self.ptr + offset, nbytes, self.device
+        part.home, part.others, part.ready, part.shared = self.home, self.others, self.ready, self.shared
+        return part
+
     def copy(self) -> DeviceBuffer:
         """A new buffer with the same bytes."""
         copy = DeviceBuffer(self.device, self.nbytes)

@@ -23,6 +23,8 @@ from lazytorch.runtime.interpreted import Leaf
 from lazytorch.runtime.program import Stages, failure_of
 from lazytorch.runtime.statistics import STATISTICS
 
+ALIGNMENT = 16
+"""Bytes of the widest access to memory."""
 STATUS_WORDS = 3
 WORD = 8
 _FEWEST_BATCHED = 4
@@ -125,7 +127,18 @@ class DeviceProgram:
             block = DeviceBuffer.of(self.device, words, stream)
             temporary.append(block)
             place = {number: block.ptr + WORD * row for row, number in enumerate(numbers)}
-        return [place[n] if n in place else leaves[n].buffer.use(stream) for n in self.leaf_numbers]
+        return [place[n] if n in place else self._address(leaves[n].buffer, stream, temporary) for n in self.leaf_numbers]
+
+    def _address(self, buffer: DeviceBuffer, stream: Stream, temporary: list[object]) -> int:
+        """Where a leaf is, at a multiple of what kernels access at a time: of a slice that begins elsewhere, and of such
+        memory of another library, a copy."""
+        address = buffer.use(stream)
+        if address % ALIGNMENT == 0:
+            return address
+        copy = DeviceBuffer(self.device, buffer.nbytes, stream)
+        temporary.append(copy)
+        self.device.driver.copy(copy.ptr, address, buffer.nbytes, stream)
+        return copy.ptr
 
     def _launch_all(self, bindings: Sequence[int], stream: Stream) -> None:
         """Launch by launch, or as a graph from the second time that these addresses come."""
