@@ -108,3 +108,23 @@ def test_mixed_precision_works_on_the_device() -> None:
     scaler.step(optimizer)
     scaler.update()
     assert scaler.get_scale() == 4.0 and w.tolist() == now
+
+
+def test_several_devices() -> None:
+    with config(cuda="emulator:sm_80:2"):
+        assert torch.cuda.device_count() == 2
+        x = torch.arange(6.0, device="cuda:1")
+        with torch.cuda.device(1):
+            y = torch.ones(6, device="cuda") * 2
+            assert torch.cuda.current_device() == 1
+        assert x.device == y.device == torch.device("cuda:1") and torch.cuda.current_device() == 0
+        z = (x * y).to("cuda:0") + torch.ones(6, device="cuda")
+        assert z.device == torch.device("cuda:0") and z.tolist() == [1.0, 3.0, 5.0, 7.0, 9.0, 11.0]
+        with pytest.raises(RuntimeError, match="Expected all tensors to be on the same device"):
+            x + z
+        torch.cuda.manual_seed_all(3)
+        assert torch.rand(3, device="cuda:0").tolist() == torch.rand(3, device="cuda:1").tolist()
+        torch.cuda.synchronize(1)
+        with torch.cuda.stream(torch.cuda.Stream(1)):
+            w = x + 1
+        assert (w.to("cuda:0") + z).tolist() == [2.0, 5.0, 8.0, 11.0, 14.0, 17.0]
