@@ -18,6 +18,7 @@ def test_tensors_are_made_and_moved() -> None:
     for made in (torch.zeros_like(x), x.new_tensor([1.0]), torch.rand(3, device="cuda"), torch.arange(3, device=x.device)):
         assert made.device == x.device
     assert x.cpu().device == x.to("cpu").device == torch.device("cpu")
+    assert x.t().cpu().stride() == torch.zeros_like(x.t()).stride() == torch.ones(2, 3).t().cuda().stride() == (1, 3)
     assert x.to("cuda") is x and x.to(torch.float64).is_cuda and torch.ones(1).to(x).is_cuda
     assert repr(x + 1) == "tensor([[2., 2., 2.],\n        [2., 2., 2.]], device='cuda:0')"
     assert x.sum().item() == 6.0 and x.tolist() == [[1.0] * 3] * 2
