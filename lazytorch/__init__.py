@@ -77,6 +77,7 @@ _LAZY = frozenset(
         "signal",
         "special",
         "sparse",
+        "testing",
         "func",
         "xpu",
     )
@@ -129,7 +130,7 @@ def __getattr__(name: str) -> Any:
         load_rest()
         if name in FUNCTIONS:
             return globals().setdefault(name, FUNCTIONS[name])
-    raise AttributeError(f"lazytorch has no attribute {name!r} (yet)")
+    raise AttributeError(importlib.import_module("lazytorch.unsupported").message(name))
 
 
 def __dir__() -> list[str]:

@@ -44,7 +44,7 @@ WHOLE: dict[Declaration, str] = {
     tensor_sort.argsort: "sort",
     tensor_sort.searchsorted: "search",
 }
-"""Operations whose operands must lie in buffers as they are, and the schedule of each."""
+"""Operations whose operands must lie in buffers as they are (a concat sees them through views), and the schedule of each."""
 
 
 def is_pulled(operation: Operation) -> bool:
@@ -187,7 +187,9 @@ class Buffers:
         self.chosen.update(value for value in values if value not in self.arguments)
 
     def _require_operands(self, operation: Operation) -> None:
-        if operation.declaration in WHOLE or on_host(operation):
+        if operation.declaration is tensor.concat and not on_host(operation):
+            self._require([_below_views(operand) for operand in operation.operands])
+        elif operation.declaration in WHOLE or on_host(operation):
             self._require(operation.operands)
         elif operation.has(Trait.CONTRACTION):
             for operand in operation.operands:
@@ -239,7 +241,7 @@ class Buffers:
         """What has to be read through strides for the operation, each group of values by one kernel."""
         if operation.has(Trait.REDUCTION):
             return [list(operation.operands)] if 0 not in tensor_type(operation.operands[0]).shape else []
-        if takes_epilogue(operation):
+        if takes_epilogue(operation) or operation.declaration is tensor.concat:
             return [[operand] for operand in operation.operands if operand not in self.chosen]
         if operation.has(Trait.TILED):
             return [[operand] for operand in read_rows(operation) if operand not in self.chosen]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from sys import _getframe
 from typing import Any
 
@@ -13,11 +14,12 @@ from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import arith, math, tensor
 from lazytorch.ir.dialects.indirect import refuse
 from lazytorch.ir.dialects.tensor_transfer import positions
-from lazytorch.ir.trace import STATE, Node, record2, record_node
+from lazytorch.ir.trace import STATE, Node, leaf, record2, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ops.promotion import common_type, python_dtype
 from lazytorch.ops.recording import (
     FUNCTIONS,
+    LARGEST,
     NUMBERS,
     apply,
     attach,
@@ -34,7 +36,7 @@ from lazytorch.ops.recording import (
     write_into,
 )
 from lazytorch.runtime.session import synchronize
-from lazytorch.tensor import Tensor, arranged, reread, value
+from lazytorch.tensor import Tensor, arranged, reread, value, wrap
 
 TENSOR_TYPES: set[type] = {Tensor}
 """Tensor and its subclasses: what the operators take the fast way for."""
@@ -63,7 +65,7 @@ class Binary:
         self.operator = declaration.operator(**attributes)
         self.rule = rule
         self.table: dict[Any, dict[Any, Any]] = {}
-        self.numbers: dict[tuple[Any, type], tuple[DType, bool]] = {}
+        self.numbers: dict[tuple[Any, type, bool], tuple[Any, TensorType, Any, float]] = {}
 
     def common(self, a: TensorType, rank_a: int, b: TensorType, rank_b: int) -> DType:
         """The element type that both operands are cast to."""
@@ -116,6 +118,17 @@ class Binary:
         dtype = self._with_number(nb.type, a)
         return number_leaf(a, dtype), cast(nb, dtype)
 
+    def note_number(self, tensor: Node, number: Any, swapped: bool, operands: tuple[Node, Node]) -> None:
+        """Keep what an operation on a value and a number of these types is, if it takes both as they are: the signature, the
+        number's type, what makes a number of it, and which ones are too large."""
+        same, argument = reversed(operands) if swapped else operands
+        dtype = argument.type.dtype
+        if same is tensor and argument.signature is None and dtype.kind in "fi" and type(argument.buffer) in (int, float):
+            signature = self.operator.signature(operands[0].type, operands[1].type)
+            convert = float if dtype.kind == "f" else int
+            largest = LARGEST.get(dtype.itemsize, inf) if dtype.kind == "f" else inf
+            self.numbers[tensor.type, type(number), swapped] = signature, argument.type, convert, largest
+
     def _with_number(self, type: TensorType, number: Any) -> DType:
         if not isinstance(number, NUMBERS):
             raise TypeError(f"{self.name}(): argument 'other' (position 2) must be Tensor, not {number.__class__.__name__}")
@@ -161,16 +174,27 @@ def {name}(a, b):
 
 
 def _other(binary: Binary, a: Tensor, b: Any, swapped: bool) -> Any:
-    """The slow way of an operator: the other operand is a number (or something foreign)."""
+    """The slower way of an operator: the other operand is a number (or something foreign)."""
+    node = a._node
+    known = binary.numbers.get((node.type, type(b), swapped))
+    frame = _getframe(2)
+    trace = STATE.trace
+    if known is not None and a._base is None and node.storage is None and -known[3] <= b <= known[3]:
+        trace.place = (frame.f_code, frame.f_lasti)
+        signature, type_, convert, _ = known
+        argument = leaf(type_, convert(b))
+        history = True if trace.grad_enabled and node.history and signature.differentiable else None
+        both = (argument, node) if swapped else (node, argument)
+        return wrap(trace, record2(trace, signature, *both, history))
     if not isinstance(b, NUMBERS) and not isinstance(b, Tensor):
         array = getattr(b, "__array__", None)
         if array is None or isinstance(b, str):
             return NotImplemented
         b = b.item() if getattr(b, "shape", None) == () else FUNCTIONS["from_numpy"](b)
-    frame = _getframe(2)
-    trace = STATE.trace
     trace.place = (frame.f_code, frame.f_lasti)
     operands = binary.operands(b, a) if swapped else binary.operands(a, b)
+    if a._base is None:
+        binary.note_number(node, b, swapped, operands)
     return result(record_node(trace, binary.operator, operands), a, b)
 
 

@@ -27,7 +27,8 @@ announce(Tensor)
 FUNCTIONS = Functions()
 """The torch namespace: every function by name."""
 NUMBERS = (int, float, bool, complex)
-_LARGEST = {2: 65519.99999, 4: 3.4028235677973364e38}  # what rounds to a finite number
+LARGEST = {2: 65519.99999, 4: 3.4028235677973364e38}
+"""By bytes of a floating type, what rounds to a finite number."""
 _PYTHON_TYPES: dict[str, Callable[[Any], Any]] = {"f": float, "b": bool, "i": int, "u": int, "c": complex}
 _WRITING = """
 abs acos acosh addmv arccos arccosh arcsin arcsinh arctan arctanh asin asinh atan atanh ceil clamp clamp_max clamp_min clip
@@ -54,7 +55,7 @@ def number_leaf(number: Any, dtype: DType) -> Node:
         return value(from_array(np.asarray(number, dtype.numpy), dtype))
     number = _PYTHON_TYPES[kind](number)
     if kind == "f" and dtype.itemsize < 8:
-        if dtype is not dtypes.bfloat16 and abs(number) > _LARGEST[dtype.itemsize]:
+        if dtype is not dtypes.bfloat16 and abs(number) > LARGEST[dtype.itemsize]:
             number = math.copysign(math.inf, number)
         if dtype.itemsize == 2:  # halves are no run-time arguments
             return cast(number_leaf(number, dtypes.float32), dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lazytorch.codegen.expression import Expression, Leaf, tensor_type
+from lazytorch.codegen.expression import Expression, Leaf, pull, tensor_type
 from lazytorch.codegen.launch import Launch, ScheduleContext
 from lazytorch.codegen.schedules.border import border_launch
 from lazytorch.codegen.schedules.map import map_launch
@@ -54,7 +54,7 @@ def insert_launches(operation: Operation, context: ScheduleContext) -> list[Laun
 
 
 def concat_launches(operation: Operation, context: ScheduleContext) -> list[Launch]:
-    """One copy per piece."""
+    """One copy per piece, whatever views lie between it and its buffer."""
     result = operation.result
     shape = tensor_type(result).shape
     dim = operation.attributes.dim
@@ -64,7 +64,8 @@ def concat_launches(operation: Operation, context: ScheduleContext) -> list[Laun
         size = tensor_type(piece).shape
         starts = tuple([at if d == dim else 0 for d in range(len(shape))])
         place = _place(shape, starts, (1,) * len(shape), size)
-        launches += copy_launch(piece, result, place, context, operation)
+        launch = map_launch(pull([piece], size), [Output(result, place)], context, [operation])
+        launches += [launch] if launch is not None else []
         at += size[dim]
     return launches
 
