@@ -41,7 +41,8 @@ NO_FORM = {
         "linalg.pinv",
     ),
     *("linalg.qr", "linalg.slogdet", "linalg.solve", "linalg.svd", "special.dirichlet_grad", "special.igamma"),
-    *("special.igammac", "special.standard_gamma_grad", "tensor.transfer"),
+    *("special.igammac", "special.standard_gamma_grad", "special.polynomial", "special.zeta", "tensor.transfer"),
+    *("linalg.eig", "linalg.lu_factor", "linalg.permutation_matrix", "linalg.reflections"),
 }
 """Factorizations and iterations for which StableHLO has no operation, and what is no computation."""
 
