@@ -106,7 +106,7 @@ _NATIVE = """
 affine_grid_generator batch_norm binary_cross_entropy_with_logits constant_pad_nd cosine_embedding_loss embedding
 grid_sampler hinge_embedding_loss instance_norm kl_div margin_ranking_loss poisson_nll_loss triplet_margin_loss
 """
-_ELSEWHERE |= dict.fromkeys(_NATIVE.split(), "nn.functions.native")
+_ELSEWHERE |= dict.fromkeys(_NATIVE.split(), "nn.native")
 """Names of this namespace that live in a module which is loaded when one of them is first used."""
 
 
