@@ -43,40 +43,33 @@ def rows_of_leaf(source: Node, operator: Operator) -> Node | None:
     return leaf(source.type.with_shape(operator.attributes.sizes), buffer.part(*rows))
 
 
-def moving_part(
-    trace: Trace, root: Node, source: Node, operators: tuple[Operator, ...], place: tuple[CodeType, int]
-) -> Node | None:
-    """A view that ends in a slice whose start moves from call to call, of a storage in memory: recorded as strides on a leaf
-    that begins at the first element. None for any other view."""
-    if operators[-1].declaration is not tensor.slice_ or source.history is not None or trace.levels:
-        return None
-    buffer = root.buffer
-    if type(buffer) is not Buffer or not _moves((id(place[0]), place[1]), operators[-1].attributes.starts):
-        return None
-    access = layout.access(root.type, operators)
-    if 0 in access.shape or min(access.strides, default=0) < 0:
-        return None
-    extent = 1 + sum((size - 1) * stride for size, stride in zip(access.shape, access.strides, strict=True))
-    itemsize = root.type.dtype.itemsize
-    flat = leaf(root.type.with_shape((extent,)), buffer.part(access.offset * itemsize, extent * itemsize))
-    flat.operands, flat.storage = (root,), SHARED  # a write to the storage is a write to this
-    return record_node(
-        trace, tensor_strided.as_strided.operator(shape=access.shape, strides=access.strides, offset=0), (flat,)
-    )
-
-
 def moving_read(
     trace: Trace, root: Tensor, source: Node, operators: tuple[Operator, ...], place: tuple[CodeType, int]
 ) -> Node | None:
-    """`moving_part` of a storage in memory that has a new value pending."""
-    if operators[-1].declaration is not tensor.slice_ or source.history is not None or root not in trace.updates:
+    """A view that ends in a slice whose start moves from call to call, of a storage in memory. None for any other view."""
+    if operators[-1].declaration is not tensor.slice_ or source.history is not None:
+        return None
+    in_memory = type(root._node.buffer) is Buffer
+    if not in_memory and root not in trace.updates:
         return None
     access = _moving_access(trace, root, operators, (id(place[0]), place[1]))
     if access is None:
         return None
+    if in_memory:
+        return _part(trace, root._node, access)
     base, index, _ = _positions(root._node, access)
     node: Node = tensor.reshape(tensor.gather(base, index), shape=access.shape)
     return node
+
+
+def _part(trace: Trace, root: Node, access: Access) -> Node:
+    """A view of what is in memory, recorded as strides on a leaf that begins at the first element."""
+    extent = 1 + sum((size - 1) * stride for size, stride in zip(access.shape, access.strides, strict=True))
+    itemsize = root.type.dtype.itemsize
+    flat = leaf(root.type.with_shape((extent,)), root.buffer.part(access.offset * itemsize, extent * itemsize))
+    flat.operands, flat.storage = (root,), SHARED  # a write to the storage is a write to this
+    operator = tensor_strided.as_strided.operator(shape=access.shape, strides=access.strides, offset=0)
+    return record_node(trace, operator, (flat,))
 
 
 def moving_write(trace: Trace, root: Tensor, view: Tensor, new: Node) -> Node | None:

@@ -27,7 +27,7 @@ from lazytorch.ir.saved import SHARED
 from lazytorch.ir.trace import FREED, STATE, Node, Trace, enter, gradient_name, leaf, record, record_node
 from lazytorch.ir.types import TensorType
 from lazytorch.ir.write_through import write_through
-from lazytorch.parts import moving_part, moving_read, moving_write, rows_of_leaf
+from lazytorch.parts import moving_read, moving_write, rows_of_leaf
 from lazytorch.printing import format_tensor
 from lazytorch.runtime.buffer import READERS, Buffer
 from lazytorch.runtime.device import Device, device_called
@@ -141,8 +141,8 @@ class Tensor:
             node.history = history
         if self._base is None and isinstance(self._node.buffer, Buffer) and self._node.buffer.shared:
             self._node = leaf(self._node.type, self._node.buffer)
-        self._node = node
         self._base = None
+        _become(self, node)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Make a leaf collect its gradient, or stop doing so."""
@@ -153,13 +153,13 @@ class Tensor:
                     "a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
                 )
             if self._node.history is not None:
-                self._node = own_node(self)
+                _become(self, own_node(self))
                 self._node.history = None
             return self
         if self.dtype.kind not in "fc":
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if self._node.history is None:
-            self._node = own_node(self)
+            _become(self, own_node(self))
             self._node.history = Accumulator(self)
         return self
 
@@ -420,11 +420,7 @@ def make_view(self: Tensor, operator: Operator, place: tuple[CodeType, int]) -> 
     if part is not None:
         out = of_leaf(part)
     else:
-        node = (
-            moving_part(trace, root._node, source, operators, place)
-            or moving_read(trace, root, source, operators, place)
-            or record_node(trace, operator, (source,))
-        )
+        node = moving_read(trace, root, source, operators, place) or record_node(trace, operator, (source,))
         node.storage = layout.shared(root._node.type, operators)
         out = wrap(trace, node)
     out._base, out._view = root, operators
@@ -458,6 +454,13 @@ def own_node(self: Tensor) -> Node:
     if node.buffer is not None and node.signature is None:
         return leaf(node.type, node.buffer)
     return record_node(STATE.trace, tensor.detach.operator(), (node,), False)
+
+
+def _become(self: Tensor, node: Node) -> None:
+    """Give a tensor of the past another value, which the next run has to compute if it is pending."""
+    self._node = node
+    if node.buffer is None:
+        STATE.trace.live.append(self)
 
 
 def realize(self: Tensor, cause: str) -> Node:
@@ -565,7 +568,7 @@ def assign_fresh(trace: Trace, tensors: Iterable[Tensor], nodes: Iterable[Node])
             node.history = history
         if buffer is not None:
             updates.setdefault(target, old)
-        elif old.epoch is not epoch:
+        elif old.epoch is not epoch or old in trace.again:
             trace.live.append(target)
         target._node = node
         target._version_count += 1
@@ -600,7 +603,7 @@ def _replace(trace: Trace, root: Tensor, node: Node, noted: bool = True) -> None
         node.history = old.history
     if isinstance(old.buffer, Buffer):
         trace.updates.setdefault(root, old)
-    elif old.epoch is not trace.epoch:
+    elif old.epoch is not trace.epoch or old in trace.again:
         trace.live.append(root)
     root._node = node
     root._version_count += 1

@@ -128,7 +128,11 @@ class _Call:
         key = tuple(trace.key)
         wanted = [_root(x)._node for x in results if isinstance(x, Tensor) and _root(x)._node.buffer is None]
         self._refuse_kept(trace, results, observer)
-        ran = synchronize(trace, wanted, "a compiled call has ended")
+        trace.observer, observer.ended = observer, True
+        try:
+            ran = synchronize(trace, wanted, "a compiled call has ended")
+        finally:
+            trace.observer = None
         if ran.program is None:
             raise _Impossible("the interpreter runs programs (LAZYTORCH_INTERPRET)")
         if type(ran.program) is not Program:

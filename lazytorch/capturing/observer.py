@@ -36,7 +36,7 @@ class Observer:
 
     reason: why the call cannot be replayed, if it cannot. effects: see `Effect`. draws: values that hold random
     numbers, and how to draw such again, in their order; drawing: such a draw is on its way.
-    inner: tensors that only the history of the call holds.
+    ended: what was recorded is being run, as one program. inner: tensors that only the history of the call holds.
     """
 
     def __init__(self, strict: bool) -> None:
@@ -46,6 +46,7 @@ class Observer:
         self.draws: list[tuple[Node, Callable[[], np.ndarray]]] = []
         self.inner: list[Any] = []
         self.drawing = False
+        self.ended = False
 
     def refuse(self, reason: str) -> None:
         """The call cannot be replayed. Raises RuntimeError if that was ruled out (`fullgraph=True`)."""
@@ -54,8 +55,9 @@ class Observer:
         self.reason = self.reason or reason
 
     def interrupted(self, cause: str) -> None:
-        """A program is run before the call has ended."""
-        self.refuse(f"a value was asked for: {cause}")
+        """A program is run: before the call has ended, it cannot be replayed."""
+        if not self.ended:
+            self.refuse(f"a value was asked for: {cause}")
 
     def drew(self, node: Node, again: Callable[[], np.ndarray]) -> None:
         """The value holds random numbers, which each replay draws anew."""

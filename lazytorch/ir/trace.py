@@ -83,6 +83,7 @@ class Trace:
     """What one thread has recorded since its last sync.
 
     live: every tensor object made since then (whether the user still holds it is found out at the sync).
+    again: values of the past that were recorded again, so that the tensors that have them are not among `live`.
     updates: storages that already hold data and have a new value pending.
     limit: operations after which the trace is run where the user's loop comes round (0: eagerly, every one by itself).
     anchor: the place in the loop at which such runs end; None after a sync that the user asked for.
@@ -97,6 +98,7 @@ class Trace:
     """
 
     __slots__ = (
+        "again",
         "anchor",
         "autocast",
         "backwards",
@@ -134,6 +136,7 @@ class Trace:
         self.nodes: list[Node] = []
         self.leaves: list[Node] = []
         self.live: list[Any] = []
+        self.again: set[Node] = set()
         self.updates: dict[Any, Node] = {}
         self.mixed = False
         self.replays: list[tuple[int, Any]] = []
@@ -212,6 +215,7 @@ def enter(trace: Trace, node: Node) -> int:
         current.epoch = epoch
         current.number = number
         trace.nodes.append(current)
+        trace.again.add(current)
         stack.pop()
     return number
 

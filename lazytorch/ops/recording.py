@@ -186,11 +186,12 @@ def floating(x: Tensor) -> DType:
 
 
 def on_device(x: Tensor, device: Any) -> Tensor:
-    """The tensor on a device; itself if it is there. Raises as Device.check_usable."""
-    place = Device(device).place()
-    if x._node.type.device == place:
+    """The tensor on a device, with its strides; itself if it is there. Raises as Device.check_usable."""
+    target = Device(device).place()
+    if x._node.type.device == target:
         return x
-    return apply(tensor_transfer.transfer.operator(device=place or "cpu"), value(x))
+    place()
+    return result(emit(tensor_transfer.transfer, value(x), device=target or "cpu"), x)
 
 
 def beside(node: Node, like: Node) -> Node:

@@ -24,6 +24,16 @@ from lazytorch.runtime.session import synchronize
 from lazytorch.tensor import Tensor, assign_fresh, value, wrap
 
 
+class _RequiredParameter:
+    """The default of an option that has none: every parameter group must give it."""
+
+    def __repr__(self) -> str:
+        return "<required parameter>"
+
+
+required = _RequiredParameter()
+
+
 class Optimizer:
     """Parameter groups with their options, and the state of every parameter."""
 
@@ -68,6 +78,8 @@ class Optimizer:
             if not parameter.is_leaf:
                 raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
+            if default is required and name not in group:
+                raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
             group.setdefault(name, default)
         if len(set(found)) != len(found):
             warnings.warn(

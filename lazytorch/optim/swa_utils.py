@@ -42,6 +42,27 @@ def get_swa_avg_fn() -> Callable[[Tensor, Tensor, Any], Tensor]:
     return update
 
 
+def _of_lists(function: Callable[[Tensor, Tensor, Any], Tensor]) -> Callable[[Any, Any, Any], None]:
+    """An average of tensors as one of lists of them, in place."""
+
+    @no_grad()
+    def update(averages: Any, current: Any, num_averaged: Any) -> None:
+        for average, new in zip(averages, current, strict=True):
+            average.copy_(function(average.detach(), new.detach(), num_averaged))
+
+    return update
+
+
+def get_ema_multi_avg_fn(decay: float = 0.999) -> Callable[[Any, Any, Any], None]:
+    """`get_ema_avg_fn` of lists of parameters."""
+    return _of_lists(get_ema_avg_fn(decay))
+
+
+def get_swa_multi_avg_fn() -> Callable[[Any, Any, Any], None]:
+    """`get_swa_avg_fn` of lists of parameters."""
+    return _of_lists(get_swa_avg_fn())
+
+
 class AveragedModel(Module):
     """A copy of a model whose parameters are averages of those of the model at every `update_parameters`."""
 

@@ -151,7 +151,8 @@ def _execute(trace: Trace, outputs: list[Node], numbers: Sequence[int], kept: bo
         if len(_programs) >= _PROGRAMS_KEPT:
             del _programs[next(iter(_programs))]
         materialise(trace)
-        pieces = divide(trace, [x >> 1 for x in numbers], lambda: _saved(trace, numbers)) if program is None else None
+        divided = program is None and trace.observer is None  # a call that may be replayed is one program
+        pieces = divide(trace, [x >> 1 for x in numbers], lambda: _saved(trace, numbers)) if divided else None
         program = _programs[key] = pieces or _plan(trace, numbers)
     else:
         STATISTICS.program_cache_hits += 1

@@ -355,6 +355,20 @@ def test_a_message_says_why_a_function_is_captured_again(capsys, monkeypatch):
     assert "a list of 1 elements has others now" in capsys.readouterr().err
 
 
+def test_a_long_call_is_one_program():
+    def run(x):
+        total = x
+        for _ in range(1000):
+            total = total + x
+        return total
+
+    x, compiled = torch.ones(3), torch.compile(run, fullgraph=True)
+    assert run(x).tolist() == [1001.0] * 3
+    assert replays(lambda: [compiled(x).tolist() for _ in range(CALLS)]) == CALLS - 2
+    before = STATISTICS.native_calls
+    assert compiled(x).tolist() == [1001.0] * 3 and STATISTICS.native_calls == before + 1
+
+
 def test_an_error_of_a_replay_leaves_everything_as_it_was():
     table, total = torch.arange(5.0), torch.zeros(2)
 

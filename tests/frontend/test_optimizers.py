@@ -338,3 +338,21 @@ def test_a_sparse_embedding_trains_as_torchs() -> None:
             optimizer.step()
         tables.append(layer.weight.detach().numpy())
     np.testing.assert_allclose(tables[0], tables[1], rtol=1e-5, atol=1e-6)
+
+
+def test_averages_of_lists_of_parameters_agree() -> None:
+    found = []
+    for torch in (lazytorch, oracle):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(2, 2)
+        averages = [
+            torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=function)
+            for function in (torch.optim.swa_utils.get_ema_multi_avg_fn(0.9), torch.optim.swa_utils.get_swa_multi_avg_fn())
+        ]
+        for _ in range(3):
+            with torch.no_grad():
+                model.weight.mul_(1.5)
+            for average in averages:
+                average.update_parameters(model)
+        found.append([average.module.weight.detach().numpy() for average in averages])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)

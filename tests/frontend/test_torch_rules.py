@@ -1,5 +1,7 @@
 """Rules of torch that are easily missed: gradients of second operands, `out=`, factors of 0, types that may not be mixed."""
 
+import importlib
+
 import pytest
 import torch as oracle
 
@@ -105,3 +107,51 @@ def test_numpy_is_allowed_of_what_requires_grad_where_gradients_are_off(t):
         assert x.numpy().tolist() == [1.0, 1.0]
     with pytest.raises(RuntimeError, match="Can't call numpy"):
         x.numpy()
+
+
+COPIES = {
+    "copy_ to data": lambda old, new, i: old.data.copy_(new.data),
+    "data is assigned": lambda old, new, i: setattr(old, "data", new.data.clone()),
+    "lerp_": lambda old, new, i: old.data.lerp_(new.data, 0.5),
+    "mul_ and add_": lambda old, new, i: old.data.mul_(0.9).add_(new.data * 0.1) if i > 2 else old.data.copy_(new.data),
+    "once": lambda old, new, i: old.data.copy_(new.data) if not i else None,
+}
+
+
+def followed(t, copy, asked):
+    """The parameters of a model that follows another one while that is trained."""
+    start = t.tensor([[0.5, -1.0], [2.0, 0.25]])
+    model, average = t.nn.Linear(2, 2), t.nn.Linear(2, 2)
+    with t.no_grad():
+        for p in (*model.parameters(), *average.parameters()):
+            p.copy_(start[: p.shape[0]] if p.ndim == 2 else start[0])
+    average.requires_grad_(False)
+    optimizer = t.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for i in range(7):
+        optimizer.zero_grad()
+        loss = model(t.ones(1, 2)).pow(2).sum()
+        loss.backward()
+        optimizer.step()
+        for new, old in zip(model.parameters(), average.parameters(), strict=True):
+            copy(old, new, i)
+        if asked and i % 2:
+            loss.item()
+    return [p.tolist() for p in (*average.parameters(), *model.parameters())]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("copy", COPIES)
+def test_a_model_follows_another_whose_memory_is_written_over(copy, asked):
+    found, expected = (followed(t, COPIES[copy], asked) for t in (lazytorch, oracle))
+    for one, other in zip(found, expected, strict=True):
+        assert oracle.allclose(oracle.tensor(one), oracle.tensor(other), rtol=1e-5)
+
+
+@pytest.mark.parametrize("t", [lazytorch, oracle])
+def test_an_optimizer_may_require_an_option(t):
+    required = importlib.import_module(f"{t.__name__}.optim.optimizer").required
+    assert repr(required) == "<required parameter>"
+    x = t.ones(1)
+    assert t.optim.Optimizer([{"params": [x], "lr": 1}], {"lr": required}).param_groups[0]["lr"] == 1
+    with pytest.raises(ValueError, match="didn't specify a value of required optimization parameter lr"):
+        t.optim.Optimizer([x], {"lr": required})

@@ -62,7 +62,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     forget(monkeypatch)
 
 
-@pytest.mark.usefixtures("emulated", "small_tiles")
+@pytest.mark.usefixtures("cuda", "small_tiles")
 @pytest.mark.parametrize("sizes, dtype, mask, causal", CASES)
 def test_attention_and_its_gradients_are_as_near_as_those_of_torch(
     sizes: Sizes, dtype: str, mask: str, causal: bool
@@ -95,7 +95,7 @@ def test_a_kernel_has_no_matrix_of_scores_and_no_bank_conflicts(monkeypatch: pyt
     assert report.load_used_bytes >= 31 * report.load_sectors
 
 
-@pytest.mark.usefixtures("emulated", "small_tiles")
+@pytest.mark.usefixtures("cuda", "small_tiles")
 def test_what_is_computed_alone_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     given = operands(torch, (20, 37, 16, 16), "bfloat16", "bool")
     together = attended(torch, given, False, "cuda")
@@ -106,7 +106,7 @@ def test_what_is_computed_alone_has_the_same_bits(monkeypatch: pytest.MonkeyPatc
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("cuda")
 def test_longer_rows_than_tiles_hold_are_decomposed() -> None:
     y = pending("float32", 160, (5, 7))
     assert "nn.attention" not in torch.dump(y, "fused")

@@ -18,6 +18,7 @@ def test_tensors_are_made_and_moved() -> None:
     for made in (torch.zeros_like(x), x.new_tensor([1.0]), torch.rand(3, device="cuda"), torch.arange(3, device=x.device)):
         assert made.device == x.device
     assert x.cpu().device == x.to("cpu").device == torch.device("cpu")
+    assert x.t().cpu().stride() == torch.zeros_like(x.t()).stride() == torch.ones(2, 3).t().cuda().stride() == (1, 3)
     assert x.to("cuda") is x and x.to(torch.float64).is_cuda and torch.ones(1).to(x).is_cuda
     assert repr(x + 1) == "tensor([[2., 2., 2.],\n        [2., 2., 2.]], device='cuda:0')"
     assert x.sum().item() == 6.0 and x.tolist() == [[1.0] * 3] * 2
@@ -108,3 +109,23 @@ def test_mixed_precision_works_on_the_device() -> None:
     scaler.step(optimizer)
     scaler.update()
     assert scaler.get_scale() == 4.0 and w.tolist() == now
+
+
+def test_several_devices() -> None:
+    with config(cuda="emulator:sm_80:2"):
+        assert torch.cuda.device_count() == 2
+        x = torch.arange(6.0, device="cuda:1")
+        with torch.cuda.device(1):
+            y = torch.ones(6, device="cuda") * 2
+            assert torch.cuda.current_device() == 1
+        assert x.device == y.device == torch.device("cuda:1") and torch.cuda.current_device() == 0
+        z = (x * y).to("cuda:0") + torch.ones(6, device="cuda")
+        assert z.device == torch.device("cuda:0") and z.tolist() == [1.0, 3.0, 5.0, 7.0, 9.0, 11.0]
+        with pytest.raises(RuntimeError, match="Expected all tensors to be on the same device"):
+            x + z
+        torch.cuda.manual_seed_all(3)
+        assert torch.rand(3, device="cuda:0").tolist() == torch.rand(3, device="cuda:1").tolist()
+        torch.cuda.synchronize(1)
+        with torch.cuda.stream(torch.cuda.Stream(1)):
+            w = x + 1
+        assert (w.to("cuda:0") + z).tolist() == [2.0, 5.0, 8.0, 11.0, 14.0, 17.0]

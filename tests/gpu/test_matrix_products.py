@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +56,7 @@ CASES = [
 ]
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("cuda")
 @pytest.mark.parametrize("m, k, n, dtype, order, batch", CASES)
 def test_products_are_as_near_as_those_of_torch(
     m: int, k: int, n: int, dtype: str, order: str, batch: tuple[int, ...]
@@ -69,7 +68,7 @@ def test_products_are_as_near_as_those_of_torch(
     assert error(got, exact) <= max(1.2 * error(a @ b, exact), ROUNDING[dtype] * (2 if dtype == "float32" else 1))
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("cuda")
 def test_an_epilogue_is_fused_and_the_same_alone() -> None:
     a, b = (ours(x).cuda().realize() for x in operands(33, 64, 40, "bfloat16"))
     bias, residual = torch.rand(40).bfloat16().cuda().realize(), torch.rand(33, 40).cuda().realize()
@@ -79,7 +78,7 @@ def test_an_epilogue_is_fused_and_the_same_alone() -> None:
     assert torch.equal(together, torch.relu(product + bias).float() * residual)
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("cuda")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_dividing_k_changes_no_number(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = (ours(x).cuda().realize() for x in operands(20, 1100 if dtype == "bfloat16" else 520, 24, dtype))
@@ -93,7 +92,7 @@ def test_dividing_k_changes_no_number(dtype: str, monkeypatch: pytest.MonkeyPatc
     assert torch.equal(divided, whole)
 
 
-@pytest.mark.usefixtures("emulated")
+@pytest.mark.usefixtures("cuda")
 def test_a_convolution_multiplies_matrices() -> None:
     generator = torch.Generator().manual_seed(0)
     x, w = torch.randn(2, 3, 9, 9, generator=generator).bfloat16(), torch.randn(8, 3, 3, 3, generator=generator).bfloat16()
@@ -128,30 +127,18 @@ def test_memory_is_used_well(tile: Any, dtype: str, order: str, monkeypatch: pyt
 @pytest.mark.skipif(find_ptxas() is None, reason="there is no ptxas: pip install nvidia-cuda-nvcc-cu12")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_ptxas_takes_tiles_without_spills(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A tile for each architecture; the slow test takes all for all.
-    _assembles(architecture, [(*MATRIX_TILES, FMA_TILES[0])[ARCHITECTURES.index(architecture)]], monkeypatch)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_ptxas() is None, reason="there is no ptxas: pip install nvidia-cuda-nvcc-cu12")
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_ptxas_takes_tiles_of_all_sizes_without_spills(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    _assembles(architecture, [*MATRIX_TILES, *FMA_TILES], monkeypatch)
-
-
-def _assembles(architecture: str, tiles: Sequence[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    order = ORDERS[ARCHITECTURES.index(architecture)]
-    for tile in tiles:
-        dtype = "float32" if tile in FMA_TILES else "float16" if architecture == "sm_75" else "bfloat16"
-        a, b = (ours(x).realize() for x in operands(256, 640, 256, dtype, order))
-        monkeypatch.setattr(gpu_contract, "tile_for", lambda *sizes, tile=tile: tile)
-        monkeypatch.setattr(gpu_contract, "ENOUGH_TILES", 0)
-        forget(monkeypatch)
-        (text,) = modules(torch.relu(a @ b + b[0]), architecture)
-        assert ("mma.sync" in text) == (tile in MATRIX_TILES)
-        assert tile not in MATRIX_TILES or ("cp.async" in text) == (architecture != "sm_75")
-        (cost,) = assemble(text, architecture).values()
-        assert cost.spill_bytes == 0
+    number = ARCHITECTURES.index(architecture)
+    order, tile = ORDERS[number], (*MATRIX_TILES, FMA_TILES[0])[number]
+    dtype = "float32" if tile in FMA_TILES else "float16" if architecture == "sm_75" else "bfloat16"
+    a, b = (ours(x).realize() for x in operands(256, 640, 256, dtype, order))
+    monkeypatch.setattr(gpu_contract, "tile_for", lambda *sizes: tile)
+    monkeypatch.setattr(gpu_contract, "ENOUGH_TILES", 0)
+    forget(monkeypatch)
+    (text,) = modules(torch.relu(a @ b + b[0]), architecture)
+    assert ("mma.sync" in text) == (tile in MATRIX_TILES)
+    assert tile not in MATRIX_TILES or ("cp.async" in text) == (architecture != "sm_75")
+    (cost,) = assemble(text, architecture).values()
+    assert cost.spill_bytes == 0
 
 
 def test_what_an_architecture_lacks_is_not_used() -> None:

@@ -41,10 +41,11 @@ class DeviceBuffer(Buffer):
 
     @classmethod
     def of(cls, device: CudaDevice, array: npt.NDArray[Any], stream: Stream | None = None) -> DeviceBuffer:
-        """A copy of an array on the device."""
-        buffer = cls(device, max(array.nbytes, 1), stream)
-        if array.nbytes:
-            device.uploads.write(buffer.ptr, np.ascontiguousarray(array), buffer.home)
+        """A copy of an array on the device. One of nothing has some zeros: what a refused index reads before it is told."""
+        if not array.nbytes:
+            array = np.zeros(16, np.uint8)
+        buffer = cls(device, array.nbytes, stream)
+        device.uploads.write(buffer.ptr, np.ascontiguousarray(array), buffer.home)
         return buffer
 
     @classmethod
