@@ -85,7 +85,7 @@ def _rows(name: str, against: tuple[str, ...], options: argparse.Namespace) -> I
     """The workload's row; of a training step also that of the captured step."""
     workload = WORKLOADS[name]
     # A long graph is run in pieces at first, and planned as a whole when it has come often enough.
-    warm = dict.fromkeys(OURS, SIGHTS + 2) if workload.is_training else {}
+    warm = dict.fromkeys(OURS, SIGHTS + 2)
     times = interleaved(contestants(workload, against), options.rounds, options.threads, warm=warm)
     memory: dict[str, int] = {}
     if workload.is_training and "torch" in against:

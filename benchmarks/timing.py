@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from lazytorch.runtime.runner import NativeProgram
 
 Clock = Callable[[], float]
+FEWEST = 3
+WARM_SECONDS = 10.0
+"""For calls before a contestant is timed, of which there are FEWEST at least."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,10 @@ def interleaved(
         start = time.perf_counter()  # compilers have threads of their own
         function()
         first[name] = time.perf_counter() - start
-        for _ in range((warm or {}).get(name, 3)):
+        started = time.perf_counter()
+        for number in range(max(FEWEST, (warm or {}).get(name, 0))):
+            if number >= FEWEST and time.perf_counter() - started > WARM_SECONDS:
+                break
             function()
         start = clock()
         function()

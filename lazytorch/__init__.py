@@ -102,13 +102,19 @@ _ELSEWHERE |= dict.fromkeys(
     ("gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell"),
     "nn.modules.recurrence",
 )
+_NATIVE = """
+affine_grid_generator batch_norm binary_cross_entropy_with_logits constant_pad_nd cosine_embedding_loss embedding
+grid_sampler hinge_embedding_loss instance_norm kl_div margin_ranking_loss poisson_nll_loss triplet_margin_loss
+"""
+_ELSEWHERE |= dict.fromkeys(_NATIVE.split(), "nn.native")
 """Names of this namespace that live in a module which is loaded when one of them is first used."""
 
 
 _OF_NETWORKS = """
 adaptive_avg_pool1d alpha_dropout avg_pool1d bilinear celu channel_shuffle conv1d conv2d conv3d conv_transpose1d
 conv_transpose2d conv_transpose3d cosine_similarity dropout feature_alpha_dropout group_norm hardshrink layer_norm max_pool1d
-max_pool2d max_pool3d pairwise_distance pdist pixel_shuffle pixel_unshuffle prelu rms_norm rrelu selu threshold
+max_pool2d max_pool3d pairwise_distance pdist pixel_shuffle pixel_unshuffle prelu rms_norm rrelu rrelu_ selu selu_ celu_
+threshold threshold_
 """
 _FUNCTIONAL = frozenset(_OF_NETWORKS.split())
 """Functions of nn.functional that torch has in its own namespace too, with the same arguments."""

@@ -1,5 +1,6 @@
 """The sync rules: what becomes one program, what is recomputed, what compiles anew, what is never computed."""
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable
@@ -291,3 +292,24 @@ def test_a_slice_that_moves_is_written_as_any_other() -> None:
         y[i] = w * x[i]
         y.sum().backward()
     assert w.grad.tolist() == [18.0, 24.0, 30.0]
+
+
+def test_steps_leave_no_objects_behind() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(32, 2))
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def alive_after(steps: int) -> int:
+        for i in range(steps):
+            images, labels = torch.randn(3, 1, 6, 6), torch.randint(0, 2, (3,))
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(images), labels)
+            loss.backward()
+            optimizer.step()
+            if i % 5 == 0:
+                loss.item()
+        loss.item()
+        gc.collect()
+        return sum(str(type(x).__module__).startswith("lazytorch") for x in gc.get_objects())
+
+    alive_after(40)
+    assert alive_after(50) == alive_after(100)
