@@ -131,9 +131,17 @@ def _autocast(t):
 
 def _precision(t):
     t.set_float32_matmul_precision("high")
-    found = t.get_float32_matmul_precision(), t.backends.cuda.matmul.allow_tf32
-    t.backends.cuda.matmul.allow_tf32 = False
-    return *found, t.get_float32_matmul_precision(), t.set_float32_matmul_precision("highest")
+    found = t.get_float32_matmul_precision()
+    t.set_float32_matmul_precision("highest")
+    return found, t.get_float32_matmul_precision()
+
+
+def test_both_settings_of_the_precision_of_products_are_one() -> None:
+    """torch 2.13 raises where a program uses the older one after the newer."""
+    lazytorch.set_float32_matmul_precision("high")
+    assert lazytorch.backends.cuda.matmul.allow_tf32
+    lazytorch.backends.cuda.matmul.allow_tf32 = False
+    assert lazytorch.get_float32_matmul_precision() == "highest"
 
 
 def _forked(t):
