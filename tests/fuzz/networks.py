@@ -228,7 +228,8 @@ def _optimizer(draw: st.DrawFn) -> str:
     kind = pick("SGD", "Adam", "AdamW")
     if kind != "SGD":
         options = f"lr={pick(0.01, 0.1)}, betas={pick((0.9, 0.999), (0.5, 0.9))}, weight_decay={decay}"
-        return f"t.optim.{kind}(parameters, {options}, amsgrad={pick(False, False, True)})"
+        # Without more than the default eps a gradient that is all rounding, as before a normalisation, makes a whole step.
+        return f"t.optim.{kind}(parameters, {options}, eps=1e-4, amsgrad={pick(False, False, True)})"
     momentum = pick(0, 0.9)
     more = f", nesterov={pick(True, False)}" if momentum else ""
     return f"t.optim.SGD(parameters, lr={pick(0.01, 0.1)}, momentum={momentum}, weight_decay={decay}{more})"
