@@ -181,9 +181,9 @@ class _Draft:
         self.scope = new_scope(oracle)
         self.statements: list[Statement] = []
         self.count = 0
-        self.read_only: set[int] = set()
-        """Not written to: views by `detach`, which in torch have an autograd history of their own, and by `expand`, parts of
-        which torch lets one write to."""
+        self.read_only: dict[int, Any] = {}
+        """By id, kept alive so that no value gets it again. Not written to: views by `detach`, which in torch have an
+        autograd history of their own, and by `expand`, parts of which torch lets one write to."""
 
     def variables(self, test: Any = None) -> list[str]:
         found = [n for n, x in self.scope.items() if n.startswith("v") and isinstance(x, oracle.Tensor)]
@@ -232,7 +232,8 @@ class _Draft:
         self.say(f"{name} = {expression}")
         parents = [x for n, x in self.scope.items() if id(x) in self.read_only and re.search(rf"\b{n}\b", expression)]
         if parents or any(word in expression for word in (".detach()", ".data", ".expand(")):
-            self.read_only.add(id(self.scope.get(name)))
+            made = self.scope.get(name)
+            self.read_only[id(made)] = made
 
     def dim(self, x: Any) -> int:
         return self.draw(st.integers(-x.ndim, x.ndim - 1)) if x.ndim else 0
