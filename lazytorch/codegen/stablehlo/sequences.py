@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from lazytorch import dtypes
 from lazytorch.codegen.stablehlo.emitter import Emitter, Term, compared, rule
-from lazytorch.codegen.stablehlo.tensors import concatenate, gathered, slice_of
+from lazytorch.codegen.stablehlo.tensors import concatenate, gathered, positions, slice_of
+from lazytorch.codegen.views import contiguous
 from lazytorch.ir.core import Operation
 from lazytorch.ir.declaration import Declaration
 from lazytorch.ir.dialects import tensor_scan, tensor_sort
@@ -94,7 +95,8 @@ def _searchsorted(e: Emitter, operation: Operation, operands: list[Term]) -> Ter
     size = table.type.shape[-1]
     type = values.type.with_dtype(dtypes.int64)
     low, high = e.constant(0, type), e.constant(size, type)
-    flat, start = e.reshape(table, (table.type.numel,)), _row_starts(e, table, type)
+    flat = e.reshape(table, (table.type.numel,))
+    start = positions(e, type, contiguous(table.type.shape).strides[:-1])  # of each value's row in the flattened table
     for _ in range(size.bit_length()):
         middle = e.op("stablehlo.divide", [e.op("stablehlo.add", [low, high], type), e.constant(2, type)], type)
         place = e.op("stablehlo.minimum", [middle, e.constant(size - 1, type)], type)
@@ -105,15 +107,3 @@ def _searchsorted(e: Emitter, operation: Operation, operands: list[Term]) -> Ter
         low = e.select(e.op("stablehlo.or", [reached, ended], reached.type), low, following)
         high = e.select(reached, e.op("stablehlo.minimum", [middle, high], type), high)
     return low
-
-
-def _row_starts(e: Emitter, table: Term, type: TensorType) -> Term:
-    """Where the row of each value begins in the flattened table."""
-    if table.type.rank == 1:
-        return e.constant(0, type)
-    start, length = e.constant(0, type), table.type.shape[-1]
-    for dim in reversed(range(table.type.rank - 1)):
-        place = e.op("stablehlo.iota", [], type, f"iota_dimension = {dim} : i64")
-        start = e.op("stablehlo.add", [start, e.op("stablehlo.multiply", [place, e.constant(length, type)], type)], type)
-        length *= table.type.shape[dim]
-    return start

@@ -68,14 +68,17 @@ def _diagonal(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
 
 @rule(tensor_strided.as_strided)
 def _as_strided(e: Emitter, operation: Operation, operands: list[Term]) -> Term:
-    """A gather by positions that are sums of multiples of each dimension's own."""
     a = operation.attributes
-    type = TensorType(dtypes.int64, a.shape)
-    index = e.constant(a.offset, type)
-    for dim, stride in enumerate(a.strides):
+    return gathered(e, operands[0], positions(e, TensorType(dtypes.int64, a.shape), a.strides, a.offset))
+
+
+def positions(e: Emitter, type: TensorType, strides: Sequence[int], offset: int = 0) -> Term:
+    """For every element of the type the sum of its indices times the strides (of the leading dimensions), and the offset."""
+    index = e.constant(offset, type)
+    for dim, stride in enumerate(strides):
         place = e.op("stablehlo.iota", [], type, f"iota_dimension = {dim} : i64")
         index = e.op("stablehlo.add", [index, e.op("stablehlo.multiply", [place, e.constant(stride, type)], type)], type)
-    return gathered(e, operands[0], index)
+    return index
 
 
 @rule(tensor.flip)
